@@ -1,0 +1,3 @@
+//! pve-ferry: incremental backup, restore and replication of Proxmox VE guests.
+
+pub mod model;
