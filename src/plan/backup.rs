@@ -2,7 +2,7 @@
 //! nothing and writes nothing.
 
 use super::facts::{
-    BackupFacts, BackupPolicy, ImageFact, RunState, SnapshotProtection, VolumeFact,
+    BackupFacts, BackupPolicy, ImageFact, RunState, SnapshotFact, SnapshotProtection, VolumeFact,
 };
 use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
 use crate::model::{Bytes, Moment, SnapshotName, VolumeIdentity};
@@ -185,32 +185,36 @@ fn why_unknown(facts: &BackupFacts, volume: &VolumeFact) -> String {
 }
 
 /// Snapshots of this chain that are not needed once the new point is there. Nothing but this
-/// chain's own whole names is ever in the list.
+/// chain's own whole names is ever in the list; nothing at all when the repository holds what we
+/// cannot read, because a snapshot may belong to that.
 fn deletions(facts: &BackupFacts) -> Vec<Item> {
-    let is_source = |identity: &crate::model::SnapshotIdentity| {
-        facts.points.iter().flat_map(|p| &p.images).any(|image| image.source == *identity)
-    };
-    let mut items = Vec::new();
-    for volume in &facts.volumes {
-        for snapshot in &volume.snapshots {
-            let ours = SnapshotName::parse(&snapshot.identity.name)
-                .is_some_and(|name| name.chain == facts.chain);
-            if !ours {
-                continue;
-            }
-            let reason = if is_source(&snapshot.identity) {
-                "replaced as base"
-            } else {
-                "an interrupted run left it"
-            };
-            let action = Action::DeleteSnapshot {
-                volume: volume.volume.clone(),
-                snapshot: snapshot.identity.clone(),
-            };
-            items.push(Item::Step(action.because(reason)));
-        }
+    if facts.frozen_repository.is_some() {
+        return Vec::new();
     }
-    items
+    let ours = |snapshot: &&SnapshotFact| {
+        SnapshotName::parse(&snapshot.identity.name).is_some_and(|name| name.chain == facts.chain)
+    };
+    let of_volume = |volume: &VolumeFact| -> Vec<Step> {
+        volume.snapshots.iter().filter(ours).flat_map(|s| deletion(facts, volume, s)).collect()
+    };
+    facts.volumes.iter().flat_map(of_volume).map(Item::Step).collect()
+}
+
+fn deletion(facts: &BackupFacts, volume: &VolumeFact, snapshot: &SnapshotFact) -> Vec<Step> {
+    let is_source = facts
+        .points
+        .iter()
+        .flat_map(|point| &point.images)
+        .any(|image| image.source == snapshot.identity);
+    let reason = if is_source { "replaced as base" } else { "an interrupted run left it" };
+    let (id, identity) = (volume.volume.clone(), snapshot.identity.clone());
+    let mut steps = Vec::new();
+    if snapshot.protected {
+        let release = Action::ReleaseSnapshot { volume: id.clone(), snapshot: identity.clone() };
+        steps.push(release.because("it is to be deleted"));
+    }
+    steps.push(Action::DeleteSnapshot { volume: id, snapshot: identity }.because(reason));
+    steps
 }
 
 fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {

@@ -34,7 +34,7 @@ pub fn check(plan: &Plan) -> Result<(), Violation> {
 
 fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation> {
     match &step.action {
-        Action::DeleteSnapshot { snapshot, .. } => {
+        Action::DeleteSnapshot { snapshot, .. } | Action::ReleaseSnapshot { snapshot, .. } => {
             deletes_only_our_own(plan, step, &snapshot.name)?;
             deletes_bases_only_after_commit(before, step)
         }

@@ -74,6 +74,9 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::HoldSnapshot { volume, snapshot } => {
             ("hold snapshot", format!("{volume}@{snapshot}"))
         }
+        Action::ReleaseSnapshot { volume, snapshot } => {
+            ("release snapshot", format!("{volume}@{}", snapshot.name))
+        }
         Action::DeleteSnapshot { volume, snapshot } => {
             ("delete snapshot", format!("{volume}@{}", snapshot.name))
         }

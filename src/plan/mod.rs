@@ -127,6 +127,13 @@ pub enum Action {
         /// The snapshot's name.
         snapshot: SnapshotName,
     },
+    /// Takes the protection from a snapshot of ours, so that it can be deleted.
+    ReleaseSnapshot {
+        /// The volume.
+        volume: VolumeId,
+        /// What the snapshot is.
+        snapshot: SnapshotIdentity,
+    },
     /// Deletes a snapshot of ours.
     DeleteSnapshot {
         /// The volume.
