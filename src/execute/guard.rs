@@ -1,0 +1,104 @@
+//! The guard of a freeze: a process of its own on the guest's node that thaws at the deadline,
+//! whatever becomes of the run. It is armed before the freeze and disarmed after the thaw.
+
+use crate::model::VmId;
+use crate::transport::{Command, Host, TransportError};
+use std::time::Duration;
+
+/// A guard that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guard {
+    /// A transient systemd timer (systemd-run(1)).
+    Timer {
+        /// The unit's name without suffix.
+        unit: String,
+    },
+    /// A session of its own, where no systemd runs.
+    Session {
+        /// Its leader's pid, which is its process group, too.
+        pid: u32,
+    },
+}
+
+/// Prints its pid, lets go of our pipes, sleeps, then becomes the command. It stands alone in its
+/// session, so that a kill of the run's process group does not reach it.
+const SESSION: &str = "echo $$; exec </dev/null >/dev/null 2>&1; sleep \"$1\"; shift; exec \"$@\"";
+
+const SHORT: Duration = Duration::from_secs(15);
+
+/// Arms a guard on the guest's node that thaws after `seconds`.
+///
+/// # Errors
+/// The node cannot be reached or starts no guard; then the guest must not be frozen.
+pub async fn arm(host: &Host, vmid: VmId, seconds: u32, token: &str) -> Result<Guard, ArmError> {
+    let thaw = ["qm".to_owned(), "guest".into(), "cmd".into(), vmid.to_string()];
+    let thaw = thaw.into_iter().chain(["fsfreeze-thaw".to_owned()]);
+    if has_systemd(host).await? {
+        let unit = format!("pve-ferry-thaw-{vmid}-{token}");
+        let options = [
+            "--quiet".to_owned(),
+            "--collect".into(),
+            format!("--unit={unit}"),
+            format!("--on-active={seconds}s"),
+            "--timer-property=AccuracySec=100ms".into(),
+            format!("--description=Thaws guest {vmid} if pve-ferry does not"),
+            "--".into(),
+        ];
+        let command = Command::writes("systemd-run").args(options).args(thaw).deadline(SHORT);
+        host.run(&command).await?;
+        return Ok(Guard::Timer { unit });
+    }
+    let options = ["--fork", "sh", "-c", SESSION, "pve-ferry-guard"].map(str::to_owned);
+    let command = Command::writes("setsid")
+        .args(options)
+        .args([seconds.to_string()])
+        .args(thaw)
+        .deadline(SHORT);
+    let output = host.run(&command).await?;
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    text.parse().map(|pid| Guard::Session { pid }).map_err(|_| ArmError::NoPid(text))
+}
+
+/// Ends a guard that has not fired.
+///
+/// # Errors
+/// The guard could not be ended, or was not there any more: then it may have fired.
+pub async fn disarm(host: &Host, guard: &Guard) -> Result<(), TransportError> {
+    let command = match guard {
+        Guard::Timer { unit } => {
+            Command::writes("systemctl").args(["stop".to_owned(), format!("{unit}.timer")])
+        }
+        Guard::Session { pid } => Command::writes("kill").args(["--".to_owned(), format!("-{pid}")]),
+    };
+    host.run(&command.deadline(SHORT)).await.map(|_| ())
+}
+
+/// Whether systemd runs the node: the test of sd_booted(3).
+async fn has_systemd(host: &Host) -> Result<bool, TransportError> {
+    let command = Command::reads("test").args(["-d", "/run/systemd/system"]).deadline(SHORT);
+    match host.run(&command).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.exit_code() == Some(1) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Why no guard waits.
+#[derive(Debug, thiserror::Error)]
+pub enum ArmError {
+    /// A command failed.
+    #[error("could not arm the guard that thaws the guest")]
+    Transport(#[from] TransportError),
+    /// The guard did not say who it is.
+    #[error("the guard that thaws the guest said {0:?} instead of its pid")]
+    NoPid(String),
+}
+
+impl std::fmt::Display for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Timer { unit } => write!(f, "systemd timer {unit}"),
+            Self::Session { pid } => write!(f, "process {pid}"),
+        }
+    }
+}
