@@ -4,4 +4,9 @@ pub mod model;
 
 pub mod select;
 
+pub mod clock;
+pub mod entropy;
+
+pub mod transport;
+
 pub mod pve;
