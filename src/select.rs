@@ -214,8 +214,10 @@ fn parse_item(text: &str) -> Result<Item, SelectionError> {
     Ok(Item { text: text.to_owned(), sign, pattern })
 }
 
+type MakePattern = fn(String) -> Pattern;
+
 /// The words that stand in front of a name.
-const PREFIXES: [(&str, fn(String) -> Pattern); 6] = [
+const PREFIXES: [(&str, MakePattern); 6] = [
     ("all-", Pattern::Node),
     ("@all-", Pattern::Node),
     ("@node-", Pattern::Node),
@@ -411,7 +413,8 @@ mod tests {
 
     #[test]
     fn a_guest_is_selected_once_even_if_it_is_listed_twice() {
-        let twice = [candidate("a", 100, "x"), candidate("b", 99_999, "y"), candidate("c", 100, "x")];
+        let twice =
+            [candidate("a", 100, "x"), candidate("b", 99_999, "y"), candidate("c", 100, "x")];
         let selected = select(&Selection::parse("all,100").unwrap(), &twice);
         assert_eq!((selected.guests.len(), selected.why.len()), (2, 2));
     }

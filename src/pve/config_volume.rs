@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// A drive or mount point of a guest's main section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigVolume {
-    /// Under which key it stands. PVE's old key `cdrom` is `ide2`.
+    /// Under which key it stands. PVE's old key `cdrom` is `ide2` with `media=cdrom`.
     pub key: DiskKey,
     /// Its whole value.
     pub value: PropertyString,
@@ -35,9 +35,13 @@ impl GuestConfig {
     pub fn volumes(&self) -> Vec<ConfigVolume> {
         let mut last_wins = BTreeMap::new();
         for (key, value) in self.entries() {
-            let key = if key == "cdrom" { "ide2" } else { key };
-            if let Ok(key) = key.parse::<DiskKey>() {
-                last_wins.insert(key, PropertyString::parse(value));
+            let mut value = PropertyString::parse(value);
+            let is_old_cdrom = key == "cdrom";
+            if is_old_cdrom {
+                value.set("media", "cdrom");
+            }
+            if let Ok(key) = if is_old_cdrom { "ide2" } else { key }.parse::<DiskKey>() {
+                last_wins.insert(key, value);
             }
         }
         last_wins.into_iter().map(|(key, value)| config_volume(key, value)).collect()
@@ -160,6 +164,7 @@ mod tests {
             ("ide2: local:iso/debian.iso,media=cdrom", "it is a cd-rom drive"),
             ("ide2: none,media=cdrom", "it is an empty cd-rom drive"),
             ("cdrom: none", "it is an empty cd-rom drive"),
+            ("cdrom: local:iso/debian.iso", "it is a cd-rom drive"),
             ("ide2: cdrom,media=cdrom", "it is a cd-rom drive"),
             ("scsi1: /dev/sdb,size=1G", "/dev/sdb is passed through from the node"),
             ("unused0: ceph:vm-100-disk-9", "it is an unused disk"),

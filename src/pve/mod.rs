@@ -7,6 +7,7 @@
 mod candidates;
 pub mod ceph_access;
 pub mod config_volume;
+pub mod control;
 mod exclusive;
 pub mod files;
 pub mod guest_config;
@@ -19,6 +20,7 @@ pub mod user_cfg;
 
 pub use ceph_access::{CephAccess, ceph_access};
 pub use config_volume::{ConfigVolume, Inclusion};
+pub use control::{ControlError, FreezeStatus, GuestControl, GuestStatus};
 pub use files::{ClusterFiles, FilesError};
 pub use guest_config::GuestConfig;
 pub use property_string::PropertyString;
