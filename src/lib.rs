@@ -1,5 +1,12 @@
 //! pve-ferry: incremental backup, restore and replication of Proxmox VE guests.
 
 pub mod model;
-pub mod plan;
 pub mod report;
+
+pub mod plan;
+pub mod select;
+
+pub mod clock;
+pub mod entropy;
+pub mod transport;
+pub mod pve;
