@@ -10,9 +10,6 @@ use crate::repository::store::FreezeRecord;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long one try to thaw may take. Leaving the scope is never cancelled.
-const THAW_DEADLINE: Duration = Duration::from_secs(30);
-
 impl Execution {
     /// Runs the steps while the guest is frozen. A guest that cannot be frozen, or cannot be
     /// guarded, is not left without a backup: its snapshots are made all the same, and the point
@@ -72,17 +69,16 @@ impl Execution {
                 guard: format!("pve-ferry-thaw-{}-{token}", guest.vmid),
             })
         })??;
-        let host = self.world.hosts.host(&guest.node);
-        Ok(guard::arm(&host, guest.vmid, seconds, &token).await?)
+        Ok(guard::arm(&work.control, seconds, &token).await?)
     }
 
     /// Thaws, and tries once more: a guest that stays frozen is worse than a backup that is late.
-    async fn thaw(&self, control: &GuestControl) -> anyhow::Result<u32> {
-        match control.thaw(THAW_DEADLINE).await {
+    async fn thaw(&self, control: &GuestControl) -> anyhow::Result<u64> {
+        match control.thaw().await {
             Ok(count) => Ok(count),
             Err(first) => {
                 tracing::debug!("the first thaw failed: {first:#}");
-                Ok(control.thaw(THAW_DEADLINE).await?)
+                Ok(control.thaw().await?)
             }
         }
     }
@@ -97,8 +93,7 @@ impl Execution {
             ));
             return;
         }
-        let host = self.world.hosts.host(&self.plan.guest.node);
-        if let Err(error) = guard::disarm(&host, &guard).await {
+        if let Err(error) = guard::disarm(&control.host, &guard).await {
             tracing::debug!("the guard could not be ended, it has probably fired: {error:#}");
         }
         if let Err(error) = work.with_draft(|draft| draft.note_thawed()).and_then(|r| Ok(r?)) {
@@ -109,8 +104,8 @@ impl Execution {
 
 /// Whether every snapshot was made while everything was frozen.
 fn verdict(
-    frozen: &Result<u32, impl std::fmt::Display>,
-    thawed: &anyhow::Result<u32>,
+    frozen: &Result<u64, impl std::fmt::Display>,
+    thawed: &anyhow::Result<u64>,
     snapshots_done: Duration,
     seconds: u32,
 ) -> Result<(), String> {
@@ -139,7 +134,7 @@ mod tests {
     use super::verdict;
     use std::time::Duration;
 
-    fn judge(frozen: Result<u32, &str>, thawed: Result<u32, &str>, seconds: u64) -> bool {
+    fn judge(frozen: Result<u64, &str>, thawed: Result<u64, &str>, seconds: u64) -> bool {
         let thawed = thawed.map_err(|e| anyhow::anyhow!(e.to_owned()));
         verdict(&frozen, &thawed, Duration::from_secs(seconds), 10).is_ok()
     }

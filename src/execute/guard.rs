@@ -1,7 +1,7 @@
 //! The guard of a freeze: a process of its own on the guest's node that thaws at the deadline,
 //! whatever becomes of the run. It is armed before the freeze and disarmed after the thaw.
 
-use crate::model::VmId;
+use crate::pve::control::GuestControl;
 use crate::transport::{Command, Host, TransportError};
 use std::time::Duration;
 
@@ -30,33 +30,47 @@ const SHORT: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// The node cannot be reached or starts no guard; then the guest must not be frozen.
-pub async fn arm(host: &Host, vmid: VmId, seconds: u32, token: &str) -> Result<Guard, ArmError> {
-    let thaw = ["qm".to_owned(), "guest".into(), "cmd".into(), vmid.to_string()];
-    let thaw = thaw.into_iter().chain(["fsfreeze-thaw".to_owned()]);
-    if has_systemd(host).await? {
-        let unit = format!("pve-ferry-thaw-{vmid}-{token}");
-        let options = [
-            "--quiet".to_owned(),
-            "--collect".into(),
-            format!("--unit={unit}"),
-            format!("--on-active={seconds}s"),
-            "--timer-property=AccuracySec=100ms".into(),
-            format!("--description=Thaws guest {vmid} if pve-ferry does not"),
-            "--".into(),
-        ];
-        let command = Command::writes("systemd-run").args(options).args(thaw).deadline(SHORT);
-        host.run(&command).await?;
-        return Ok(Guard::Timer { unit });
+pub async fn arm(control: &GuestControl, seconds: u32, token: &str) -> Result<Guard, ArmError> {
+    if has_systemd(&control.host).await? {
+        arm_timer(control, seconds, token).await
+    } else {
+        arm_session(control, seconds).await
     }
-    let options = ["--fork", "sh", "-c", SESSION, "pve-ferry-guard"].map(str::to_owned);
+}
+
+async fn arm_timer(
+    control: &GuestControl,
+    seconds: u32,
+    token: &str,
+) -> Result<Guard, ArmError> {
+    let vmid = control.vmid;
+    let unit = format!("pve-ferry-thaw-{vmid}-{token}");
+    let options = [
+        "--quiet".to_owned(),
+        "--collect".to_owned(),
+        format!("--unit={unit}"),
+        format!("--on-active={seconds}s"),
+        "--timer-property=AccuracySec=100ms".to_owned(),
+        format!("--description=Thaws guest {vmid} if pve-ferry does not"),
+        "--".to_owned(),
+    ];
+    let command = Command::writes("systemd-run").args(options).args(thaw(control));
+    control.host.run(&command.deadline(SHORT)).await?;
+    Ok(Guard::Timer { unit })
+}
+
+async fn arm_session(control: &GuestControl, seconds: u32) -> Result<Guard, ArmError> {
     let command = Command::writes("setsid")
-        .args(options)
-        .args([seconds.to_string()])
-        .args(thaw)
-        .deadline(SHORT);
-    let output = host.run(&command).await?;
+        .args(["--fork", "sh", "-c", SESSION, "pve-ferry-guard"])
+        .arg(seconds.to_string())
+        .args(thaw(control));
+    let output = control.host.run(&command.deadline(SHORT)).await?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     text.parse().map(|pid| Guard::Session { pid }).map_err(|_| ArmError::NoPid(text))
+}
+
+fn thaw(control: &GuestControl) -> Vec<String> {
+    control.thaw_command().argv().into_iter().map(str::to_owned).collect()
 }
 
 /// Ends a guard that has not fired.
@@ -78,7 +92,7 @@ async fn has_systemd(host: &Host) -> Result<bool, TransportError> {
     let command = Command::reads("test").args(["-d", "/run/systemd/system"]).deadline(SHORT);
     match host.run(&command).await {
         Ok(_) => Ok(true),
-        Err(error) if error.exit_code() == Some(1) => Ok(false),
+        Err(error) if error.status() == Some(1) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -6,7 +6,7 @@ use super::{Execution, Stopped};
 use crate::model::{DiskKey, ImageId, Label, Moment, PointId, SnapshotName, VolumeId};
 use crate::plan::facts::RunState;
 use crate::plan::{Action, BaseImage};
-use crate::pve::control::GuestControl;
+use crate::pve::control::{GuestControl, GuestStatus};
 use crate::report::VolumeOutcome;
 use crate::repository::image::{self, ImageSummary};
 use crate::repository::lock::Lock;
@@ -96,7 +96,7 @@ impl Execution {
     }
 
     async fn thaw_guest(&self, work: &BackupWork) -> Result<(), Stopped> {
-        let count = work.control.thaw(std::time::Duration::from_secs(30)).await?;
+        let count = work.control.thaw().await?;
         self.note(&format!("thawed {count} file systems that an interrupted run had left frozen"));
         Ok(())
     }
@@ -143,7 +143,8 @@ impl Execution {
             let text = format!("the configuration is no longer that of digest {digest}");
             return Err(Stopped::Changed(text));
         }
-        if work.run_state == RunState::Stopped && work.control.is_running().await? {
+        let stopped = || async { work.control.status().await.map(|s| s == GuestStatus::Stopped) };
+        if work.run_state == RunState::Stopped && !stopped().await? {
             self.state().seen_running = true;
             self.warn("crash-consistent only: the guest was started meanwhile".to_owned());
         }
