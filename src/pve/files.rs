@@ -153,14 +153,15 @@ impl ClusterFiles {
     }
 
     /// All guests with their configurations, in the order of node and vmid. A guest that vanishes
-    /// while we read is not there.
+    /// while we read is not there; bytes that are no UTF-8 are replaced, so that one odd comment
+    /// does not hide all other guests.
     ///
     /// # Errors
     /// A directory or a configuration cannot be read.
     pub fn guests_with_configs(&self) -> Result<Vec<(Guest, GuestConfig)>, FilesError> {
         let mut found = Vec::new();
         for (vmid, place) in self.settled_places()? {
-            if let Some(text) = read_optional(&self.config_path(&place.node, place.kind, vmid))? {
+            if let Some(text) = read_lossy(&self.config_path(&place.node, place.kind, vmid))? {
                 found.push(guest_from(vmid, place, &text));
             }
         }
@@ -173,11 +174,15 @@ impl ClusterFiles {
     /// # Errors
     /// A directory or the configuration cannot be read.
     pub fn find(&self, vmid: VmId) -> Result<Option<Guest>, FilesError> {
-        let Some(place) = self.places()?.remove(&vmid) else {
-            return Ok(None);
-        };
-        let text = read_optional(&self.config_path(&place.node, place.kind, vmid))?;
-        Ok(text.map(|text| guest_from(vmid, place, &text).0))
+        for _ in 0..MOVING_PASSES {
+            let Some(place) = self.settled_places()?.remove(&vmid) else {
+                return Ok(None);
+            };
+            if let Some(text) = read_lossy(&self.config_path(&place.node, place.kind, vmid))? {
+                return Ok(Some(guest_from(vmid, place, &text).0));
+            }
+        }
+        Ok(None)
     }
 
     /// The text of a guest's configuration.
@@ -331,6 +336,14 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<String>, FilesError> {
     }
 }
 
+fn read_lossy(path: &Path) -> Result<Option<String>, FilesError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(FilesError::Read { path: path.to_owned(), source }),
+    }
+}
+
 fn damaged(path: PathBuf, error: impl std::error::Error + Send + Sync + 'static) -> FilesError {
     FilesError::Damaged { path, source: Box::new(error) }
 }
@@ -417,6 +430,16 @@ mod tests {
         assert_eq!(files.node_address("pve3").unwrap(), "pve3");
         fs::write(dir.path().join(".members"), "{").unwrap();
         assert!(files.cluster_name().unwrap_err().to_string().contains(".members is damaged"));
+    }
+
+    #[test]
+    fn a_comment_that_is_no_utf8_hides_no_guest_but_is_not_saved_wrongly() {
+        let (dir, files) = cluster();
+        fs::write(dir.path().join("nodes/pve1/lxc/200.conf"), b"#caf\xe9\nhostname: ct\n").unwrap();
+        assert_eq!(files.guests().unwrap().len(), 3);
+        let guest = files.find(vmid(200)).unwrap().unwrap();
+        assert_eq!(guest.name, "ct");
+        assert!(matches!(files.read_config(&guest), Err(FilesError::Read { .. })));
     }
 
     #[test]
