@@ -64,6 +64,7 @@ pub mod world;
 
 pub mod survey;
 
+pub mod assemble;
 pub mod execute;
 pub mod operation;
 

@@ -7,7 +7,7 @@ use crate::progress::Progress;
 use crate::pve::files::ClusterFiles;
 use crate::repository::image::ImageOptions;
 use crate::storage::Storage;
-use crate::transport::{Host, Script};
+use crate::transport::{Host, Script, Ssh};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl Hosts {
             Self::Real { this_node, .. } if node == this_node => Host::local(),
             Self::Real { etc_pve, addresses, .. } => {
                 let address = addresses.get(node).map_or(node, String::as_str);
-                Host::ssh(node, address, etc_pve)
+                Host::Ssh(Ssh::new(node, address, etc_pve))
             }
         }
     }

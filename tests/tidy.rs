@@ -9,7 +9,7 @@ const LAYERS: [&[&str]; 5] = [
     &["model", "report"],
     &["select", "plan", "stream"],
     &["cancel", "clock", "entropy", "progress", "transport", "storage", "repository", "pve"],
-    &["world", "survey", "execute", "operation"],
+    &["world", "survey", "assemble", "execute", "operation"],
     &["cli", "main"],
 ];
 

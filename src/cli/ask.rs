@@ -5,8 +5,7 @@ use super::error::CliError;
 use super::restore::{Args, policy, sought, time};
 use crate::model::{Bytes, DiskKey, Moment, VmId};
 use crate::plan::restore::RestorePolicy;
-use crate::repository::disk::Disk;
-use crate::repository::store::{Repository, StoredPoint};
+use crate::repository::{Disk, Repository, StoredPoint};
 use crate::survey::Sought;
 use anyhow::Context as _;
 use dialoguer::theme::ColorfulTheme;
@@ -83,8 +82,8 @@ pub fn choose_point(
         let history = directory.load()?;
         let mut points = history.visible();
         points.retain(|p| wanted.is_none_or(|time| p.manifest.time <= time));
-        if !points.is_empty() && vmid.is_none_or(|vmid| directory.vmid() == vmid) {
-            guests.push((directory.relative(), points));
+        if !points.is_empty() && vmid.is_none_or(|vmid| directory.names().vmid == vmid) {
+            guests.push((survey::relative(&directory), points));
         }
     }
     if guests.is_empty() {
@@ -158,7 +157,7 @@ fn point_line(point: &StoredPoint) -> String {
 }
 
 fn disk_lines(point: &StoredPoint) -> Vec<String> {
-    let line = |image: &crate::repository::manifest::ImageEntry| {
+    let line = |image: &crate::repository::ImageEntry| {
         format!("{:<10} {:>11}  {}", image.disk.to_string(), Bytes(image.size), image.volume)
     };
     point.manifest.images.iter().map(line).collect()

@@ -6,9 +6,8 @@ use super::{blocking, output, signals, world};
 use crate::model::Label;
 use crate::operation::{BackupRequest, Mode, Operation, perform};
 use crate::plan::facts::SnapshotProtection;
-use crate::repository::disk::Disk;
 use crate::repository::image::Compression;
-use crate::repository::store::Repository;
+use crate::repository::{Disk, Repository};
 use crate::select::Selection;
 
 /// Back guests up into a directory, incrementally

@@ -1,7 +1,7 @@
 //! Errors at the edge: the whole chain on one line, the exit code of the table in the help.
 
 use crate::report::Failure;
-use crate::repository::error::RepositoryError;
+use crate::repository::RepositoryError;
 use crate::survey::NoPoint;
 
 /// An error that ends the program.

@@ -6,10 +6,9 @@ use super::table::{Align, render};
 use super::output;
 use crate::clock::Clock;
 use crate::model::{Bytes, Label, Moment};
-use crate::repository::disk::Disk;
-use crate::repository::manifest::ImageEntry;
-use crate::repository::records::VerifiedState;
-use crate::repository::store::{GuestDir, History, Repository, StoredPoint};
+use crate::repository::ImageEntry;
+use crate::repository::VerifiedState;
+use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -68,7 +67,7 @@ fn listed(args: &Args, repository: &Repository) -> Result<Vec<Listed>, CliError>
     let vmids = super::verify::vmids(&args.vmid)?;
     let mut guests = Vec::new();
     for directory in repository.guests()? {
-        if !vmids.is_empty() && !vmids.contains(&directory.vmid()) {
+        if !vmids.is_empty() && !vmids.contains(&directory.names().vmid) {
             continue;
         }
         let history = directory.load()?;
@@ -109,8 +108,8 @@ fn header(text: &mut String, guest: &Listed) {
     let _ = writeln!(
         text,
         "guest {} {name}  {count} points, {stored}  ({})",
-        guest.directory.vmid(),
-        guest.directory.relative()
+        guest.directory.names().vmid,
+        guest.survey::relative(&directory)
     );
 }
 

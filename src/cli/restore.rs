@@ -6,10 +6,9 @@ use super::{ask, blocking, output, signals, world};
 use crate::model::{DiskKey, Label, Moment, VmId};
 use crate::operation::{Mode, Operation, RestoreRequest, perform};
 use crate::plan::restore::{Afterwards, Existing, RestorePolicy};
-use crate::pve::restore_config::Identity;
-use crate::repository::disk::Disk;
+use crate::pve::Identity;
 use crate::repository::image::Compression;
-use crate::repository::store::Repository;
+use crate::repository::{Disk, Repository};
 use crate::survey::{self, Sought};
 use std::path::PathBuf;
 

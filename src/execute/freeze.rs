@@ -4,11 +4,12 @@
 use super::guard::{self, Guard};
 use super::state::Frozen;
 use super::{Execution, Stopped, Work};
+use crate::clock::{Stopwatch, boot_id};
 use crate::plan::Step;
-use crate::pve::control::GuestControl;
-use crate::repository::store::FreezeRecord;
+use crate::pve::GuestControl;
+use crate::repository::FreezeRecord;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 impl Execution {
     /// Runs the steps while the guest is frozen. A guest that cannot be frozen, or cannot be
@@ -37,7 +38,7 @@ impl Execution {
             "guest {} on {node} frozen until its guard ({guard}) thaws it",
             self.plan.guest.vmid
         ));
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let frozen = control.freeze(Duration::from_secs(seconds.into())).await;
         let result = self.clone().run_beside(steps.iter()).await;
         let snapshots_done = begun.elapsed();
@@ -59,13 +60,13 @@ impl Execution {
         let token = work.token();
         work.with_draft(|draft| {
             draft.note_freeze(&FreezeRecord {
-                host: self.world.clock.host_name(),
-                boot_id: self.world.clock.boot_id(),
+                host: crate::transport::host_name(),
+                boot_id: boot_id().unwrap_or_default(),
                 pid: std::process::id(),
                 node: guest.node.clone(),
                 vmid: guest.vmid,
                 armed_at: self.world.clock.now(),
-                deadline_seconds: seconds,
+                deadline_seconds: seconds.into(),
                 guard: format!("pve-ferry-thaw-{}-{token}", guest.vmid),
             })
         })??;

@@ -20,9 +20,15 @@ pub enum Guard {
     },
 }
 
-/// Prints its pid, lets go of our pipes, sleeps, then becomes the command. It stands alone in its
-/// session, so that a kill of the run's process group does not reach it.
-const SESSION: &str = "echo $$; exec </dev/null >/dev/null 2>&1; sleep \"$1\"; shift; exec \"$@\"";
+/// Thaws: an agent that refuses lets `qm` end with 0 all the same (PVE's QMPClient.pm), so only a
+/// printed number counts, and what fails is tried again for a minute.
+const THAW: &str = "for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
+    case \"$(\"$@\")\" in [0-9]*) exit 0 ;; esac; sleep 3; done; exit 1";
+
+/// Prints its pid, lets go of our pipes, sleeps, then thaws. It stands alone in its session, so
+/// that a kill of the run's process group does not reach it.
+const SESSION: &str = "echo $$; exec </dev/null >/dev/null 2>&1; sleep \"$1\"; script=$2; \
+    shift 2; exec sh -c \"$script\" pve-ferry-guard \"$@\"";
 
 const SHORT: Duration = Duration::from_secs(15);
 
@@ -54,7 +60,10 @@ async fn arm_timer(
         format!("--description=Thaws guest {vmid} if pve-ferry does not"),
         "--".to_owned(),
     ];
-    let command = Command::writes("systemd-run").args(options).args(thaw(control));
+    let command = Command::writes("systemd-run")
+        .args(options)
+        .args(["sh", "-c", THAW, "pve-ferry-guard"])
+        .args(thaw(control));
     control.host.run(&command.deadline(SHORT)).await?;
     Ok(Guard::Timer { unit })
 }
@@ -62,7 +71,7 @@ async fn arm_timer(
 async fn arm_session(control: &GuestControl, seconds: u32) -> Result<Guard, ArmError> {
     let command = Command::writes("setsid")
         .args(["--fork", "sh", "-c", SESSION, "pve-ferry-guard"])
-        .arg(seconds.to_string())
+        .args([seconds.to_string(), THAW.to_owned()])
         .args(thaw(control));
     let output = control.host.run(&command.deadline(SHORT)).await?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

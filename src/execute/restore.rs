@@ -3,19 +3,18 @@
 
 use super::undo::Undo;
 use super::{Execution, Stopped};
+use crate::clock::Stopwatch;
 use crate::model::{DiskKey, GuestKind, VmId, VolumeId, VolumeShape};
 use crate::plan::Action;
-use crate::pve::control::GuestControl;
+use crate::pve::GuestControl;
 use crate::report::VolumeOutcome;
-use crate::repository::image::{ChainLink, ChainReader};
-use crate::repository::lock::Lock;
+use crate::repository::image::{ChainLink, ChainReader, ImageError};
+use crate::repository::Lock;
 use crate::storage::Import;
-use crate::stream::{Header, StreamWriter};
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What the steps of a restore work on.
 pub struct RestoreWork {
@@ -73,10 +72,10 @@ impl Execution {
         volume: &VolumeId,
     ) -> Result<(), Stopped> {
         let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let links = work.chains.get(disk).with_context(|| format!("no chain for {disk}"))?;
         let links = links.clone();
-        let chain = tokio::task::spawn_blocking(move || ChainReader::open(links)).await??;
+        let chain = tokio::task::spawn_blocking(move || ChainReader::open(&links)).await??;
         let (size, data) = (chain.size(), chain.data_bytes());
         let identity = self.state().volumes.get(volume).cloned();
         let identity = identity.with_context(|| format!("volume {volume} was not made by us"))?;
@@ -110,15 +109,10 @@ impl Execution {
         let meter = self.world.progress.begin(what, chain.data_bytes());
         let Import { writer, exit } = import;
         let bar = meter.clone();
-        let task = tokio::task::spawn_blocking(move || -> Result<(), RestoreError> {
-            let header = Header { from: None, to: None, size: chain.size() };
-            let mut stream = StreamWriter::new(writer, &header)?;
-            chain.for_each_block(threads, &mut |offset, data: &[u8]| {
-                bar.add(data.len() as u64);
-                stream.write(offset, data).map_err(RestoreError::from)
-            })?;
-            stream.finish()?.flush()?;
-            Ok(())
+        let task = tokio::task::spawn_blocking(move || -> Result<(), ImageError> {
+            let mut counted = Counted { writer, told: |bytes| bar.add(bytes) };
+            chain.write_stream(&mut counted, None, IMPORT_RECORD, threads)?;
+            counted.flush().map_err(ImageError::Write)
         });
         let done = self.until_done_or_cancelled(task, exit).await;
         meter.end();
@@ -184,16 +178,24 @@ impl Execution {
     }
 }
 
-/// Why a volume could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum RestoreError {
-    /// The storage took no more.
-    #[error("could not write to the storage")]
-    Write(#[from] std::io::Error),
-    /// The stream could not be made.
-    #[error("could not write the diff stream")]
-    Stream(#[from] crate::stream::StreamError),
-    /// The repository's images are damaged or gone.
-    #[error("could not read the restore point")]
-    Chain(#[from] crate::repository::image::ImageError),
+/// Bytes per record of the stream that a storage imports: an object of Ceph's usual size, so that
+/// one write fills one object.
+const IMPORT_RECORD: u64 = 4 << 20;
+
+/// A writer that tells how much was written.
+struct Counted<W, F> {
+    writer: W,
+    told: F,
+}
+
+impl<W: Write, F: FnMut(u64)> Write for Counted<W, F> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.writer.write(buffer)?;
+        (self.told)(count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
 }

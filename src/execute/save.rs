@@ -3,21 +3,21 @@
 use super::state::consistency;
 use super::undo::Undo;
 use super::{Execution, Stopped};
-use crate::model::{DiskKey, ImageId, Label, Moment, PointId, SnapshotName, VolumeId};
+use crate::clock::Stopwatch;
+use crate::model::{ChainId, DiskKey, ImageId, Label, Moment, PointId, SnapshotName, VolumeId};
 use crate::plan::facts::RunState;
 use crate::plan::{Action, BaseImage};
-use crate::pve::control::{GuestControl, GuestStatus};
+use crate::pve::{GuestControl, GuestStatus};
 use crate::report::VolumeOutcome;
-use crate::repository::image::{self, ImageSummary};
-use crate::repository::lock::Lock;
-use crate::repository::manifest::{ImageEntry, Manifest, PointState};
-use crate::repository::store::{GuestDir, GuestRecord, PointDraft};
-use crate::storage::{Export, Finish, VolumeFacts};
+use crate::repository::image::{Compression, ImageSink, ImageSummary, write_image};
+use crate::repository::layout::image_file;
+use crate::repository::{
+    Debris, GuestDir, GuestRecord, ImageEntry, ImageKind, Lock, Manifest, PointDraft, Skipped, State,
+};
+use crate::storage::{Export, Finish, SnapshotFacts, VolumeFacts};
 use crate::stream::Header;
 use anyhow::{Context as _, anyhow, bail};
-use std::io::Read;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 /// What the steps of a backup work on.
 pub struct BackupWork {
@@ -35,10 +35,12 @@ pub struct BackupWork {
     pub firewall: Option<String>,
     /// Whether the guest ran when it was surveyed.
     pub run_state: RunState,
+    /// What interrupted runs left in the guest's directory.
+    pub debris: Vec<Debris>,
+    /// The label of the run.
+    pub label: Label,
     /// The chain of the run.
-    pub chain: crate::model::ChainId,
-    /// The number that the new point gets.
-    pub seq: u64,
+    pub chain: ChainId,
     /// The id that the new point gets; its digits name the freeze's guard, too.
     pub point: PointId,
     /// The open restore point.
@@ -87,8 +89,10 @@ impl Execution {
                 Ok(())
             }
             Action::SaveVolume { disk, volume, snapshot, since } => {
-                self.save_volume(work, Saving { disk, volume, snapshot, since: since.as_ref() })
-                    .await
+                let compression = self.world.limits.image.compression;
+                let since = since.as_ref();
+                let saving = Saving { disk, volume, snapshot, since, compression };
+                self.save_volume(work, saving).await
             }
             Action::CommitRestorePoint => self.commit(work).await,
             other => Err(anyhow!("{other:?} is no step of a backup").into()),
@@ -102,16 +106,20 @@ impl Execution {
     }
 
     fn sweep(&self, work: &BackupWork, directory: &str) -> Result<(), Stopped> {
-        work.directory.sweep(&work.lock, directory)?;
+        let debris = work.debris.iter().find(|debris| debris.path.ends_with(directory));
+        let debris = debris.with_context(|| format!("{directory} was not surveyed"))?;
+        work.directory.sweep(&work.lock, debris)?;
         self.note(&format!("removed {directory}, which an interrupted run had left"));
         Ok(())
     }
 
     fn begin(&self, work: &BackupWork, label: &Label, moment: Moment) -> Result<(), Stopped> {
         self.will_make(Undo::Draft);
-        let draft = work.directory.begin(&work.lock, &work.record, label, moment)?;
+        // The chain's id must be durable before its first snapshot, or a kill makes orphans.
+        work.directory.save_record(&work.lock, &work.record)?;
+        let draft = work.directory.begin(&work.lock, label, moment)?;
+        self.state().outcome.point = Some(draft.moment());
         *work.draft.lock().unwrap_or_else(PoisonError::into_inner) = Some(draft);
-        self.state().outcome.point = Some(moment);
         Ok(())
     }
 
@@ -160,11 +168,11 @@ impl Execution {
 
     async fn commit(&self, work: &BackupWork) -> Result<(), Stopped> {
         let manifest = self.manifest(work);
-        let draft = work.take_draft().context("no restore point is open")?;
-        let (directory, lock) = (work.directory.clone(), &work.lock);
-        let warnings = draft.commit(lock, &directory, &work.record, manifest)?;
+        let committed = work.with_draft(|draft| draft.commit(&work.lock, manifest))??;
         let mut state = self.state();
         state.committed = true;
+        let warnings = committed.warnings.into_iter();
+        let warnings = warnings.map(|w| format!("after the commit: {:#}", anyhow::Error::from(w)));
         state.outcome.warnings.extend(warnings);
         // The snapshots are needed from now on: they stay.
         state.undo.clear();
@@ -180,24 +188,30 @@ impl Execution {
         state.outcome.consistency = Some(worth.to_string());
         let mut images = state.images.clone();
         images.sort_by(|a, b| a.disk.cmp(&b.disk));
-        let moment = state.outcome.point.unwrap_or(Moment::from_unix(0));
-        let skipped = self.plan.skipped.clone();
+        let skipped = self.plan.skipped.iter().filter_map(|skipped| {
+            let disk = skipped.disk.parse().ok()?;
+            Some(Skipped { disk, reason: skipped.reason.clone() })
+        });
         Manifest {
-            id: work.point,
-            seq: work.seq,
+            format: crate::repository::FORMAT,
+            requires: Vec::new(),
+            point: work.point,
+            // Order, name and digests are the draft's to say.
+            seq: 0,
+            label: work.label.clone(),
+            time: state.outcome.point.unwrap_or(Moment::from_unix(0)),
+            config_digest: None,
+            firewall_digest: None,
             chain: work.chain,
-            label: label_of(&self.plan),
-            time: moment,
-            vmid: guest.vmid,
+            guest: work.record.guest.clone(),
             kind: guest.kind,
             name: guest.name.clone(),
             node: guest.node.clone(),
             consistency: worth,
-            state: PointState::Committed,
-            config_digest: crate::pve::digest(&work.config),
+            state: State::Committed,
             images,
-            skipped: skipped.into_iter().map(|s| (s.disk, s.reason)).collect(),
-            ..Manifest::default()
+            skipped: skipped.collect(),
+            other: serde_json::Map::new(),
         }
     }
 
@@ -212,22 +226,12 @@ impl Execution {
     }
 }
 
-fn label_of(plan: &crate::plan::Plan) -> Label {
-    let label = plan.steps().find_map(|step| match &step.action {
-        Action::BeginRestorePoint { label, .. } => Some(label.clone()),
-        _ => None,
-    });
-    // `check` lets no plan pass that commits what it did not begin.
-    label.unwrap_or_default()
-}
-
 fn snapshot_in<'a>(
     facts: &'a VolumeFacts,
     volume: &VolumeId,
     name: &SnapshotName,
-) -> anyhow::Result<&'a crate::storage::SnapshotFacts> {
-    let name = name.to_string();
-    let found = facts.snapshots.iter().find(|s| s.identity.name == name);
+) -> anyhow::Result<&'a SnapshotFacts> {
+    let found = facts.snapshot(&name.to_string());
     found.with_context(|| format!("snapshot {volume}@{name} is gone"))
 }
 
@@ -237,6 +241,22 @@ struct Saving<'a> {
     volume: &'a VolumeId,
     snapshot: &'a SnapshotName,
     since: Option<&'a BaseImage>,
+    compression: Compression,
+}
+
+impl Saving<'_> {
+    fn kind(&self) -> ImageKind {
+        if self.since.is_some() { ImageKind::Increment } else { ImageKind::Base }
+    }
+
+    /// What vzdump calls the device (PVE::VZDump::QemuServer); a container's is its key.
+    fn device(&self) -> String {
+        match self.disk.as_str() {
+            key if key.starts_with("mp") || key == "rootfs" => key.to_owned(),
+            key if key.starts_with("tpmstate") => format!("drive-{key}-backup"),
+            key => format!("drive-{key}"),
+        }
+    }
 }
 
 impl Execution {
@@ -249,7 +269,7 @@ impl Execution {
         if self.world.cancel.is_cancelled() {
             return Err(Stopped::Interrupted);
         }
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let facts = self.present(saving.volume).await?;
         let own = snapshot_in(&facts, saving.volume, saving.snapshot)?.clone();
         let since = saving.since.map(|base| &base.snapshot);
@@ -271,7 +291,7 @@ impl Execution {
     }
 
     fn random_image_id(&self) -> anyhow::Result<ImageId> {
-        Ok(ImageId(u64::from_le_bytes(crate::clock::random()?)))
+        Ok(ImageId(crate::entropy::random_u64()?))
     }
 
     /// Moves one stream into its file on a thread of its own. The transfer counts only when the
@@ -283,20 +303,18 @@ impl Execution {
         export: Export,
         header: Header,
     ) -> Result<ImageSummary, Stopped> {
-        let options = self.world.limits.image.clone();
-        let kind = if saving.since.is_some() { "increment" } else { "base" };
-        let files = work.with_draft(|draft| {
-            draft.image_files(saving.disk, kind, options.compression)
+        let options = self.world.limits.image;
+        let (data, index) = work.with_draft(|draft| {
+            draft.image_files(saving.disk, saving.kind(), options.compression)
         })??;
-        let meter = self.world.progress.begin(
-            &format!("{} {}", self.plan.guest.vmid, saving.volume),
-            if saving.since.is_some() { 0 } else { header.size },
-        );
+        let total = if saving.since.is_some() { 0 } else { header.size };
+        let what = format!("{} {}", self.plan.guest.vmid, saving.volume);
+        let meter = self.world.progress.begin(&what, total);
         let Export { mut reader, exit } = export;
         let bar = meter.clone();
         let task = tokio::task::spawn_blocking(move || {
-            let source: &mut dyn Read = &mut reader;
-            image::write_image(source, &header, files, &options, &|bytes| bar.add(bytes))
+            let files = ImageSink { data, index };
+            write_image(&mut reader, &header, files, options, &|bytes| bar.add(bytes))
         });
         let written = self.until_done_or_cancelled(task, exit).await;
         meter.end();
@@ -329,23 +347,27 @@ impl Execution {
                 Ok(done)
             }
             Err(error) => {
-                // The process is at fault when it failed by itself; its error says more.
-                exit.kill_if_running();
-                match exit.wait().await {
-                    Err(cause) if !cause.was_killed_by_us() => {
-                        Err(anyhow::Error::new(error).context(format!("{cause}")).into())
-                    }
-                    _ => Err(error.into()),
+                // A process that failed by itself knows better why; one that still runs does not.
+                tokio::time::sleep(GRACE).await;
+                exit.kill();
+                let error = anyhow::Error::new(error);
+                Err(match exit.wait().await {
+                    Err(cause) => error.context(format!("{:#}", anyhow::Error::from(cause))),
+                    Ok(()) => error,
                 }
+                .into())
             }
         }
     }
 }
 
+/// How long a process whose pipe has ended may take to end by itself.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+
 fn entry(
     saving: &Saving,
     facts: &VolumeFacts,
-    own: &crate::storage::SnapshotFacts,
+    own: &SnapshotFacts,
     summary: &ImageSummary,
     id: ImageId,
 ) -> ImageEntry {
@@ -355,11 +377,21 @@ fn entry(
         id,
         parent: saving.since.map(|base| base.image),
         disk: saving.disk.clone(),
+        device: saving.device(),
         volume: saving.volume.clone(),
+        size: own.size,
         shape,
         source: own.identity.clone(),
         base_source: saving.since.map(|base| base.snapshot.clone()),
-        ..ImageEntry::from_summary(summary)
+        from: summary.from.clone(),
+        to: own.identity.name.clone(),
+        file: image_file(saving.disk, saving.kind(), saving.compression),
+        compression: saving.compression,
+        stream_bytes: summary.stream_bytes,
+        stored_bytes: summary.stored_bytes,
+        data_bytes: summary.data_bytes,
+        digest: summary.digest,
+        other: serde_json::Map::new(),
     }
 }
 

@@ -5,7 +5,7 @@ use super::undo::Undo;
 use crate::model::{VolumeId, VolumeIdentity};
 use crate::plan::facts::RunState;
 use crate::report::GuestOutcome;
-use crate::repository::manifest::ImageEntry;
+use crate::repository::{Consistency, ImageEntry};
 use std::collections::BTreeMap;
 
 /// What became of the freeze.
@@ -48,8 +48,7 @@ impl State {
 }
 
 /// What a restore point is worth, by what the run saw.
-pub(super) fn consistency(state: &State, before: RunState) -> crate::repository::manifest::Consistency {
-    use crate::repository::manifest::Consistency;
+pub(super) fn consistency(state: &State, before: RunState) -> Consistency {
     match (state.frozen, before) {
         (Frozen::Held, _) => Consistency::Frozen,
         (Frozen::NotPlanned, RunState::Stopped) if !state.seen_running => Consistency::Stopped,

@@ -55,7 +55,8 @@ impl Execution {
             Undo::Draft => self.undo_draft(),
             Undo::Snapshot(volume, name) => self.undo_snapshot(volume, name).await,
             Undo::Volume(volume, identity) => {
-                Ok(self.storage(volume)?.delete_volume(&volume.name, identity).await?)
+                self.storage(volume)?.delete_volume(&volume.name, identity).await?;
+                Ok(())
             }
             Undo::Config { node, kind, vmid, text } => {
                 Ok(self.world.cluster.remove_config_if_equal(node, *kind, *vmid, text)?)
@@ -78,7 +79,7 @@ impl Execution {
         let storage = self.storage(volume)?;
         let Some(facts) = storage.volume(&volume.name).await? else { return Ok(()) };
         let name = name.to_string();
-        let made = facts.snapshots.iter().find(|snapshot| snapshot.identity.name == name);
+        let made = facts.snapshot(&name);
         let Some(made) = made else { return Ok(()) };
         if made.protected {
             storage.unprotect_snapshot(&volume.name, &made.identity).await?;

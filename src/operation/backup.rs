@@ -5,9 +5,7 @@ use crate::execute::{BackupWork, Work};
 use crate::model::{ClusterId, Guest, Label, PointId};
 use crate::plan::backup::{NoBackup, plan};
 use crate::plan::facts::{BackupPolicy, SnapshotProtection};
-use crate::repository::layout::GuestKey;
-use crate::repository::lock::{Lock, LockMode, LockOptions};
-use crate::repository::store::{GuestDir, Repository};
+use crate::repository::{GuestDir, GuestKey, Lock, LockMode, LockOptions, Repository};
 use crate::report::Failure;
 use crate::select::{Selection, select};
 use crate::survey;
@@ -29,7 +27,7 @@ pub struct BackupRequest {
 
 impl BackupRequest {
     pub(super) fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
-        let candidates = survey::candidates(world)?;
+        let candidates = world.cluster.candidates()?;
         let selected = select(&self.selection, &candidates);
         Ok((selected.guests, selected.empty_items))
     }
@@ -59,7 +57,8 @@ impl BackupRequest {
             Mode::Execute => Some(lock(world, &directory, LockMode::Exclusive, "backup").await?),
             Mode::DryRun => None,
         };
-        let surveyed = survey::backup(world, read, (&directory, key), &self.label).await?;
+        let free_bytes = self.repository.free_bytes()?;
+        let surveyed = survey::backup(world, read, (&directory, key, free_bytes), &self.label).await?;
         let policy = BackupPolicy {
             label: self.label.clone(),
             now: world.clock.now(),
@@ -67,7 +66,7 @@ impl BackupRequest {
         };
         let plan = plan(&surveyed.facts, &policy).map_err(refusal)?;
         let work = match lock {
-            Some(lock) => Some(work(directory, lock, surveyed)?),
+            Some(lock) => Some(work((directory, lock), surveyed, policy.label)?),
             None => None,
         };
         Ok(Prepared { plan, work })
@@ -108,7 +107,11 @@ pub(super) async fn lock(
     Ok(tokio::task::spawn_blocking(move || directory.lock(mode, &options)).await??)
 }
 
-fn work(directory: GuestDir, lock: Lock, surveyed: survey::Surveyed) -> anyhow::Result<Work> {
+fn work(
+    (directory, lock): (GuestDir, Lock),
+    surveyed: survey::Surveyed,
+    label: Label,
+) -> anyhow::Result<Work> {
     let point = PointId(crate::entropy::random_u64().context("read random bytes")?);
     Ok(Work::Backup(Box::new(BackupWork {
         directory,
@@ -119,7 +122,8 @@ fn work(directory: GuestDir, lock: Lock, surveyed: survey::Surveyed) -> anyhow::
         firewall: surveyed.firewall,
         run_state: surveyed.facts.run_state,
         chain: surveyed.facts.chain,
-        seq: surveyed.next_seq,
+        debris: surveyed.debris,
+        label,
         point,
         draft: Mutex::new(None),
     })))

@@ -11,7 +11,7 @@ use crate::execute::{self, Stopped, Work};
 use crate::model::Guest;
 use crate::plan::{Plan, check};
 use crate::report::{Failure, GuestOutcome, Report};
-use crate::repository::error::RepositoryError;
+use crate::repository::RepositoryError;
 use crate::world::World;
 use std::sync::Arc;
 use tokio::sync::Semaphore;

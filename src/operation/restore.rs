@@ -7,11 +7,9 @@ use crate::execute::{RestoreWork, Work};
 use crate::model::{DiskKey, Guest, VolumeId};
 use crate::plan::restore::{RestorePolicy, plan};
 use crate::plan::{Action, Plan};
-use crate::pve::control::GuestControl;
-use crate::pve::restore_config::{Identity, Restoration, RestoredVolume, restored_config};
+use crate::pve::{GuestConfig, GuestControl, Identity, Restoration, RestoredVolume, restored_config};
 use crate::report::Failure;
-use crate::repository::chain::chain_of;
-use crate::repository::lock::LockMode;
+use crate::repository::{Lock, LockMode, chain_of};
 use crate::survey::{self, SurveyedPoint};
 use crate::world::World;
 use anyhow::Context as _;
@@ -76,7 +74,8 @@ impl RestoreRequest {
             return Ok(None);
         }
         let manifest = &self.point.point.manifest;
-        let saved = self.point.point.config().context("read the saved configuration")?;
+        let saved = saved_text(&self.point, CONFIG).context("read the saved configuration")?;
+        let saved = GuestConfig::parse(&saved);
         let another = plan.guest.vmid != manifest.guest.vmid;
         let size_of = |disk: &DiskKey| manifest.image(disk).map_or(0, |image| image.size);
         let volume = |(disk, volume): (&DiskKey, &VolumeId)| {
@@ -88,15 +87,15 @@ impl RestoreRequest {
             identity: if another { Identity::New } else { self.identity },
         };
         let random: [u8; 256] = crate::entropy::random_bytes().context("read random bytes")?;
-        let text = restored_config(manifest.kind, &saved, &restoration, &mut random.into_iter())?;
-        Ok(Some(text))
+        let text = restored_config(&saved, &restoration, &mut random.into_iter())?;
+        Ok(Some(text.to_string()))
     }
 
     fn work(
         &self,
         world: &World,
         plan: &Plan,
-        (lock, chains, config): (crate::repository::lock::Lock, Chains, Option<String>),
+        (lock, chains, config): (Lock, Chains, Option<String>),
     ) -> anyhow::Result<Work> {
         let (vmid, kind) = (plan.guest.vmid, plan.guest.kind);
         let present = world.cluster.find(vmid)?;
@@ -107,8 +106,8 @@ impl RestoreRequest {
             lock,
             chains,
             config,
-            firewall: self.point.point.firewall()?,
-            control: GuestControl::new(world.hosts.host(&host_node), kind, vmid),
+            firewall: saved_text_if_there(&self.point, FIREWALL)?,
+            control: GuestControl { host: world.hosts.host(&host_node), kind, vmid },
             present_config,
         })))
     }

@@ -5,14 +5,15 @@ use crate::model::SkippedDisk;
 use crate::plan::facts::{
     BackupFacts, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact, VolumeFact,
 };
-use crate::pve::control::GuestControl;
-use crate::pve::guest_config::{ConfigVolume, GuestConfig, Inclusion};
-use crate::repository::store::{Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint};
+use crate::pve::{FreezeStatus, GuestControl, GuestStatus};
+use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
+use crate::repository::{
+    Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, point_usable_as_base,
+};
 use crate::storage::{ObjectMap, VolumeFacts};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 /// A guest as it was read for a backup.
 pub struct Surveyed {
@@ -24,8 +25,8 @@ pub struct Surveyed {
     pub firewall: Option<String>,
     /// What guest.json is to hold.
     pub record: GuestRecord,
-    /// The number that the next point gets.
-    pub next_seq: u64,
+    /// What interrupted runs left in the guest's directory.
+    pub debris: Vec<Debris>,
     /// How the guest is frozen and asked.
     pub control: GuestControl,
 }
@@ -38,6 +39,8 @@ pub struct SurveyedGuest {
     pub config: String,
     volumes: Vec<VolumeFact>,
     skipped: Vec<SkippedDisk>,
+    /// Whether it is a template.
+    pub is_template: bool,
     /// What distinguishes it from an earlier guest of its vmid.
     pub incarnation: crate::model::Incarnation,
 }
@@ -51,7 +54,7 @@ pub async fn guest(world: &World, guest: Guest) -> anyhow::Result<SurveyedGuest>
     let parsed = GuestConfig::parse(&config);
     let mut volumes = Vec::new();
     let mut skipped = Vec::new();
-    for entry in parsed.volumes(guest.kind) {
+    for entry in parsed.volumes() {
         match volume(world, &entry).await {
             Ok(fact) => volumes.push(fact),
             Err(skip) => skipped.push(skip),
@@ -63,7 +66,8 @@ pub async fn guest(world: &World, guest: Guest) -> anyhow::Result<SurveyedGuest>
     };
     let incarnation = super::incarnation(guest.kind, &parsed, root.map(|v| &v.identity))
         .context("the configuration has neither an smbios uuid nor a volume that tells this guest from an earlier one of its vmid; nothing was changed")?;
-    Ok(SurveyedGuest { guest, config, volumes, skipped, incarnation })
+    let is_template = parsed.is_template();
+    Ok(SurveyedGuest { guest, config, volumes, skipped, is_template, incarnation })
 }
 
 async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, SkippedDisk> {
@@ -76,7 +80,7 @@ async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, Skipp
         return Err(skip(reason.clone(), true));
     }
     let Some(id) = &entry.volume else {
-        return Err(skip("it names no volume".into(), true));
+        return Err(skip("it is to be backed up, but names no volume".into(), false));
     };
     let facts = volume_facts(world, id).await.map_err(|reason| skip(reason, false))?;
     Ok(VolumeFact {
@@ -115,39 +119,40 @@ async fn volume_facts(world: &World, id: &VolumeId) -> Result<VolumeFacts, Strin
 pub async fn backup(
     world: &World,
     read: SurveyedGuest,
-    place: (&GuestDir, GuestKey),
+    place: (&GuestDir, GuestKey, u64),
     label: &Label,
 ) -> anyhow::Result<Surveyed> {
-    let (directory, key) = place;
+    let (directory, key, free_bytes) = place;
     let history = directory.load().context("read the guest's restore points")?;
     let parsed = GuestConfig::parse(&read.config);
     let SurveyedGuest { guest, config, mut volumes, skipped, .. } = read;
-    let control = GuestControl::new(world.hosts.host(&guest.node), guest.kind, guest.vmid);
+    let control = super::control(world, &guest);
     let run_state = run_state(&control, guest.kind, &parsed).await?;
     let debris_freeze = history.debris.iter().any(|debris| debris.freeze.is_some());
     let found_frozen =
-        run_state == RunState::RunningWithAgent && debris_freeze && control.is_frozen().await?;
+        run_state == RunState::RunningWithAgent && debris_freeze && control.freeze_status().await? == FreezeStatus::Frozen;
     let record = record(&key, &guest, label, &history)?;
     let chain = record.chains[label];
-    let points = points(&history, chain);
+    let points = points(directory, &history, chain);
     fill_used(world, &mut volumes, &points).await;
     let facts = BackupFacts {
         lock: parsed.lock().map(str::to_owned),
         template: parsed.is_template(),
         run_state,
         found_frozen,
-        config_digest: crate::pve::digest(&config),
+        config_digest: parsed.digest(),
         volumes,
         skipped,
         chain,
         points,
-        debris: history.debris.iter().map(|debris| debris_fact(debris, found_frozen)).collect(),
-        frozen_repository: history.unreadable.first().map(ToString::to_string),
-        free_bytes: directory.free_bytes()?,
+        debris: history.debris.iter().map(|d| debris_fact(directory, d, found_frozen)).collect(),
+        frozen_repository: history.forbids_removal(),
+        free_bytes,
         guest,
     };
     let firewall = world.cluster.read_firewall(facts.guest.vmid)?;
-    Ok(Surveyed { facts, config, firewall, record, next_seq: history.next_seq(), control })
+    let debris = history.debris;
+    Ok(Surveyed { facts, config, firewall, record, debris, control })
 }
 
 async fn run_state(
@@ -155,13 +160,13 @@ async fn run_state(
     kind: GuestKind,
     config: &GuestConfig,
 ) -> anyhow::Result<RunState> {
-    if !control.is_running().await? {
+    if control.status().await? == GuestStatus::Stopped {
         return Ok(RunState::Stopped);
     }
-    if kind == GuestKind::Lxc || !config.agent_may_freeze() {
+    if kind == GuestKind::Lxc || !config.freeze_enabled() {
         return Ok(RunState::RunningWithoutAgent);
     }
-    let answers = control.agent_ping(Duration::from_secs(10)).await.is_ok();
+    let answers = control.agent_ping().await.unwrap_or(false);
     Ok(if answers { RunState::RunningWithAgent } else { RunState::RunningAgentSilent })
 }
 
@@ -173,32 +178,38 @@ fn record(
 ) -> anyhow::Result<GuestRecord> {
     let mut record = match &history.record {
         Some(record) => record.clone(),
-        None => GuestRecord::new(key, guest.kind),
+        None => GuestRecord {
+            guest: key.clone(),
+            kind: guest.kind,
+            name: String::new(),
+            chains: BTreeMap::new(),
+            other: serde_json::Map::new(),
+        },
     };
     record.name.clone_from(&guest.name);
     if !record.chains.contains_key(label) {
-        record.chains.insert(label.clone(), ChainId(u32::from_le_bytes(crate::clock::random()?)));
+        record.chains.insert(label.clone(), ChainId(crate::entropy::random_u32()?));
     }
     Ok(record)
 }
 
-fn points(history: &History, chain: ChainId) -> Vec<PointFact> {
+fn points(directory: &GuestDir, history: &History, chain: ChainId) -> Vec<PointFact> {
     let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
-    of_chain.map(|point| point_fact(history, point)).collect()
+    of_chain.map(|point| point_fact(directory, history, point)).collect()
 }
 
-fn point_fact(history: &History, point: &StoredPoint) -> PointFact {
+fn point_fact(directory: &GuestDir, history: &History, point: &StoredPoint) -> PointFact {
     let images = point.manifest.images.iter().map(|image| ImageFact {
         image: image.id,
         source: image.source.clone(),
         bytes: (image.stream_bytes, image.stored_bytes),
         is_base: image.parent.is_none(),
-        unusable: history.why_unusable_as_base(point, image),
+        unusable: point_usable_as_base(directory.disk(), history, point, &image.disk),
     });
     PointFact { seq: point.manifest.seq, moment: point.manifest.time, images: images.collect() }
 }
 
-fn debris_fact(debris: &Debris, found_frozen: bool) -> DebrisFact {
+fn debris_fact(directory: &GuestDir, debris: &Debris, found_frozen: bool) -> DebrisFact {
     let state = if found_frozen {
         "it was frozen still and is thawed by this run"
     } else {
@@ -210,7 +221,8 @@ fn debris_fact(debris: &Debris, found_frozen: bool) -> DebrisFact {
             freeze.pid, freeze.host, freeze.guard, freeze.node, freeze.armed_at, freeze.deadline_seconds
         )
     });
-    DebrisFact { directory: debris.directory.clone(), freeze }
+    let relative = debris.path.strip_prefix(directory.path()).unwrap_or(&debris.path);
+    DebrisFact { directory: relative.display().to_string(), freeze }
 }
 
 /// Asks for the used bytes of the volumes that will get a base, where the answer is cheap. Without

@@ -4,11 +4,12 @@
 mod backup;
 mod restore;
 
-pub use backup::{Surveyed, backup};
-pub use restore::{Sought, SurveyedPoint, point, restore};
+pub use backup::{Surveyed, backup, guest};
+pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
 
-use crate::model::{GuestKind, Incarnation, VolumeIdentity};
-use crate::pve::guest_config::GuestConfig;
+use crate::model::{Guest, GuestKind, Incarnation, VolumeIdentity};
+use crate::pve::{GuestConfig, GuestControl};
+use crate::world::World;
 
 /// What distinguishes this guest from an earlier one with its vmid. A VM carries an smbios uuid,
 /// which stays through moves, rollbacks and restores under its own number; one without it is told
@@ -30,4 +31,9 @@ pub fn incarnation(
     let digest = blake3::hash(mark.as_bytes());
     let [a, b, c, d, ..] = *digest.as_bytes();
     Some(Incarnation(u32::from_be_bytes([a, b, c, d])))
+}
+
+/// How a guest is asked and frozen, on the node that has it.
+pub(crate) fn control(world: &World, guest: &Guest) -> GuestControl {
+    GuestControl { host: world.hosts.host(&guest.node), kind: guest.kind, vmid: guest.vmid }
 }

@@ -5,11 +5,8 @@ use crate::model::SkippedDisk;
 use crate::plan::restore::{
     PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
 };
-use crate::pve::control::GuestControl;
-use crate::pve::guest_config::GuestConfig;
-use crate::repository::Repository;
-use crate::repository::manifest::PointState;
-use crate::repository::store::{GuestDir, History, StoredPoint};
+use crate::pve::{GuestConfig, GuestStatus};
+use crate::repository::{GuestDir, History, Repository, StoredPoint};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,16 +57,22 @@ pub fn point(
 ) -> anyhow::Result<SurveyedPoint> {
     let mut found = candidates(repository, sought)?;
     let of_here = |candidate: &SurveyedPoint| {
-        candidate.history.record.as_ref().is_some_and(|r| Some(&r.cluster) == here)
+        candidate.history.record.as_ref().is_some_and(|r| Some(&r.guest.cluster) == here)
     };
     if found.len() > 1 && found.iter().any(of_here) {
         found.retain(of_here);
     }
     if found.len() > 1 {
-        let names: Vec<String> = found.iter().map(|f| f.directory.relative()).collect();
+        let names: Vec<String> = found.iter().map(|f| relative(&f.directory)).collect();
         return Err(NoPoint::Several(sought.vmid, names.join(", ")).into());
     }
     Ok(found.pop().ok_or_else(|| NoPoint::None(described(sought)))?)
+}
+
+/// A guest's directory as the user names it.
+pub fn relative(directory: &GuestDir) -> String {
+    let names = directory.names();
+    format!("{}/{}", names.cluster_dir(), names.guest_dir())
 }
 
 fn described(sought: &Sought) -> String {
@@ -81,13 +84,13 @@ fn described(sought: &Sought) -> String {
 fn candidates(repository: &Repository, sought: &Sought) -> anyhow::Result<Vec<SurveyedPoint>> {
     let mut found = Vec::new();
     for directory in repository.guests()? {
-        let named = sought.directory.as_ref().is_none_or(|name| directory.relative() == *name);
-        if directory.vmid() != sought.vmid || !named {
+        let named = sought.directory.as_ref().is_none_or(|name| relative(&directory) == *name);
+        if directory.names().vmid != sought.vmid || !named {
             continue;
         }
         let history = directory.load()?;
         let fits = |point: &&StoredPoint| {
-            point.manifest.state == PointState::Committed
+            !point.manifest.is_hidden()
                 && sought.label.as_ref().is_none_or(|label| point.manifest.label == *label)
                 && sought.time.is_none_or(|time| point.manifest.time <= time)
         };
@@ -115,7 +118,7 @@ pub async fn restore(
     policy: &RestorePolicy,
 ) -> anyhow::Result<RestoreFacts> {
     let manifest = &point.manifest;
-    let target = policy.target.unwrap_or(manifest.vmid);
+    let target = policy.target.unwrap_or(manifest.guest.vmid);
     let present = match world.cluster.find(target)? {
         Some(guest) => Some(present(world, guest).await?),
         None => None,
@@ -128,13 +131,13 @@ pub async fn restore(
     });
     let volumes: Vec<StoredVolume> = chains.collect();
     let storages = storages(world, &volumes, policy).await?;
-    let skipped = manifest.skipped.iter().map(|(disk, reason)| SkippedDisk {
-        disk: disk.clone(),
-        reason: reason.clone(),
+    let skipped = manifest.skipped.iter().map(|skipped| SkippedDisk {
+        disk: skipped.disk.to_string(),
+        reason: skipped.reason.clone(),
         by_configuration: true,
     });
     Ok(RestoreFacts {
-        vmid: manifest.vmid,
+        vmid: manifest.guest.vmid,
         name: manifest.name.clone(),
         kind: manifest.kind,
         volumes,
@@ -148,12 +151,12 @@ pub async fn restore(
 async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {
     let config = world.cluster.read_config(&guest)?;
     let parsed = GuestConfig::parse(&config);
-    let control = GuestControl::new(world.hosts.host(&guest.node), guest.kind, guest.vmid);
-    let running = control.is_running().await.context("ask whether the present guest runs")?;
+    let control = super::control(world, &guest);
+    let status = control.status().await.context("ask whether the present guest runs")?;
     Ok(PresentGuest {
-        running,
+        running: status != GuestStatus::Stopped,
         lock: parsed.lock().map(str::to_owned),
-        config_digest: crate::pve::digest(&config),
+        config_digest: parsed.digest(),
         guest,
     })
 }
