@@ -1,3 +1,6 @@
 //! pve-ferry: incremental backup, restore and replication of Proxmox VE guests.
 
 pub mod model;
+pub mod stream;
+
+pub mod repository;
