@@ -6,6 +6,8 @@ mod disk;
 mod draft;
 mod error;
 mod files;
+#[cfg(test)]
+mod fixture;
 mod guest_dir;
 mod history;
 pub mod image;
@@ -31,3 +33,6 @@ pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use records::{Attributes, FreezeRecord, GuestRecord, Verified, VerifiedState};
 pub use store::Repository;
+
+#[cfg(test)]
+mod tests;
