@@ -82,12 +82,7 @@ fn create(partial: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("create {} (an earlier run may have left it)", partial.display()))
 }
 
-fn write(
-    chain: &ChainReader,
-    file: &File,
-    threads: usize,
-    watch: &Watch,
-) -> Result<(), Stopped> {
+fn write(chain: &ChainReader, file: &File, threads: usize, watch: &Watch) -> Result<(), Stopped> {
     file.set_len(chain.size())?;
     let meter = watch.progress.begin("assemble", chain.data_bytes());
     let result = chain.for_each_block(threads, &mut |offset, data: &[u8]| {

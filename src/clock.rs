@@ -1,4 +1,4 @@
-//! The one place that reads the wall clock. Not for calendars: those are `model::Moment`'s.
+//! The one place that reads the wall clock, and which boot of which machine it is on. Not for calendars: those are `model::Moment`'s.
 
 use crate::model::Moment;
 use std::sync::Arc;
@@ -60,6 +60,11 @@ impl Stopwatch {
 pub fn boot_id() -> std::io::Result<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     Ok(text.trim().to_owned())
+}
+
+/// This machine's host name (gethostname(2)); empty where it has none.
+pub fn host_name() -> String {
+    nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 // A machine's clock before 1970 is wrong in any case; zero says so as well as anything.

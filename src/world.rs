@@ -1,8 +1,8 @@
 //! Everything outside that one run works with, in one value: clusters, nodes, storages, the
 //! repository, the clock, the user's wish to stop. It makes no decision.
 
-use crate::clock::Clock;
 use crate::cancel::Cancel;
+use crate::clock::Clock;
 use crate::progress::Progress;
 use crate::pve::files::ClusterFiles;
 use crate::repository::image::ImageOptions;

@@ -6,7 +6,7 @@ use super::restore::{Args, policy, sought, time};
 use crate::model::{Bytes, DiskKey, Moment, VmId};
 use crate::plan::restore::RestorePolicy;
 use crate::repository::{Disk, Repository, StoredPoint};
-use crate::survey::Sought;
+use crate::survey::{self, Sought};
 use anyhow::Context as _;
 use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Confirm, Input, MultiSelect, Select};
@@ -80,7 +80,7 @@ pub fn choose_point(
     let mut guests = Vec::new();
     for directory in repository.guests()? {
         let history = directory.load()?;
-        let mut points = history.visible();
+        let mut points = history.visible().cloned().collect::<Vec<_>>();
         points.retain(|p| wanted.is_none_or(|time| p.manifest.time <= time));
         if !points.is_empty() && vmid.is_none_or(|vmid| directory.names().vmid == vmid) {
             guests.push((survey::relative(&directory), points));
@@ -183,11 +183,11 @@ fn disks(point: &StoredPoint) -> Result<Vec<DiskKey>, CliError> {
 
 fn storage(point: &StoredPoint) -> Result<Option<String>, CliError> {
     let config = super::world::cluster().storage_cfg().map_err(anyhow::Error::from)?;
-    let rbd = config.storages().iter().filter(|section| section.kind() == "rbd");
+    let rbd = config.storages().iter().filter(|section| section.kind == "rbd");
     let own: Vec<&str> =
         point.manifest.images.iter().map(|image| image.volume.storage.as_str()).collect();
     let mut lines = vec![format!("as they were ({})", own.join(", "))];
-    lines.extend(rbd.map(|section| section.id().to_owned()));
+    lines.extend(rbd.map(|section| section.id.clone()));
     let chosen = choose("Storage", &lines)?;
     Ok(if chosen == 0 { None } else { Some(lines.swap_remove(chosen)) })
 }

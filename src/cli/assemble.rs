@@ -121,8 +121,7 @@ fn wanted(args: &Args) -> Result<Wanted, CliError> {
 
 fn asked(args: &Args) -> Result<Wanted, CliError> {
     let path = ask::path(args.path.clone())?;
-    let (directory, point) =
-        ask::choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
+    let (directory, point) = ask::choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
     let disk = match &args.disk {
         Some(disk) => disk.parse()?,
         None => ask::one_disk(&point)?,

@@ -3,8 +3,8 @@
 
 use super::options::Logging;
 use super::output;
-use crate::progress::{Meter, Progress, Silent};
 use crate::model::Bytes;
+use crate::progress::{Meter, Progress, Silent};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -33,8 +33,8 @@ fn expand_into(words: &mut Vec<OsString>, word: OsString, depth: usize) -> Resul
     }
     let text = std::fs::read_to_string(Path::new(&file))
         .map_err(|e| CliError::usage(format!("cannot read the arguments in {file}: {e}")))?;
-    let found = split(&text)
-        .ok_or_else(|| CliError::usage(format!("a quote in {file} is not closed")))?;
+    let found =
+        split(&text).ok_or_else(|| CliError::usage(format!("a quote in {file} is not closed")))?;
     for word in found {
         expand_into(words, word.into(), depth + 1)?;
     }

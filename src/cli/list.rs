@@ -2,13 +2,14 @@
 
 use super::error::CliError;
 use super::options::Common;
-use super::table::{Align, render};
 use super::output;
+use super::table::{Align, render};
 use crate::clock::Clock;
 use crate::model::{Bytes, Label, Moment};
 use crate::repository::ImageEntry;
 use crate::repository::VerifiedState;
 use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
+use crate::survey;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -71,7 +72,8 @@ fn listed(args: &Args, repository: &Repository) -> Result<Vec<Listed>, CliError>
             continue;
         }
         let history = directory.load()?;
-        let mut points = if args.all { history.points.clone() } else { history.visible() };
+        let mut points =
+            if args.all { history.points.clone() } else { history.visible().cloned().collect() };
         points.retain(|p| label.as_ref().is_none_or(|label| p.manifest.label == *label));
         guests.push(Listed { directory, history, points });
     }
@@ -109,7 +111,7 @@ fn header(text: &mut String, guest: &Listed) {
         text,
         "guest {} {name}  {count} points, {stored}  ({})",
         guest.directory.names().vmid,
-        guest.survey::relative(&directory)
+        survey::relative(&guest.directory)
     );
 }
 

@@ -19,7 +19,7 @@ mod world;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use error::CliError;
-use options::{Common, Logging};
+use options::Logging;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -55,9 +55,7 @@ enum Command {
     Backup(backup::Args),
     Restore(restore::Args),
     Assemble(assemble::Args),
-    #[command(alias = "status-of-points")]
     List(list::Args),
-    Verify(verify::Args),
     /// Print the version.
     Version,
 }
@@ -87,7 +85,6 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Restore(args) => restore::run(args, &cli.logging),
         Command::Assemble(args) => assemble::run(args, &cli.logging),
         Command::List(args) => list::run(args),
-        Command::Verify(args) => verify::run(args, &cli.logging),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
             Ok(0)
@@ -115,7 +112,6 @@ mod tests {
 
     #[test]
     fn common_options_mean_the_same_everywhere() {
-        let _: Option<Common> = None;
         for command in ["backup", "restore", "assemble", "list", "verify"] {
             let cli = Cli::command();
             let sub = cli.find_subcommand(command).unwrap();

@@ -1,7 +1,7 @@
 //! Options that mean the same in every command. What is typed is made into values here.
 
 use crate::cancel::Cancel;
-use crate::repository::image::{Compression, ImageOptions};
+use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::world::Limits;
 use clap::Args;
 use std::path::PathBuf;
@@ -63,7 +63,11 @@ impl Parallel {
         Limits {
             guests: jobs,
             transfers: Arc::new(Semaphore::new(jobs)),
-            image: ImageOptions { compression, threads: self.threads(), ..ImageOptions::default() },
+            image: ImageOptions {
+                compression,
+                threads: self.threads(),
+                zeros: ZeroRuns::default(),
+            },
             lock_wait: Some(Duration::from_secs(self.lock_wait.unwrap_or(0))),
         }
     }

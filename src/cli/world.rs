@@ -2,12 +2,13 @@
 //! `PVE_FERRY_ETC_PVE` says it is), storage.cfg, the nodes. Reads only.
 
 use super::options::Logging;
-use crate::clock::Clock;
 use crate::cancel::Cancel;
+use crate::clock::Clock;
 use crate::pve::ceph_access::ceph_access;
 use crate::pve::files::ClusterFiles;
 use crate::pve::storage_cfg::{RbdSection, StorageCfg};
 use crate::storage::{Rbd, RbdConfig, Storage};
+use crate::transport::Host;
 use crate::world::{Hosts, Limits, World};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -36,9 +37,9 @@ pub fn world(
 ) -> anyhow::Result<Arc<World>> {
     let cluster = cluster();
     let root = cluster.root().to_owned();
-    let config = cluster.storage_cfg().with_context(|| {
-        format!("{} is not readable: run this on a PVE node", root.display())
-    })?;
+    let config = cluster
+        .storage_cfg()
+        .with_context(|| format!("{} is not readable: run this on a PVE node", root.display()))?;
     let this_node = cluster.this_node()?;
     let (storages, other_storages) = storages(&config, &root, io_threads);
     Ok(Arc::new(World {
@@ -72,11 +73,12 @@ fn storages(config: &StorageCfg, root: &Path, io_threads: u16) -> Storages {
     for section in config.storages() {
         match RbdSection::of(section) {
             Some(rbd) => {
-                let storage = Storage::Rbd(Rbd::new(rbd_config(&rbd, root, io_threads)));
+                let storage =
+                    Storage::Rbd(Rbd::new(rbd_config(&rbd, root, io_threads), Host::local()));
                 served.insert(rbd.id.clone(), storage);
             }
             None => {
-                others.insert(section.id().to_owned(), section.kind().to_owned());
+                others.insert(section.id.clone(), section.kind.clone());
             }
         }
     }
@@ -88,7 +90,7 @@ fn rbd_config(section: &RbdSection, root: &Path, io_threads: u16) -> RbdConfig {
     RbdConfig {
         id: section.id.clone(),
         pool: section.pool.clone(),
-        namespace: section.namespace.clone(),
+        namespace: section.namespace.clone().unwrap_or_default(),
         data_pool: section.data_pool.clone(),
         monhost: access.monhost,
         username: access.username,

@@ -60,7 +60,7 @@ impl Execution {
         let token = work.token();
         work.with_draft(|draft| {
             draft.note_freeze(&FreezeRecord {
-                host: crate::transport::host_name(),
+                host: crate::clock::host_name(),
                 boot_id: boot_id().unwrap_or_default(),
                 pid: std::process::id(),
                 node: guest.node.clone(),
@@ -125,7 +125,9 @@ fn verdict(
         return Err(format!("the snapshots took longer than {seconds} s, the guard had thawed it"));
     }
     if thawed < frozen {
-        return Err(format!("{frozen} file systems were frozen, {thawed} were still so at the end"));
+        return Err(format!(
+            "{frozen} file systems were frozen, {thawed} were still so at the end"
+        ));
     }
     Ok(())
 }

@@ -44,11 +44,7 @@ pub async fn arm(control: &GuestControl, seconds: u32, token: &str) -> Result<Gu
     }
 }
 
-async fn arm_timer(
-    control: &GuestControl,
-    seconds: u32,
-    token: &str,
-) -> Result<Guard, ArmError> {
+async fn arm_timer(control: &GuestControl, seconds: u32, token: &str) -> Result<Guard, ArmError> {
     let vmid = control.vmid;
     let unit = format!("pve-ferry-thaw-{vmid}-{token}");
     let options = [
@@ -91,7 +87,9 @@ pub async fn disarm(host: &Host, guard: &Guard) -> Result<(), TransportError> {
         Guard::Timer { unit } => {
             Command::writes("systemctl").args(["stop".to_owned(), format!("{unit}.timer")])
         }
-        Guard::Session { pid } => Command::writes("kill").args(["--".to_owned(), format!("-{pid}")]),
+        Guard::Session { pid } => {
+            Command::writes("kill").args(["--".to_owned(), format!("-{pid}")])
+        }
     };
     host.run(&command.deadline(SHORT)).await.map(|_| ())
 }

@@ -8,8 +8,8 @@ use crate::model::{DiskKey, GuestKind, VmId, VolumeId, VolumeShape};
 use crate::plan::Action;
 use crate::pve::GuestControl;
 use crate::report::VolumeOutcome;
-use crate::repository::image::{ChainLink, ChainReader, ImageError};
 use crate::repository::Lock;
+use crate::repository::image::{ChainLink, ChainReader, ImageError};
 use crate::storage::Import;
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeMap;
@@ -40,9 +40,7 @@ impl Execution {
     ) -> Result<(), Stopped> {
         match action {
             Action::CreateVolume { volume, shape, .. } => self.create_volume(volume, shape).await,
-            Action::RestoreVolume { disk, volume } => {
-                self.restore_volume(work, disk, volume).await
-            }
+            Action::RestoreVolume { disk, volume } => self.restore_volume(work, disk, volume).await,
             Action::WriteConfig { vmid, kind, node, replaces } => match replaces {
                 Some(_) => self.replace_config(work, *vmid, *kind, node),
                 None => self.write_config(work, *vmid, *kind, node),
@@ -84,7 +82,9 @@ impl Execution {
         self.write_volume(chain, import, &format!("{} {volume}", work.control.vmid)).await?;
         let restored = storage.volume(&volume.name).await?.context("the volume is gone")?;
         if restored.shape.size != size || restored.identity != identity {
-            return Err(anyhow!("volume {volume} has another size or identity than expected").into());
+            return Err(
+                anyhow!("volume {volume} has another size or identity than expected").into()
+            );
         }
         self.note(&format!("restored {disk} to {volume}"));
         self.state().outcome.volumes.push(VolumeOutcome {

@@ -9,10 +9,13 @@ use crate::plan::facts::RunState;
 use crate::plan::{Action, BaseImage};
 use crate::pve::{GuestControl, GuestStatus};
 use crate::report::VolumeOutcome;
-use crate::repository::image::{Compression, ImageSink, ImageSummary, write_image};
+use crate::repository::image::{
+    Compression, ImageOptions, ImageSink, ImageSummary, ZeroRuns, write_image,
+};
 use crate::repository::layout::image_file;
 use crate::repository::{
-    Debris, GuestDir, GuestRecord, ImageEntry, ImageKind, Lock, Manifest, PointDraft, Skipped, State,
+    Debris, GuestDir, GuestRecord, ImageEntry, ImageKind, Lock, Manifest, PointDraft, Skipped,
+    State,
 };
 use crate::storage::{Export, Finish, SnapshotFacts, VolumeFacts};
 use crate::stream::Header;
@@ -91,7 +94,7 @@ impl Execution {
             Action::SaveVolume { disk, volume, snapshot, since } => {
                 let compression = self.world.limits.image.compression;
                 let since = since.as_ref();
-                let saving = Saving { disk, volume, snapshot, since, compression };
+                let saving = Saving { disk, volume, snapshot, since, compression, striped: false };
                 self.save_volume(work, saving).await
             }
             Action::CommitRestorePoint => self.commit(work).await,
@@ -242,6 +245,8 @@ struct Saving<'a> {
     snapshot: &'a SnapshotName,
     since: Option<&'a BaseImage>,
     compression: Compression,
+    /// Whether the volume has striping of its own, where zeros must be written.
+    striped: bool,
 }
 
 impl Saving<'_> {
@@ -263,7 +268,7 @@ impl Execution {
     async fn save_volume(
         self: &Arc<Self>,
         work: &BackupWork,
-        saving: Saving<'_>,
+        mut saving: Saving<'_>,
     ) -> Result<(), Stopped> {
         let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
         if self.world.cancel.is_cancelled() {
@@ -271,6 +276,7 @@ impl Execution {
         }
         let begun = Stopwatch::start();
         let facts = self.present(saving.volume).await?;
+        saving.striped = facts.shape.striping.is_some();
         let own = snapshot_in(&facts, saving.volume, saving.snapshot)?.clone();
         let since = saving.since.map(|base| &base.snapshot);
         let storage = self.storage(saving.volume)?;
@@ -303,7 +309,8 @@ impl Execution {
         export: Export,
         header: Header,
     ) -> Result<ImageSummary, Stopped> {
-        let options = self.world.limits.image;
+        let zeros = if saving.striped { ZeroRuns::Written } else { ZeroRuns::Aligned };
+        let options = ImageOptions { zeros, ..self.world.limits.image };
         let (data, index) = work.with_draft(|draft| {
             draft.image_files(saving.disk, saving.kind(), options.compression)
         })??;

@@ -1,7 +1,7 @@
 //! What an execution knows so far: filled by the steps, read at the commit. Not the plan.
 
-use crate::cancel::Open;
 use super::undo::Undo;
+use crate::cancel::Open;
 use crate::model::{VolumeId, VolumeIdentity};
 use crate::plan::facts::RunState;
 use crate::report::GuestOutcome;

@@ -5,8 +5,8 @@ use crate::execute::{BackupWork, Work};
 use crate::model::{ClusterId, Guest, Label, PointId};
 use crate::plan::backup::{NoBackup, plan};
 use crate::plan::facts::{BackupPolicy, SnapshotProtection};
-use crate::repository::{GuestDir, GuestKey, Lock, LockMode, LockOptions, Repository};
 use crate::report::Failure;
+use crate::repository::{GuestDir, GuestKey, Lock, LockMode, LockOptions, Repository};
 use crate::select::{Selection, select};
 use crate::survey;
 use crate::world::World;
@@ -58,7 +58,8 @@ impl BackupRequest {
             Mode::DryRun => None,
         };
         let free_bytes = self.repository.free_bytes()?;
-        let surveyed = survey::backup(world, read, (&directory, key, free_bytes), &self.label).await?;
+        let surveyed =
+            survey::backup(world, read, (&directory, key, free_bytes), &self.label).await?;
         let policy = BackupPolicy {
             label: self.label.clone(),
             now: world.clock.now(),

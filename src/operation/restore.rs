@@ -7,7 +7,9 @@ use crate::execute::{RestoreWork, Work};
 use crate::model::{DiskKey, Guest, VolumeId};
 use crate::plan::restore::{RestorePolicy, plan};
 use crate::plan::{Action, Plan};
-use crate::pve::{GuestConfig, GuestControl, Identity, Restoration, RestoredVolume, restored_config};
+use crate::pve::{
+    GuestConfig, GuestControl, Identity, Restoration, RestoredVolume, restored_config,
+};
 use crate::report::Failure;
 use crate::repository::{Lock, LockMode, chain_of};
 use crate::survey::{self, SurveyedPoint};
@@ -54,8 +56,9 @@ impl RestoreRequest {
         let plan = plan(&facts, &self.policy)
             .map_err(|refusal| Refusal::Failed(Failure::Conflict, refusal.into()))?;
         let chains = self.chains(&plan)?;
-        let config = self.config(&plan)?;
-        let work = shared.map(|lock| self.work(world, &plan, (lock, chains, config)));
+        let present = present_config(world, &plan)?;
+        let config = self.config(&plan, present.as_deref())?;
+        let work = shared.map(|lock| self.work(world, &plan, (lock, chains, config, present)));
         Ok(Prepared { plan, work: work.transpose()? })
     }
 
@@ -68,13 +71,13 @@ impl RestoreRequest {
     }
 
     /// The configuration that the guest gets; none when single volumes are restored.
-    fn config(&self, plan: &Plan) -> anyhow::Result<Option<String>> {
+    fn config(&self, plan: &Plan, present: Option<&str>) -> anyhow::Result<Option<String>> {
         let written = plan.steps().any(|s| matches!(s.action, Action::WriteConfig { .. }));
         if !written {
             return Ok(None);
         }
         let manifest = &self.point.point.manifest;
-        let saved = saved_text(&self.point, CONFIG).context("read the saved configuration")?;
+        let saved = self.point.directory.saved_config(&self.point.point)?;
         let saved = GuestConfig::parse(&saved);
         let another = plan.guest.vmid != manifest.guest.vmid;
         let size_of = |disk: &DiskKey| manifest.image(disk).map_or(0, |image| image.size);
@@ -82,35 +85,74 @@ impl RestoreRequest {
             let size = size_of(disk);
             (disk.clone(), RestoredVolume { volume: volume.clone(), size })
         };
-        let restoration = Restoration {
-            volumes: restored(plan).map(volume).collect(),
-            identity: if another { Identity::New } else { self.identity },
-        };
+        let mut volumes: BTreeMap<_, _> = restored(plan).map(volume).collect();
+        volumes.extend(self.cloud_init_in_place(plan));
+        let restoration =
+            Restoration { volumes, identity: if another { Identity::New } else { self.identity } };
         let random: [u8; 256] = crate::entropy::random_bytes().context("read random bytes")?;
         let text = restored_config(&saved, &restoration, &mut random.into_iter())?;
-        Ok(Some(text.to_string()))
+        Ok(Some(with_unused(text, present).to_string()))
+    }
+
+    /// A cloud-init volume that stays in place is named by the restored configuration, too: PVE
+    /// knows it by its name only and writes it anew at the next start.
+    fn cloud_init_in_place(&self, plan: &Plan) -> Vec<(DiskKey, RestoredVolume)> {
+        let images = self.point.point.manifest.images.iter();
+        let left = images.filter(|image| restored(plan).all(|(disk, _)| *disk != image.disk));
+        let named = left.filter(|image| image.volume.own_name().ends_with("cloudinit"));
+        named
+            .map(|image| {
+                let storage =
+                    crate::plan::restore::storage_for(&self.policy, &image.volume.storage);
+                let name = format!("vm-{}-cloudinit", plan.guest.vmid);
+                let volume = VolumeId { storage, name };
+                (image.disk.clone(), RestoredVolume { volume, size: image.size })
+            })
+            .collect()
     }
 
     fn work(
         &self,
         world: &World,
         plan: &Plan,
-        (lock, chains, config): (Lock, Chains, Option<String>),
+        (lock, chains, config, present_config): (Lock, Chains, Option<String>, Option<String>),
     ) -> anyhow::Result<Work> {
         let (vmid, kind) = (plan.guest.vmid, plan.guest.kind);
         let present = world.cluster.find(vmid)?;
         let (host_node, kind) =
             present.as_ref().map_or((plan.guest.node.clone(), kind), |g| (g.node.clone(), g.kind));
-        let present_config = present.map(|guest| world.cluster.read_config(&guest)).transpose()?;
         Ok(Work::Restore(Box::new(RestoreWork {
             lock,
             chains,
             config,
-            firewall: saved_text_if_there(&self.point, FIREWALL)?,
+            firewall: self.point.directory.saved_firewall(&self.point.point)?,
             control: GuestControl { host: world.hosts.host(&host_node), kind, vmid },
             present_config,
         })))
     }
+}
+
+/// The configuration that the plan replaces.
+fn present_config(world: &World, plan: &Plan) -> anyhow::Result<Option<String>> {
+    let replaces =
+        plan.steps().any(|s| matches!(&s.action, Action::WriteConfig { replaces: Some(_), .. }));
+    let guest = world.cluster.find(plan.guest.vmid)?.filter(|_| replaces);
+    Ok(guest.map(|guest| world.cluster.read_config(&guest)).transpose()?)
+}
+
+/// Keeps the volumes of a replaced configuration as unused disks, so that nothing is lost by it.
+fn with_unused(mut config: GuestConfig, present: Option<&str>) -> GuestConfig {
+    let Some(present) = present.map(GuestConfig::parse) else { return config };
+    let named: Vec<VolumeId> = config.volumes().into_iter().filter_map(|v| v.volume).collect();
+    let old = present.volumes().into_iter().filter(|v| !v.is_cdrom() || v.is_cloudinit());
+    let lost = old.filter_map(|v| v.volume).filter(|volume| !named.contains(volume));
+    for volume in lost {
+        let free = (0..256).map(|n| format!("unused{n}")).find(|key| config.get(key).is_none());
+        if let Some(key) = free {
+            config.set(&key, &volume.to_string());
+        }
+    }
+    config
 }
 
 type Chains = BTreeMap<DiskKey, Vec<crate::repository::image::ChainLink>>;

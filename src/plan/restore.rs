@@ -246,6 +246,11 @@ fn place<'a>(
         };
         let name = name_for(facts, policy, stored, target, &is_taken);
         let volume = VolumeId { storage: storage_id.clone(), name };
+        let regenerated = facts.present.is_some() && volume.name.ends_with("cloudinit");
+        if regenerated && is_taken(&volume.name) {
+            // PVE knows a cloud-init volume by its name and writes it anew: the present one serves.
+            continue;
+        }
         if is_taken(&volume.name) {
             return Err(NoRestore::VolumeExists(volume));
         }
@@ -271,7 +276,8 @@ fn wanted<'a>(
     policy.disks.iter().map(find).collect()
 }
 
-fn storage_for(policy: &RestorePolicy, of_point: &str) -> String {
+/// The storage that volumes of a storage of the point go to.
+pub fn storage_for(policy: &RestorePolicy, of_point: &str) -> String {
     let to = policy.to.as_ref().map(|(storage, _)| storage);
     to.or_else(|| policy.storage_map.get(of_point))
         .or(policy.storage.as_ref())
@@ -296,7 +302,8 @@ fn name_for(
         Some(rest) => format!("vm-{target}-{rest}"),
         None => own.to_owned(),
     };
-    let may_be_renamed = facts.present.is_some() || !policy.disks.is_empty();
+    let is_cloud_init = kept.ends_with("cloudinit");
+    let may_be_renamed = (facts.present.is_some() && !is_cloud_init) || !policy.disks.is_empty();
     if !is_taken(&kept) || !may_be_renamed {
         return kept;
     }

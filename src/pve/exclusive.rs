@@ -43,6 +43,28 @@ impl ClusterFiles {
         })
     }
 
+    /// Replaces a guest's configuration, which must still be the one that was surveyed. Readers see
+    /// the old text or the new one, never a part.
+    ///
+    /// # Errors
+    /// Somebody changed it, or writing failed; the old configuration is then still there.
+    pub fn replace_config(
+        &self,
+        node: &str,
+        kind: GuestKind,
+        vmid: VmId,
+        (surveyed, text): (&str, &str),
+    ) -> Result<(), FilesError> {
+        let path = self.config_path(node, kind, vmid);
+        if read_optional(&path)?.as_deref() != Some(surveyed) {
+            return Err(FilesError::Changed { path });
+        }
+        // The name is one that PVE's own tools use for the same purpose (`file_set_contents`).
+        let aside = path.with_extension(format!("conf.tmp.{}", std::process::id()));
+        write_new(&aside, text)?;
+        fs::rename(&aside, &path).map_err(|source| undo(aside, source))
+    }
+
     /// Removes a configuration that we wrote, if it still is what we wrote. One that is gone
     /// already is no error.
     ///

@@ -100,6 +100,14 @@ pub enum RepositoryError {
         /// What does not fit.
         why: String,
     },
+    /// A small file of a point is not what its manifest says.
+    #[error("{} is damaged: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
     /// The rename that commits failed, and so did reading back what is there.
     #[error("it is not known whether {} was committed: the repository does not answer", path.display())]
     Unknown {

@@ -2,11 +2,12 @@
 //! content of points: `draft.rs` makes them, `removal.rs` takes them away.
 
 use super::disk::Disk;
-use super::draft::PointDraft;
+use super::draft::{PointDraft, text_digest};
 use super::error::{About, RepositoryError};
 use super::files;
 use super::history::History;
 use super::history::StoredPoint;
+use super::image::Digest;
 use super::index_cache::IndexCache;
 use super::layout::{self, GuestKey, GuestNames};
 use super::lock::{self, Lock, LockMode, LockOptions};
@@ -141,6 +142,39 @@ impl GuestDir {
         let text = serde_json::to_string_pretty(&attributes)
             .map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
         files::replace(&self.disk, &path, text.as_bytes())
+    }
+
+    /// A point's saved configuration.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not what its manifest says.
+    pub fn saved_config(&self, point: &StoredPoint) -> Result<String, RepositoryError> {
+        self.saved(point, layout::CONFIG, point.manifest.config_digest.as_ref())
+    }
+
+    /// A point's saved firewall file, when the guest had one.
+    ///
+    /// # Errors
+    /// As [`GuestDir::saved_config`].
+    pub fn saved_firewall(&self, point: &StoredPoint) -> Result<Option<String>, RepositoryError> {
+        let digest = point.manifest.firewall_digest.as_ref();
+        digest.map(|_| self.saved(point, layout::FIREWALL, digest)).transpose()
+    }
+
+    fn saved(
+        &self,
+        point: &StoredPoint,
+        name: &str,
+        digest: Option<&Digest>,
+    ) -> Result<String, RepositoryError> {
+        let path = point.dir.join(name);
+        let bytes = self.disk.read(&path).about("read", &path)?;
+        let unfit =
+            |why: &str| RepositoryError::Damaged { path: path.clone(), why: why.to_owned() };
+        if digest.is_some() && text_digest(&bytes).as_ref() != digest {
+            return Err(unfit("its digest is not the one in the manifest"));
+        }
+        String::from_utf8(bytes).map_err(|_| unfit("it is no UTF-8 text"))
     }
 
     /// Writes again what is derived from the points: index.json and RESTORE.txt. They are no

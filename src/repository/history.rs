@@ -48,6 +48,12 @@ pub struct Unreadable {
     pub seq: Option<u64>,
 }
 
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.path.display(), self.why)
+    }
+}
+
 /// What a run that did not finish left: a point's directory without a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Debris {

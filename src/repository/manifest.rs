@@ -28,6 +28,16 @@ pub enum Consistency {
     Crash,
 }
 
+impl std::fmt::Display for Consistency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Frozen => "frozen",
+            Self::Stopped => "stopped",
+            Self::Crash => "crash",
+        })
+    }
+}
+
 /// Whether the user sees the point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -1,12 +1,12 @@
 //! The facts of a backup, and what its execution will need of what was read.
 
-use crate::model::{ChainId, Guest, GuestKind, Label, VolumeId};
 use crate::model::SkippedDisk;
+use crate::model::{ChainId, Guest, GuestKind, Label, VolumeId};
 use crate::plan::facts::{
     BackupFacts, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact, VolumeFact,
 };
-use crate::pve::{FreezeStatus, GuestControl, GuestStatus};
 use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
+use crate::pve::{FreezeStatus, GuestControl, GuestStatus};
 use crate::repository::{
     Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, point_usable_as_base,
 };
@@ -101,7 +101,10 @@ fn snapshot_fact(facts: crate::storage::SnapshotFacts) -> SnapshotFact {
 async fn volume_facts(world: &World, id: &VolumeId) -> Result<VolumeFacts, String> {
     let Some(storage) = world.storages.get(&id.storage) else {
         return Err(match world.other_storages.get(&id.storage) {
-            Some(kind) => format!("storage {} is of the kind {kind}, which cannot be backed up incrementally yet", id.storage),
+            Some(kind) => format!(
+                "storage {} is of the kind {kind}, which cannot be backed up incrementally yet",
+                id.storage
+            ),
             None => format!("storage {} does not exist in storage.cfg", id.storage),
         });
     };
@@ -129,8 +132,9 @@ pub async fn backup(
     let control = super::control(world, &guest);
     let run_state = run_state(&control, guest.kind, &parsed).await?;
     let debris_freeze = history.debris.iter().any(|debris| debris.freeze.is_some());
-    let found_frozen =
-        run_state == RunState::RunningWithAgent && debris_freeze && control.freeze_status().await? == FreezeStatus::Frozen;
+    let found_frozen = run_state == RunState::RunningWithAgent
+        && debris_freeze
+        && control.freeze_status().await? == FreezeStatus::Frozen;
     let record = record(&key, &guest, label, &history)?;
     let chain = record.chains[label];
     let points = points(directory, &history, chain);

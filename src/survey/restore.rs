@@ -1,7 +1,7 @@
 //! The facts of a restore: which point, what it holds, what is at its target.
 
-use crate::model::{ClusterId, Guest, Label, Moment, VmId};
 use crate::model::SkippedDisk;
+use crate::model::{ClusterId, Guest, Label, Moment, VmId};
 use crate::plan::restore::{
     PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
 };
