@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Installs a Debian package when a program is missing; sourced by the lab's scripts, not run.
 
 # need PROGRAM PACKAGE...: makes sure that PROGRAM is there. What was installed is said, and noted in $LAB_INSTALLED if set.
