@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# F 10, D.1 13, 25: a run that dies in the middle of a freeze leaves no guest frozen, on this node or another.
+. "$LAB_SOURCE/lib.sh"
+begin_case
+
+# The guard's deadline of the plan ("frozen at most 10 s"), and some seconds for starting programs.
+deadline=16
+
+# dies VMID NODE: kills the run while the guest is frozen, waits for the guard, and looks at the next run.
+dies() {
+    local vmid=$1 what=$2 begun
+    change "ceph:vm-$vmid-disk-0" 32M "random:4M:64K:$what"
+    spoil_rbd '{"match": ["snap create", "vm-'"$vmid"'-disk-0"], "action": "pause"}'
+    next_second
+    ferry_background backup --vmid "$vmid" --label daily --path "$REPO"
+    check "F10 $what: the guest is frozen" wait_until 30 test -e "$STATE/$vmid/frozen"
+    check "F10 $what: while a snapshot is being made" wait_until 10 spoiled
+    begun=$SECONDS
+    kill_run
+    check "F10 $what: the kill itself thaws nothing" test -e "$STATE/$vmid/frozen"
+    check "F10, D13 $what: it is thawed by the deadline" wait_until $deadline test ! -e "$STATE/$vmid/frozen"
+    echo "     thawed $((SECONDS - begun)) s after the kill"
+    repair_rbd
+    backup "$vmid" --json
+    check "F10 $what: the next run works" exits 0
+    check "F10 $what: and says what happened" says 'interrupted|died|killed|unfinished|did not finish|left (behind|by)'
+    check "F10 $what: one point, which is the new run's" same "$(count_points "$vmid")" 1
+    check "F10 $what: the dead run's snapshot is swept" same "$(count_our_snapshots "ceph:vm-$vmid-disk-0")" 1
+    check "F10 $what: nothing is left of the guard" same "$(find "$STATE/units" -name '*.pid' | wc -l)" 0
+}
+
+simple_vm 100
+running 100
+dies 100 "own node"
+simple_vm 105 pve2
+running 105
+dies 105 "other node"
+check "F10 other node: the guard ran there" grep -qE ' pve2 #unit .*' "$STATE/log"
+
+: >"$STATE/no-systemd"
+umount /run/systemd/system 2>/dev/null || true
+rmdir /run/systemd/system
+simple_vm 101
+running 101
+dies 101 "without systemd"
+mkdir -p /run/systemd/system
+rm "$STATE/no-systemd"
+
+# A snapshot that takes too long: the guard thaws while the run lives, and the point is worth only `crash`.
+simple_vm 102
+running 102
+spoil_rbd '{"match": ["snap create", "vm-102-disk-0"], "action": "late", "seconds": 14}'
+next_second
+ferry_background backup --vmid 102 --label daily --path "$REPO" --json
+check "D13 late snapshot: frozen" wait_until 30 test -e "$STATE/102/frozen"
+check "D13 late snapshot: thawed by the deadline although the run hangs" wait_until $deadline test ! -e "$STATE/102/frozen"
+RC=0
+wait $FERRY_PID || RC=$?
+repair_rbd
+if [ "$RC" = 0 ]; then
+    check "D13 late snapshot: what came of it is not called frozen" same "$(newest 102 .consistency)" crash
+else
+    check "D13 late snapshot: the run failed and made no point" same "$(count_points 102)" 0
+fi
+
+# An agent that says no: PVE's qm prints the error and exits 0, so its words count.
+simple_vm 103
+running 103
+echo "fsfreeze hook has failed with status 1" >"$STATE/103/freeze-fails"
+backup 103
+check "D13 a freeze that failed is not called frozen" same "$(newest 103 .consistency)" crash
+rm "$STATE/103/freeze-fails"
+echo 1 >"$STATE/103/thaw-fewer"
+backup 103
+check "D13 fewer thawed than frozen is not called frozen" same "$(newest 103 .consistency)" crash
+rm "$STATE/103/thaw-fewer"
+running 103 0
+backup 103
+check "F26 without an agent it is a crash-consistent point" same "$(newest 103 .consistency)" crash
+rm "$STATE/103/running"
+backup 103
+check "F26 a stopped guest's point says so" same "$(newest 103 .consistency)" stopped
