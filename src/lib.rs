@@ -1,0 +1,5 @@
+//! pve-ferry: incremental backup, restore and replication of Proxmox VE guests.
+
+pub mod model;
+pub mod plan;
+pub mod report;

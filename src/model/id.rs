@@ -1,0 +1,69 @@
+//! Random ids that outlive names: chains, restore points, images. They carry no meaning and no order.
+
+use super::{Invalid, serde_as_text};
+use std::fmt;
+use std::str::FromStr;
+
+/// An id whose text is not the right number of hexadecimal digits.
+pub type InvalidId = Invalid;
+
+macro_rules! hex_id {
+    ($(#[$doc:meta])* $name:ident, $inner:ty, $digits:literal, $expected:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!("{:0", $digits, "x}"), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let lower_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+                if text.len() != $digits || !text.bytes().all(lower_hex) {
+                    return Err(Invalid::new(text, $expected));
+                }
+                let number = <$inner>::from_str_radix(text, 16);
+                number.map(Self).map_err(|_| Invalid::new(text, $expected))
+            }
+        }
+
+        serde_as_text!($name);
+    };
+}
+
+hex_id!(
+    /// Names one chain: the points of one guest, one label and one repository. It stands in the
+    /// names of our snapshots, so that only a run of that chain deletes them.
+    ChainId, u32, 8, "a chain id (8 hexadecimal digits)"
+);
+hex_id!(
+    /// Names one restore point for ever.
+    PointId, u64, 16, "a restore point id (16 hexadecimal digits)"
+);
+hex_id!(
+    /// Names one volume's content at one moment; it does not change when images merge.
+    ImageId, u64, 16, "an image id (16 hexadecimal digits)"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_round_trip_and_keep_leading_zeros() {
+        assert_eq!(ChainId(0x1a).to_string(), "0000001a");
+        assert_eq!("0000001a".parse(), Ok(ChainId(0x1a)));
+        assert_eq!("00000000000000ff".parse(), Ok(PointId(255)));
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in ["", "1a2b3c4", "1A2B3C4D", "1a2b3c4d5", "+a2b3c4d", "1a2b3c4g"] {
+            assert!(text.parse::<ChainId>().is_err(), "{text}");
+        }
+    }
+}

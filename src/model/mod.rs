@@ -1,0 +1,57 @@
+//! The words of the product as plain values: parse and print, no I/O and no policy.
+//!
+//! Every type here is a term of the glossary. Values are validated when they are made, so that
+//! the layers below never see a label, a disk key or a snapshot name that does not hold its form.
+
+mod guest;
+mod id;
+mod label;
+mod moment;
+mod size;
+mod snapshot_name;
+mod source;
+mod volume;
+
+pub use guest::{ClusterId, ClusterName, Guest, GuestKind, Incarnation, VmId};
+pub use id::{ChainId, ImageId, InvalidId, PointId};
+pub use label::Label;
+pub use moment::Moment;
+pub use size::Bytes;
+pub use snapshot_name::SnapshotName;
+pub use source::{SnapshotIdentity, VolumeIdentity, VolumeShape};
+pub use volume::{DiskKey, VolumeId};
+
+/// A text that does not have the form of the value it was to become.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {expected}")]
+pub struct Invalid {
+    /// The text as it was given.
+    pub text: String,
+    /// What it should have been, with its form.
+    pub expected: &'static str,
+}
+
+impl Invalid {
+    /// Makes the error for `text`, which should have been `expected`.
+    pub fn new(text: &str, expected: &'static str) -> Self {
+        Self { text: text.to_owned(), expected }
+    }
+}
+
+/// Lets a value with `FromStr` and `Display` stand as a string in JSON.
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use serde_as_text;

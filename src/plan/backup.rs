@@ -1,0 +1,266 @@
+//! Decides on a backup: which volumes, base or increment, which old snapshots go. Pure; it reads
+//! nothing and writes nothing.
+
+use super::facts::{
+    BackupFacts, BackupPolicy, ImageFact, RunState, SnapshotFact, SnapshotProtection, VolumeFact,
+};
+use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
+use crate::model::{Bytes, Moment, SnapshotName, VolumeIdentity};
+
+/// Why a guest gets no backup in this run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoBackup {
+    /// The guest is a template, or all its volumes are excluded by its configuration.
+    #[error("{0}")]
+    Skipped(String),
+    /// PVE, or another tool through PVE, is working on the guest.
+    #[error("guest is locked by PVE ({0}); nothing was changed")]
+    Locked(String),
+    /// The repository would be full before the run ended.
+    #[error("{free} free in the repository, about {needed} needed; nothing was changed")]
+    NoSpace {
+        /// What is free.
+        free: Bytes,
+        /// What the bases of this run will need by the experience with earlier ones.
+        needed: Bytes,
+    },
+}
+
+/// Plans the backup of one guest.
+///
+/// # Errors
+/// The guest is to be left out, is locked, or does not fit into the repository.
+pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup> {
+    refuse(facts)?;
+    let moment = free_moment(facts, policy.now);
+    let name = SnapshotName { chain: facts.chain, label: policy.label.clone(), moment };
+    let transfers: Vec<Step> = facts.volumes.iter().map(|v| transfer(facts, v, &name)).collect();
+    check_space(facts, &transfers)?;
+
+    let mut items = recovery(facts);
+    items
+        .push(Item::Step(Action::BeginRestorePoint { label: policy.label.clone(), moment }.step()));
+    items.push(Item::Step(Action::SaveConfig { digest: facts.config_digest.clone() }.step()));
+    items.extend(snapshots(facts, &name));
+    items.push(Item::Step(Action::CheckConfig { digest: facts.config_digest.clone() }.step()));
+    items.extend(transfers.into_iter().map(Item::Step));
+    if policy.snapshots == SnapshotProtection::Protected {
+        items.extend(holds(facts, &name));
+    }
+    items.push(Item::Step(Action::CommitRestorePoint.step()));
+    items.extend(deletions(facts));
+    Ok(Plan {
+        guest: facts.guest.clone(),
+        items,
+        skipped: facts.skipped.clone(),
+        warnings: warnings(facts, policy.now),
+    })
+}
+
+fn refuse(facts: &BackupFacts) -> Result<(), NoBackup> {
+    if facts.template {
+        return Err(NoBackup::Skipped("it is a template".into()));
+    }
+    if let Some(lock) = &facts.lock {
+        return Err(NoBackup::Locked(lock.clone()));
+    }
+    if facts.volumes.is_empty() {
+        return Err(NoBackup::Skipped("no volume is included in backup".into()));
+    }
+    Ok(())
+}
+
+/// The run's moment, moved on by seconds until no point and no snapshot of the chain bears it: the
+/// clock may have jumped back, and two runs may begin in one second.
+fn free_moment(facts: &BackupFacts, now: Moment) -> Moment {
+    let taken = |moment: Moment| {
+        facts.points.iter().any(|point| point.moment == moment)
+            || facts.volumes.iter().flat_map(|v| &v.snapshots).any(|s| {
+                SnapshotName::parse(&s.identity.name)
+                    .is_some_and(|name| name.chain == facts.chain && name.moment == moment)
+            })
+    };
+    (0..).map(|seconds| now.plus_seconds(seconds)).find(|m| !taken(*m)).unwrap_or(now)
+}
+
+fn recovery(facts: &BackupFacts) -> Vec<Item> {
+    let mut steps = Vec::new();
+    if facts.found_frozen {
+        steps.push(Action::ThawGuest.because("an interrupted run left it frozen"));
+    }
+    if facts.frozen_repository.is_none() {
+        steps.extend(facts.debris.iter().map(|debris| {
+            Action::SweepDebris { directory: debris.directory.clone() }
+                .because("an interrupted run left it without a manifest")
+        }));
+    }
+    steps.into_iter().map(Item::Step).collect()
+}
+
+fn snapshots(facts: &BackupFacts, name: &SnapshotName) -> Vec<Item> {
+    let steps: Vec<Step> = facts
+        .volumes
+        .iter()
+        .map(|v| {
+            Action::CreateSnapshot {
+                volume: v.volume.clone(),
+                identity: v.identity.clone(),
+                snapshot: name.clone(),
+            }
+            .step()
+        })
+        .collect();
+    if facts.run_state == RunState::RunningWithAgent {
+        return vec![Item::Scope(Scope::Frozen { seconds: FREEZE_SECONDS }, steps)];
+    }
+    steps.into_iter().map(Item::Step).collect()
+}
+
+fn holds<'a>(facts: &'a BackupFacts, name: &'a SnapshotName) -> impl Iterator<Item = Item> + 'a {
+    facts.volumes.iter().map(|v| {
+        let action = Action::HoldSnapshot { volume: v.volume.clone(), snapshot: name.clone() };
+        Item::Step(action.because("snapshots are to be protected"))
+    })
+}
+
+fn transfer(facts: &BackupFacts, volume: &VolumeFact, name: &SnapshotName) -> Step {
+    let action = |since| Action::SaveVolume {
+        disk: volume.disk.clone(),
+        volume: volume.volume.clone(),
+        snapshot: name.clone(),
+        since,
+    };
+    match base_of(facts, volume) {
+        Ok(base) => action(Some(base)).step(),
+        Err(reason) => action(None).because(reason),
+    }
+}
+
+/// The newest image of this chain whose snapshot is still on the volume, or why there is none.
+fn base_of(facts: &BackupFacts, volume: &VolumeFact) -> Result<BaseImage, String> {
+    if volume.change_record_invalid {
+        return Err("the image's object map is flagged invalid".into());
+    }
+    let images = || images_of(facts, |source| *source == volume.identity);
+    let Some((newest_point, newest)) = images().next() else {
+        return Err(why_unknown(facts, volume));
+    };
+    let on_volume = |image: &ImageFact| volume.snapshots.iter().any(|s| s.identity == image.source);
+    let usable = images().find(|(_, image)| image.unusable.is_none() && on_volume(image));
+    if let Some((_, image)) = usable {
+        return Ok(BaseImage { image: image.image, snapshot: image.source.clone() });
+    }
+    Err(match &newest.unusable {
+        Some(why) => format!("the image of point {newest_point} {why}"),
+        None => format!("snapshot {} is gone from the volume", newest.source.name),
+    })
+}
+
+fn images_of(
+    facts: &BackupFacts,
+    is_source: impl Fn(&VolumeIdentity) -> bool,
+) -> impl Iterator<Item = (Moment, &ImageFact)> {
+    let of_point = move |point: &'_ super::facts::PointFact| -> Vec<usize> {
+        let fits = |image: &ImageFact| is_source(&image.source.volume);
+        (0..point.images.len()).filter(|i| fits(&point.images[*i])).collect()
+    };
+    facts.points.iter().rev().flat_map(move |point| {
+        of_point(point).into_iter().map(move |i| (point.moment, &point.images[i]))
+    })
+}
+
+fn why_unknown(facts: &BackupFacts, volume: &VolumeFact) -> String {
+    let same_name = |image: &ImageFact| match (&image.source.volume, &volume.identity) {
+        (VolumeIdentity::Rbd { pool: a, .. }, VolumeIdentity::Rbd { pool: b, .. }) => a == b,
+        _ => true,
+    };
+    if facts.points.is_empty() {
+        return "it is the first backup of this chain".into();
+    }
+    if facts.points.iter().flat_map(|p| &p.images).any(same_name) {
+        return "the volume is another one than in earlier points (new, made again or moved)"
+            .into();
+    }
+    "no earlier point holds this volume".into()
+}
+
+/// Snapshots of this chain that are not needed once the new point is there. Nothing but this
+/// chain's own whole names is ever in the list; nothing at all when the repository holds what we
+/// cannot read, because a snapshot may belong to that.
+fn deletions(facts: &BackupFacts) -> Vec<Item> {
+    if facts.frozen_repository.is_some() {
+        return Vec::new();
+    }
+    let ours = |snapshot: &&SnapshotFact| {
+        SnapshotName::parse(&snapshot.identity.name).is_some_and(|name| name.chain == facts.chain)
+    };
+    let of_volume = |volume: &VolumeFact| -> Vec<Step> {
+        volume.snapshots.iter().filter(ours).flat_map(|s| deletion(facts, volume, s)).collect()
+    };
+    facts.volumes.iter().flat_map(of_volume).map(Item::Step).collect()
+}
+
+fn deletion(facts: &BackupFacts, volume: &VolumeFact, snapshot: &SnapshotFact) -> Vec<Step> {
+    let is_source = facts
+        .points
+        .iter()
+        .flat_map(|point| &point.images)
+        .any(|image| image.source == snapshot.identity);
+    let reason = if is_source { "replaced as base" } else { "an interrupted run left it" };
+    let (id, identity) = (volume.volume.clone(), snapshot.identity.clone());
+    let mut steps = Vec::new();
+    if snapshot.protected {
+        let release = Action::ReleaseSnapshot { volume: id.clone(), snapshot: identity.clone() };
+        steps.push(release.because("it is to be deleted"));
+    }
+    steps.push(Action::DeleteSnapshot { volume: id, snapshot: identity }.because(reason));
+    steps
+}
+
+fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if facts.run_state == RunState::RunningAgentSilent {
+        warnings.push("the guest agent does not answer: the point is crash-consistent".to_owned());
+    }
+    warnings.extend(facts.debris.iter().filter_map(|debris| debris.freeze.clone()));
+    if let Some(why) = &facts.frozen_repository {
+        warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
+    }
+    if let Some(point) = facts.points.iter().find(|point| point.moment > now) {
+        warnings.push(format!(
+            "point {} is dated in the future: look at the clocks of the nodes",
+            point.moment
+        ));
+    }
+    warnings
+}
+
+/// Refuses when the bases of the plan cannot fit. What a base needs is estimated by how well the
+/// guest's newest base compressed; without one, only a third of the used bytes is asked for, as a
+/// wrong refusal costs a backup too. Increments are not estimated: the run stops cleanly.
+fn check_space(facts: &BackupFacts, transfers: &[Step]) -> Result<(), NoBackup> {
+    let is_base = |step: &Step| matches!(step.action, Action::SaveVolume { since: None, .. });
+    let used: u64 = facts
+        .volumes
+        .iter()
+        .zip(transfers)
+        .filter(|(_, step)| is_base(step))
+        .filter_map(|(volume, _)| volume.used)
+        .sum();
+    let needed = stored_part(facts, used);
+    if needed > facts.free_bytes {
+        return Err(NoBackup::NoSpace { free: Bytes(facts.free_bytes), needed: Bytes(needed) });
+    }
+    Ok(())
+}
+
+fn stored_part(facts: &BackupFacts, used: u64) -> u64 {
+    let bases = facts.points.iter().rev().flat_map(|p| &p.images).filter(|image| image.is_base);
+    let (stream, stored) =
+        bases.fold((0_u64, 0_u64), |(a, b), image| (a + image.bytes.0, b + image.bytes.1));
+    if stream == 0 {
+        return used / 3;
+    }
+    let part = u128::from(used) * u128::from(stored) / u128::from(stream);
+    u64::try_from(part).unwrap_or(u64::MAX)
+}

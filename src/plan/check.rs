@@ -1,0 +1,128 @@
+//! The linter of plans: the safety invariants, looked at on every plan before it runs, in
+//! production and in tests. It changes no plan and knows no storage.
+
+use super::{Action, Item, Plan, Step};
+use crate::model::SnapshotName;
+use std::collections::BTreeSet;
+
+/// A plan that must not run: a fault of ours, never of the user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the plan breaks the rule {rule:?} with the step {step:?}; nothing was changed, please report this"
+)]
+pub struct Violation {
+    /// The rule.
+    pub rule: &'static str,
+    /// The step that breaks it.
+    pub step: String,
+}
+
+/// Looks at a plan.
+///
+/// # Errors
+/// The first rule that the plan breaks.
+pub fn check(plan: &Plan) -> Result<(), Violation> {
+    for (i, item) in plan.items.iter().enumerate() {
+        let before = &plan.items[..i];
+        match item {
+            Item::Scope(_, steps) => steps.iter().try_for_each(only_snapshots_while_frozen)?,
+            Item::Step(step) => check_step(plan, before, step)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation> {
+    match &step.action {
+        Action::DeleteSnapshot { snapshot, .. } | Action::ReleaseSnapshot { snapshot, .. } => {
+            deletes_only_our_own(plan, step, &snapshot.name)?;
+            deletes_bases_only_after_commit(before, step)
+        }
+        Action::RestoreVolume { volume, .. } => {
+            let made = before.iter().any(|item| {
+                matches!(item, Item::Step(Step { action: Action::CreateVolume { volume: v, .. }, .. }) if v == volume)
+            });
+            ensure(made, "a restore writes only to volumes that it made", step)
+        }
+        Action::WriteConfig { .. } | Action::RescanVolumes { .. } => {
+            configuration_follows_volumes(plan, before, step)
+        }
+        Action::StartGuest { .. } => {
+            let written = has(before, |a| matches!(a, Action::WriteConfig { .. }));
+            ensure(written, "a guest is started only after its configuration is written", step)
+        }
+        Action::SaveVolume { volume, snapshot, .. } => {
+            let made = has(
+                before,
+                |a| matches!(a, Action::CreateSnapshot { volume: v, snapshot: s, .. } if v == volume && s == snapshot),
+            );
+            ensure(made, "a transfer reads a snapshot that this run made", step)
+        }
+        Action::CommitRestorePoint => commit_follows_all_transfers(plan, before, step),
+        _ => Ok(()),
+    }
+}
+
+fn only_snapshots_while_frozen(step: &Step) -> Result<(), Violation> {
+    let fits = matches!(step.action, Action::CreateSnapshot { .. });
+    ensure(fits, "a frozen scope contains only snapshot creation", step)
+}
+
+/// Whole names of the one chain whose snapshots the plan makes; nothing else is ever deleted.
+fn deletes_only_our_own(plan: &Plan, step: &Step, name: &str) -> Result<(), Violation> {
+    let chains: BTreeSet<_> = plan
+        .steps()
+        .filter_map(|step| match &step.action {
+            Action::CreateSnapshot { snapshot, .. } => Some(snapshot.chain),
+            _ => None,
+        })
+        .collect();
+    let ours = SnapshotName::parse(name).is_some_and(|name| chains.contains(&name.chain));
+    ensure(ours, "only snapshots of this chain are deleted", step)
+}
+
+fn deletes_bases_only_after_commit(before: &[Item], step: &Step) -> Result<(), Violation> {
+    let committed = has(before, |a| matches!(a, Action::CommitRestorePoint));
+    ensure(committed, "a base is deleted only after its successor is committed", step)
+}
+
+fn configuration_follows_volumes(
+    plan: &Plan,
+    before: &[Item],
+    step: &Step,
+) -> Result<(), Violation> {
+    let transfers = |items: &[Item]| {
+        let is_transfer =
+            |i: &&Item| matches!(i, Item::Step(Step { action: Action::RestoreVolume { .. }, .. }));
+        items.iter().filter(is_transfer).count()
+    };
+    let all_before = transfers(before) == transfers(&plan.items);
+    ensure(all_before, "configuration comes after all volumes", step)
+}
+
+fn commit_follows_all_transfers(
+    plan: &Plan,
+    before: &[Item],
+    step: &Step,
+) -> Result<(), Violation> {
+    let snapshots =
+        plan.steps().filter(|s| matches!(s.action, Action::CreateSnapshot { .. })).count();
+    let saved = before
+        .iter()
+        .filter(|i| matches!(i, Item::Step(Step { action: Action::SaveVolume { .. }, .. })))
+        .count();
+    let checked = has(before, |a| matches!(a, Action::CheckConfig { .. }));
+    ensure(snapshots == saved, "a point is committed when every snapshot is saved", step)?;
+    ensure(checked, "a point is committed after the configuration was read again", step)
+}
+
+fn has(items: &[Item], is_it: impl Fn(&Action) -> bool) -> bool {
+    items.iter().any(|item| match item {
+        Item::Step(step) => is_it(&step.action),
+        Item::Scope(_, steps) => steps.iter().any(|step| is_it(&step.action)),
+    })
+}
+
+fn ensure(holds: bool, rule: &'static str, step: &Step) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { rule, step: step.to_string() }) }
+}

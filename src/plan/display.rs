@@ -1,0 +1,104 @@
+//! The text of a plan: what the dry run prints and the golden tests compare. Not for machines.
+
+use super::{Action, Item, Plan, Scope, Step};
+use std::fmt;
+
+/// The column in which the objects of the steps stand.
+const OBJECT_COLUMN: usize = 24;
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let guest = &self.guest;
+        let space = if guest.name.is_empty() { "" } else { " " };
+        writeln!(f, "guest {}{space}{} on {}", guest.vmid, guest.name, guest.node)?;
+        for item in &self.items {
+            match item {
+                Item::Step(step) => write_step(f, 2, step)?,
+                Item::Scope(scope, steps) => {
+                    write_line(f, 2, &scope.to_string(), "")?;
+                    steps.iter().try_for_each(|step| write_step(f, 4, step))?;
+                }
+            }
+        }
+        for skipped in &self.skipped {
+            write_line(f, 2, &columns(2, "skipped", &skipped.disk), &skipped.reason)?;
+        }
+        self.warnings.iter().try_for_each(|text| write_line(f, 2, &columns(2, "warning", text), ""))
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frozen { seconds } => {
+                f.write_str(&columns(2, "frozen", &format!("at most {seconds} s")))
+            }
+        }
+    }
+}
+
+/// The step without its reason, as errors and logs name it.
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, object) = words(&self.action);
+        if object.is_empty() { f.write_str(verb) } else { write!(f, "{verb} {object}") }
+    }
+}
+
+fn write_step(f: &mut fmt::Formatter<'_>, indent: usize, step: &Step) -> fmt::Result {
+    let (verb, object) = words(&step.action);
+    write_line(f, indent, &columns(indent, verb, &object), &step.because)
+}
+
+fn write_line(f: &mut fmt::Formatter<'_>, indent: usize, text: &str, because: &str) -> fmt::Result {
+    let reason = if because.is_empty() { String::new() } else { format!("  because {because}") };
+    writeln!(f, "{:indent$}{}{reason}", "", text.trim_end())
+}
+
+fn columns(indent: usize, verb: &str, object: &str) -> String {
+    format!("{verb:<width$}{object}", width = OBJECT_COLUMN - indent)
+}
+
+fn words(action: &Action) -> (&'static str, String) {
+    match action {
+        Action::ThawGuest => ("thaw guest", String::new()),
+        Action::SweepDebris { directory } => ("sweep debris", directory.clone()),
+        Action::BeginRestorePoint { label, moment } => {
+            ("begin restore point", format!("{label} {moment}"))
+        }
+        Action::SaveConfig { digest } => ("save config", format!("digest {digest}")),
+        Action::CheckConfig { digest } => ("check config", format!("digest {digest}")),
+        Action::CreateSnapshot { volume, snapshot, .. } => {
+            ("create snapshot", format!("{volume}@{snapshot}"))
+        }
+        Action::HoldSnapshot { volume, snapshot } => {
+            ("hold snapshot", format!("{volume}@{snapshot}"))
+        }
+        Action::ReleaseSnapshot { volume, snapshot } => {
+            ("release snapshot", format!("{volume}@{}", snapshot.name))
+        }
+        Action::DeleteSnapshot { volume, snapshot } => {
+            ("delete snapshot", format!("{volume}@{}", snapshot.name))
+        }
+        Action::SaveVolume { volume, since: None, .. } => ("transfer", format!("{volume}  base")),
+        Action::SaveVolume { volume, since: Some(base), .. } => {
+            ("transfer", format!("{volume}  increment  since {}", short_name(&base.snapshot.name)))
+        }
+        Action::CommitRestorePoint => ("commit restore point", String::new()),
+        Action::CreateVolume { disk, volume, shape } => {
+            ("create volume", format!("{volume}  for {disk}, {}", crate::model::Bytes(shape.size)))
+        }
+        Action::RestoreVolume { disk, volume } => ("transfer", format!("{disk}  to {volume}")),
+        Action::WriteConfig { vmid, kind, node, replaces } => {
+            let what = if replaces.is_some() { ", replacing the present one" } else { "" };
+            ("write config", format!("{kind} {vmid} on {node}{what}"))
+        }
+        Action::RescanVolumes { vmid } => ("rescan volumes", format!("of {vmid}")),
+        Action::StartGuest { vmid } => ("start guest", vmid.to_string()),
+    }
+}
+
+/// The stamp of a snapshot of ours; another name in full.
+fn short_name(name: &str) -> String {
+    crate::model::SnapshotName::parse(name).map_or_else(|| name.to_owned(), |n| n.moment.stamp())
+}

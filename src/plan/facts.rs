@@ -1,0 +1,135 @@
+//! Facts: what the survey saw just before a guest's turn, in the words that decisions need.
+//!
+//! Facts are plain data without handles, so that a golden test can write them down.
+
+use crate::model::{
+    ChainId, DiskKey, Guest, ImageId, Label, Moment, SnapshotIdentity, VolumeId, VolumeIdentity,
+};
+
+/// Whether a guest runs, and what its agent can do for a backup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunState {
+    /// Not running: its disks are at rest.
+    Stopped,
+    /// Running, with an agent that answered: it can be frozen.
+    RunningWithAgent,
+    /// Running, and its configuration promises an agent that did not answer.
+    RunningAgentSilent,
+    /// Running without an agent, or with one that must not freeze.
+    RunningWithoutAgent,
+}
+
+/// A snapshot as it stands on a volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotFact {
+    /// What it is.
+    pub identity: SnapshotIdentity,
+    /// Whether it is protected from deletion.
+    pub protected: bool,
+}
+
+/// A volume of the guest that belongs into a restore point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeFact {
+    /// Its key in the configuration.
+    pub disk: DiskKey,
+    /// Its id.
+    pub volume: VolumeId,
+    /// What it is.
+    pub identity: VolumeIdentity,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Bytes in use, where the storage can tell cheaply.
+    pub used: Option<u64>,
+    /// Its snapshots, oldest first.
+    pub snapshots: Vec<SnapshotFact>,
+    /// Whether the storage's own record of changed blocks is flagged invalid.
+    pub change_record_invalid: bool,
+}
+
+/// One image of an earlier restore point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageFact {
+    /// Its id.
+    pub image: ImageId,
+    /// The snapshot that it was made from.
+    pub source: SnapshotIdentity,
+    /// Bytes of its diff stream and bytes on disk, which tell how well the guest compresses.
+    pub bytes: (u64, u64),
+    /// Whether it needs no other image.
+    pub is_base: bool,
+    /// Why no increment may follow it; `None` when one may.
+    pub unusable: Option<String>,
+}
+
+/// An earlier restore point of the same guest, label and chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PointFact {
+    /// Its place in the order of points.
+    pub seq: u64,
+    /// Its date, for reasons and warnings only.
+    pub moment: Moment,
+    /// Its images.
+    pub images: Vec<ImageFact>,
+}
+
+/// A directory without a manifest: what an interrupted run left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DebrisFact {
+    /// The directory, relative to the guest's.
+    pub directory: String,
+    /// What is known of a freeze that the run had begun and not ended, in words.
+    pub freeze: Option<String>,
+}
+
+/// All that the decision on a backup depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupFacts {
+    /// The guest.
+    pub guest: Guest,
+    /// PVE's lock on the guest, in PVE's word.
+    pub lock: Option<String>,
+    /// Whether the guest is a template.
+    pub template: bool,
+    /// Whether it runs.
+    pub run_state: RunState,
+    /// Whether the guest is frozen now although nobody should hold it so.
+    pub found_frozen: bool,
+    /// Digest of its configuration.
+    pub config_digest: String,
+    /// Volumes that belong into the point.
+    pub volumes: Vec<VolumeFact>,
+    /// Volumes that do not, or cannot.
+    pub skipped: Vec<super::SkippedDisk>,
+    /// The chain that the run belongs to.
+    pub chain: ChainId,
+    /// Points of that chain, oldest first by `seq`.
+    pub points: Vec<PointFact>,
+    /// What interrupted runs of this guest left in the repository.
+    pub debris: Vec<DebrisFact>,
+    /// Why nothing of this guest may be removed from the repository; `None` when it may.
+    pub frozen_repository: Option<String>,
+    /// Free bytes where the repository is.
+    pub free_bytes: u64,
+}
+
+/// What the user wants of a backup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupPolicy {
+    /// The label of the point.
+    pub label: Label,
+    /// The moment of the run, from the wall clock.
+    pub now: Moment,
+    /// What happens to the snapshot that stays on each volume.
+    pub snapshots: SnapshotProtection,
+}
+
+/// Whether the snapshot that stays on a volume is protected. Unprotected ones let PVE delete the
+/// guest (barc's protected ones did not: its issue 5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotProtection {
+    /// PVE can delete the guest.
+    Unprotected,
+    /// Nobody deletes the snapshot by mistake, and PVE cannot delete the guest.
+    Protected,
+}

@@ -1,0 +1,233 @@
+//! Plans: what is to be done for one guest, as data that can be printed. No step is done here.
+//!
+//! A plan is a list of steps, some of them inside scopes. It is made by a pure function from
+//! facts (`backup`, `restore`), looked at by `check`, printed by `display` (the dry run, the debug
+//! log and the golden tests are this one text) and carried out by `execute`, which decides
+//! nothing. Steps of one kind that stand one after another may run at the same time when the
+//! kind says so ([`Action::runs_beside_its_neighbours`]).
+
+pub mod backup;
+pub mod check;
+mod display;
+pub mod facts;
+pub mod restore;
+
+use crate::model::{
+    DiskKey, Guest, GuestKind, ImageId, Label, Moment, SnapshotIdentity, SnapshotName, VmId,
+    VolumeId, VolumeIdentity, VolumeShape,
+};
+
+/// Seconds that a guest may stay frozen. Windows' VSS gives up by itself after ten.
+pub const FREEZE_SECONDS: u32 = 10;
+
+/// What is to be done for one guest, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The guest that the plan is for, as the survey saw it.
+    pub guest: Guest,
+    /// Steps and scopes in the order of execution.
+    pub items: Vec<Item>,
+    /// Volumes that the plan leaves out, each with its reason.
+    pub skipped: Vec<SkippedDisk>,
+    /// What the user should look at although the plan can be carried out.
+    pub warnings: Vec<String>,
+}
+
+/// A step, or a scope with steps.
+// A plan has some dozens of items: their size in memory does not matter.
+#[allow(clippy::large_enum_variant)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// One change to the world, or one check of it.
+    Step(Step),
+    /// Steps between an opening and a closing that happens on every path.
+    Scope(Scope, Vec<Step>),
+}
+
+/// What a scope opens; the executor closes it on every path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The guest's file systems are frozen through its agent; a guard thaws them at the deadline.
+    Frozen {
+        /// Seconds until the guard thaws.
+        seconds: u32,
+    },
+}
+
+/// One action and why it is in the plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// What is to be done.
+    pub action: Action,
+    /// Why; empty when the action speaks for itself.
+    pub because: String,
+}
+
+/// A volume of the guest that is not part of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SkippedDisk {
+    /// Its key in the configuration.
+    pub disk: String,
+    /// Why it is left out.
+    pub reason: String,
+    /// Whether the user's own configuration says so; if not, the run was not complete.
+    #[serde(skip)]
+    pub by_configuration: bool,
+}
+
+/// What an image of a restore point is based on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseImage {
+    /// The image in the repository that the increment follows.
+    pub image: ImageId,
+    /// The snapshot that it was made from, still on the volume.
+    pub snapshot: SnapshotIdentity,
+}
+
+/// The closed set of things that a plan can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Thaws a guest that an interrupted run left frozen.
+    ThawGuest,
+    /// Removes what an interrupted run left in the repository: a directory without a manifest.
+    SweepDebris {
+        /// The directory, relative to the guest's.
+        directory: String,
+    },
+    /// Opens a new restore point that nobody sees until its commit.
+    BeginRestorePoint {
+        /// Its label.
+        label: Label,
+        /// Its moment.
+        moment: Moment,
+    },
+    /// Saves configuration and firewall as they are before the snapshots.
+    SaveConfig {
+        /// Digest of the configuration that the survey saw.
+        digest: String,
+    },
+    /// Reads the configuration again and fails when it changed since the survey.
+    CheckConfig {
+        /// Digest of the configuration that the survey saw.
+        digest: String,
+    },
+    /// Makes a snapshot on a volume.
+    CreateSnapshot {
+        /// The volume.
+        volume: VolumeId,
+        /// What the volume is; another volume of that name is refused.
+        identity: VolumeIdentity,
+        /// The snapshot's name.
+        snapshot: SnapshotName,
+    },
+    /// Protects a snapshot of ours from deletion.
+    HoldSnapshot {
+        /// The volume.
+        volume: VolumeId,
+        /// The snapshot's name.
+        snapshot: SnapshotName,
+    },
+    /// Takes the protection from a snapshot of ours, so that it can be deleted.
+    ReleaseSnapshot {
+        /// The volume.
+        volume: VolumeId,
+        /// What the snapshot is.
+        snapshot: SnapshotIdentity,
+    },
+    /// Deletes a snapshot of ours.
+    DeleteSnapshot {
+        /// The volume.
+        volume: VolumeId,
+        /// What the snapshot is; another snapshot of that name is refused.
+        snapshot: SnapshotIdentity,
+    },
+    /// Writes a volume's snapshot into the open restore point.
+    SaveVolume {
+        /// The volume's key in the configuration.
+        disk: DiskKey,
+        /// The volume.
+        volume: VolumeId,
+        /// The snapshot that is read.
+        snapshot: SnapshotName,
+        /// What the increment follows; `None` makes a base.
+        since: Option<BaseImage>,
+    },
+    /// Makes the restore point exist.
+    CommitRestorePoint,
+    /// Makes a new volume.
+    CreateVolume {
+        /// The volume's key in the restored configuration.
+        disk: DiskKey,
+        /// Its id; a volume of that name must not exist.
+        volume: VolumeId,
+        /// What it is made like.
+        shape: VolumeShape,
+    },
+    /// Writes a restore point's volume into a volume that this plan made.
+    RestoreVolume {
+        /// The disk key in the restore point.
+        disk: DiskKey,
+        /// The volume that is written.
+        volume: VolumeId,
+    },
+    /// Writes a guest's configuration and firewall.
+    WriteConfig {
+        /// The guest that is made.
+        vmid: VmId,
+        /// Virtual machine or container.
+        kind: GuestKind,
+        /// The node that gets it.
+        node: String,
+        /// Whether a configuration is replaced, and which.
+        replaces: Option<String>,
+    },
+    /// Lets PVE look for volumes that no configuration names.
+    RescanVolumes {
+        /// The guest that gets them as unused disks.
+        vmid: VmId,
+    },
+    /// Starts a guest.
+    StartGuest {
+        /// The guest.
+        vmid: VmId,
+    },
+}
+
+impl Action {
+    /// Whether consecutive actions of this kind are carried out at the same time.
+    pub fn runs_beside_its_neighbours(&self) -> bool {
+        matches!(
+            self,
+            Self::CreateSnapshot { .. } | Self::SaveVolume { .. } | Self::RestoreVolume { .. }
+        )
+    }
+
+    /// Whether the action takes something away that was there before the run.
+    pub fn destroys(&self) -> bool {
+        match self {
+            Self::DeleteSnapshot { .. } | Self::SweepDebris { .. } => true,
+            Self::WriteConfig { replaces, .. } => replaces.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The action as a step that needs no reason.
+    pub fn step(self) -> Step {
+        Step { action: self, because: String::new() }
+    }
+
+    /// The action as a step with its reason.
+    pub fn because(self, reason: impl Into<String>) -> Step {
+        Step { action: self, because: reason.into() }
+    }
+}
+
+impl Plan {
+    /// All steps in order, those inside scopes included.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.items.iter().flat_map(|item| match item {
+            Item::Step(step) => std::slice::from_ref(step).iter(),
+            Item::Scope(_, steps) => steps.iter(),
+        })
+    }
+}

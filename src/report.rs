@@ -1,0 +1,291 @@
+//! What a run did: the one value from which exit code, JSON and later mail and metrics are made.
+//! Data and pure functions only; it is never read back.
+
+use crate::model::{Moment, VmId};
+use crate::plan::SkippedDisk;
+use serde::Serialize;
+
+/// How a run or a guest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All that was asked for was done.
+    Ok,
+    /// Some was done.
+    Partial,
+    /// Nothing, or not what was asked for.
+    Failed,
+}
+
+/// How one guest ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuestStatus {
+    /// All that was asked for was done.
+    Ok,
+    /// It was not done, and nothing half is left.
+    Failed,
+    /// It was left out by its own configuration.
+    Skipped,
+}
+
+/// One volume that was transferred.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct VolumeOutcome {
+    /// Its key in the configuration.
+    pub disk: String,
+    /// Its id.
+    pub volume: String,
+    /// `base`, `increment`, or empty where there is no such thing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub kind: String,
+    /// Size of the volume, bytes.
+    pub logical_bytes: u64,
+    /// Bytes of its diff stream.
+    pub stream_bytes: u64,
+    /// Bytes in the repository.
+    pub stored_bytes: u64,
+    /// Seconds of the transfer.
+    pub seconds: f64,
+}
+
+/// What happened to one guest.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct GuestOutcome {
+    /// Its number.
+    pub vmid: VmId,
+    /// Its name.
+    pub name: String,
+    /// The node it was on.
+    pub node: String,
+    /// How it ended.
+    pub status: GuestStatus,
+    /// Why it failed or was left out; what was changed; what to do next.
+    pub error: Option<String>,
+    /// Seconds for which it was frozen.
+    pub frozen_seconds: Option<f64>,
+    /// What the point is worth: `frozen`, `stopped` or `crash`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<String>,
+    /// The moment of the restore point that was made or used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Moment>,
+    /// Its volumes.
+    pub volumes: Vec<VolumeOutcome>,
+    /// Its volumes that were left out.
+    pub skipped: Vec<SkippedDisk>,
+    /// What the user should look at.
+    pub warnings: Vec<String>,
+    /// The exit code that its failure asks for, when it was the only guest.
+    #[serde(skip)]
+    pub failure: Option<Failure>,
+}
+
+/// The kind of a failure, as far as exit codes tell kinds apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// Anything without a code of its own.
+    Other,
+    /// Another run of ours holds the lock.
+    Locked,
+    /// Damage was found.
+    Damage,
+    /// A decision is needed.
+    Conflict,
+    /// The options or the configuration are at fault.
+    Usage,
+    /// The user or a signal ended it.
+    Interrupted,
+}
+
+impl Failure {
+    /// The exit code (see the table in the help text).
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Other => 1,
+            Self::Usage => 2,
+            Self::Locked => 11,
+            Self::Damage => 12,
+            Self::Conflict => 13,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// Sums over all guests.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Totals {
+    /// Guests that the selection named.
+    pub guests: usize,
+    /// Guests that are ok.
+    pub guests_ok: usize,
+    /// Volumes that were transferred.
+    pub volumes: usize,
+    /// Sum of the diff streams, bytes.
+    pub stream_bytes: u64,
+    /// Sum in the repository, bytes.
+    pub stored_bytes: u64,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    /// The command.
+    pub operation: &'static str,
+    /// How it ended.
+    pub status: Status,
+    /// When it began.
+    pub started: Moment,
+    /// When it ended.
+    pub finished: Moment,
+    /// Its guests, in the order of the selection.
+    pub guests: Vec<GuestOutcome>,
+    /// Sums.
+    pub totals: Totals,
+    /// What the user should look at and belongs to no guest.
+    pub warnings: Vec<String>,
+    /// Parts of the selection that named nothing, or nodes that did not answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_found: Vec<String>,
+}
+
+impl Report {
+    /// Makes the report of a run whose guests have all had their turn.
+    pub fn new(
+        operation: &'static str,
+        span: (Moment, Moment),
+        guests: Vec<GuestOutcome>,
+        not_found: Vec<String>,
+    ) -> Self {
+        let status = status_of(&guests, &not_found);
+        let totals = totals_of(&guests);
+        let (started, finished) = span;
+        let warnings = Vec::new();
+        Self { operation, status, started, finished, guests, totals, warnings, not_found }
+    }
+
+    /// The exit code of the run.
+    pub fn exit_code(&self) -> u8 {
+        let failures: Vec<Failure> = self.guests.iter().filter_map(|g| g.failure).collect();
+        if failures.contains(&Failure::Interrupted) {
+            return Failure::Interrupted.code();
+        }
+        if self.guests.is_empty() {
+            return 4;
+        }
+        match (self.status, &failures[..]) {
+            (Status::Ok, _) => 0,
+            // One guest, or all for the same reason: the reason is the code.
+            (Status::Failed, [first, rest @ ..]) if rest.iter().all(|f| f == first) => first.code(),
+            (Status::Failed, _) => 1,
+            (Status::Partial, _) => 3,
+        }
+    }
+}
+
+fn status_of(guests: &[GuestOutcome], not_found: &[String]) -> Status {
+    let complete = |guest: &GuestOutcome| {
+        guest.status != GuestStatus::Failed && guest.skipped.iter().all(|s| s.by_configuration)
+    };
+    if guests.iter().all(complete) && not_found.is_empty() {
+        return Status::Ok;
+    }
+    let any_done = guests.iter().any(|guest| guest.status != GuestStatus::Failed);
+    if any_done { Status::Partial } else { Status::Failed }
+}
+
+fn totals_of(guests: &[GuestOutcome]) -> Totals {
+    let volumes = || guests.iter().flat_map(|guest| &guest.volumes);
+    Totals {
+        guests: guests.len(),
+        guests_ok: guests.iter().filter(|guest| guest.status == GuestStatus::Ok).count(),
+        volumes: volumes().count(),
+        stream_bytes: volumes().map(|volume| volume.stream_bytes).sum(),
+        stored_bytes: volumes().map(|volume| volume.stored_bytes).sum(),
+    }
+}
+
+impl GuestOutcome {
+    /// An outcome of a guest that was done and of which nothing else is known yet.
+    pub fn new(guest: &crate::model::Guest) -> Self {
+        Self {
+            vmid: guest.vmid,
+            name: guest.name.clone(),
+            node: guest.node.clone(),
+            status: GuestStatus::Ok,
+            error: None,
+            frozen_seconds: None,
+            consistency: None,
+            point: None,
+            volumes: Vec::new(),
+            skipped: Vec::new(),
+            warnings: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// The same, failed.
+    #[must_use]
+    pub fn failed(mut self, failure: Failure, error: String) -> Self {
+        self.status = GuestStatus::Failed;
+        self.failure = Some(failure);
+        self.error = Some(error);
+        self
+    }
+
+    /// The same, left out by its own configuration.
+    #[must_use]
+    pub fn skipped_because(mut self, reason: String) -> Self {
+        self.status = GuestStatus::Skipped;
+        self.error = Some(reason);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Guest, GuestKind};
+
+    fn outcome(vmid: u32) -> GuestOutcome {
+        GuestOutcome::new(&Guest {
+            vmid: VmId::try_from(vmid).unwrap(),
+            kind: GuestKind::Qemu,
+            name: String::new(),
+            node: "pve1".into(),
+        })
+    }
+
+    fn code(guests: Vec<GuestOutcome>, not_found: &[&str]) -> u8 {
+        let now = Moment::from_unix(0);
+        let not_found = not_found.iter().map(|s| (*s).to_owned()).collect();
+        Report::new("backup", (now, now), guests, not_found).exit_code()
+    }
+
+    #[test]
+    fn codes_follow_the_worst_that_happened() {
+        let failed = |f| outcome(101).failed(f, "x".into());
+        assert_eq!(code(vec![outcome(100)], &[]), 0);
+        assert_eq!(code(vec![], &[]), 4);
+        assert_eq!(code(vec![failed(Failure::Other)], &[]), 1);
+        assert_eq!(code(vec![failed(Failure::Locked)], &[]), 11);
+        assert_eq!(code(vec![failed(Failure::Locked), failed(Failure::Other)], &[]), 1);
+        assert_eq!(code(vec![outcome(100), failed(Failure::Locked)], &[]), 3);
+        assert_eq!(code(vec![outcome(100)], &["999"]), 3);
+        assert_eq!(code(vec![outcome(100), failed(Failure::Interrupted)], &[]), 130);
+    }
+
+    #[test]
+    fn a_disk_that_could_not_be_saved_is_never_ok() {
+        let mut guest = outcome(100);
+        let skip = |by_configuration| SkippedDisk {
+            disk: "scsi1".into(),
+            reason: "r".into(),
+            by_configuration,
+        };
+        guest.skipped = vec![skip(true)];
+        assert_eq!(code(vec![guest.clone()], &[]), 0);
+        guest.skipped = vec![skip(false)];
+        assert_eq!(code(vec![guest], &[]), 3);
+    }
+}

@@ -1,0 +1,118 @@
+//! Reads the facts and the policy of a backup case.
+
+use crate::notation::{after, has, identity, rest, size, snapshot};
+use pve_ferry::model::{Guest, GuestKind, ImageId, Moment};
+use pve_ferry::plan::SkippedDisk;
+use pve_ferry::plan::facts::{
+    BackupFacts, BackupPolicy, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact,
+    SnapshotProtection, VolumeFact,
+};
+
+pub fn read(lines: &[Vec<String>]) -> (BackupFacts, BackupPolicy) {
+    let mut facts = empty();
+    let mut policy = BackupPolicy {
+        label: "daily".parse().unwrap(),
+        now: "2026-01-02T00:00:00Z".parse().unwrap(),
+        snapshots: SnapshotProtection::Unprotected,
+    };
+    for line in lines {
+        read_line(line, &mut facts, &mut policy);
+    }
+    (facts, policy)
+}
+
+fn empty() -> BackupFacts {
+    BackupFacts {
+        guest: Guest {
+            vmid: "100".parse().unwrap(),
+            kind: GuestKind::Qemu,
+            name: "web".into(),
+            node: "pve1".into(),
+        },
+        lock: None,
+        template: false,
+        run_state: RunState::Stopped,
+        found_frozen: false,
+        config_digest: "5f2c".into(),
+        volumes: Vec::new(),
+        skipped: Vec::new(),
+        chain: "1a2b3c4d".parse().unwrap(),
+        points: Vec::new(),
+        debris: Vec::new(),
+        frozen_repository: None,
+        free_bytes: 1 << 40,
+    }
+}
+
+fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy) {
+    match line[0].as_str() {
+        "guest" => read_guest(line, facts),
+        "now" => policy.now = line[1].parse().unwrap(),
+        "protect" => policy.snapshots = SnapshotProtection::Protected,
+        "free" => facts.free_bytes = size(&line[1]),
+        "frozen-repository" => facts.frozen_repository = rest(line, "frozen-repository"),
+        "volume" => facts.volumes.push(volume(line)),
+        "snapshot" => {
+            let last = facts.volumes.last_mut().expect("a volume before its snapshots");
+            let pve_ferry::model::VolumeIdentity::Memory { id } = last.identity else { panic!() };
+            let identity = snapshot(&id.to_string(), &line[1]);
+            last.snapshots.push(SnapshotFact { identity, protected: has(line, "protected") });
+        }
+        "point" => facts.points.push(PointFact {
+            seq: line[1].parse().unwrap(),
+            moment: line[2].parse::<Moment>().unwrap(),
+            images: Vec::new(),
+        }),
+        "image" => facts.points.last_mut().unwrap().images.push(image(line)),
+        "skip" => facts.skipped.push(SkippedDisk {
+            disk: line[1].clone(),
+            reason: rest(line, "reason").unwrap(),
+            by_configuration: !has(line, "fault"),
+        }),
+        "debris" => facts
+            .debris
+            .push(DebrisFact { directory: line[1].clone(), freeze: rest(line, "freeze") }),
+        other => panic!("unknown fact {other}"),
+    }
+}
+
+fn read_guest(line: &[String], facts: &mut BackupFacts) {
+    facts.guest.vmid = line[1].parse().unwrap();
+    if has(line, "container") {
+        facts.guest.kind = GuestKind::Lxc;
+    }
+    facts.run_state = match after(line, "state") {
+        Some("frozen-able") => RunState::RunningWithAgent,
+        Some("silent-agent") => RunState::RunningAgentSilent,
+        Some("no-agent") => RunState::RunningWithoutAgent,
+        _ => RunState::Stopped,
+    };
+    facts.template = has(line, "template");
+    facts.found_frozen = has(line, "found-frozen");
+    facts.lock = after(line, "lock").map(str::to_owned);
+}
+
+fn volume(line: &[String]) -> VolumeFact {
+    VolumeFact {
+        disk: line[1].parse().unwrap(),
+        volume: line[2].parse().unwrap(),
+        identity: identity(after(line, "id").unwrap()),
+        size: size(after(line, "size").unwrap_or("4G")),
+        used: after(line, "used").map(size),
+        snapshots: Vec::new(),
+        change_record_invalid: has(line, "invalid-map"),
+    }
+}
+
+fn image(line: &[String]) -> ImageFact {
+    ImageFact {
+        image: ImageId(line[1].parse().unwrap()),
+        source: snapshot(after(line, "of").unwrap(), after(line, "from").unwrap()),
+        bytes: (
+            size(after(line, "stream").unwrap_or("0")),
+            size(after(line, "stored").unwrap_or("0")),
+        ),
+        is_base: has(line, "base"),
+        unusable: rest(line, "unusable"),
+    }
+}

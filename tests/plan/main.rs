@@ -1,0 +1,61 @@
+//! Golden plans: facts and policy as text in, the printed plan (or the refusal) as text out.
+//!
+//! A case is a file in `cases/`: a story in comment lines, facts, a line `---`, the expected text.
+//! `UPDATE=1 cargo test --test plan` rewrites the expectations; read the difference before you
+//! commit it. Every plan that comes out is linted, too.
+
+mod backup_facts;
+mod notation;
+mod restore_facts;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn cases() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/plan/cases");
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+fn outcome(facts: &str) -> String {
+    let lines = notation::lines(facts);
+    let plan = match lines.first().map(|line| line[0].as_str()) {
+        Some("restore") => {
+            let (facts, policy) = restore_facts::read(&lines);
+            pve_ferry::plan::restore::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+        _ => {
+            let (facts, policy) = backup_facts::read(&lines);
+            pve_ferry::plan::backup::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+    };
+    match plan {
+        Err(refusal) => format!("refused: {refusal}\n"),
+        Ok(plan) => {
+            pve_ferry::plan::check::check(&plan).expect("every plan passes the linter");
+            plan.to_string()
+        }
+    }
+}
+
+#[test]
+fn every_case_gives_the_plan_that_it_holds() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut differences = String::new();
+    let cases = cases();
+    assert!(cases.len() >= 20, "cases are missing: {}", cases.len());
+    for path in cases {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (facts, expected) = text.split_once("---\n").expect("a line --- in every case");
+        let found = outcome(facts);
+        if update {
+            std::fs::write(&path, format!("{facts}---\n{found}")).unwrap();
+        } else if found != expected {
+            let name = path.file_name().unwrap().to_string_lossy();
+            write!(differences, "\n== {name}\n-- expected\n{expected}-- found\n{found}").unwrap();
+        }
+    }
+    assert!(differences.is_empty(), "{differences}");
+}

@@ -1,0 +1,86 @@
+//! Reads the facts and the policy of a restore case.
+
+use crate::notation::{after, has, rest, size};
+use pve_ferry::model::{Guest, GuestKind, VolumeShape};
+use pve_ferry::plan::SkippedDisk;
+use pve_ferry::plan::restore::{
+    Afterwards, Existing, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
+};
+
+pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
+    let mut facts = RestoreFacts {
+        vmid: "100".parse().unwrap(),
+        name: "web".into(),
+        kind: GuestKind::Qemu,
+        volumes: Vec::new(),
+        skipped: Vec::new(),
+        present: None,
+        storages: std::collections::BTreeMap::new(),
+        node: "pve1".into(),
+    };
+    let mut policy = RestorePolicy::default();
+    for line in lines {
+        match line[0].as_str() {
+            "restore" => options(line, &mut policy),
+            "disk" => policy.disks.push(line[1].parse().unwrap()),
+            "map" => _ = policy.storage_map.insert(line[1].clone(), line[2].clone()),
+            _ => fact(line, &mut facts),
+        }
+    }
+    (facts, policy)
+}
+
+fn options(line: &[String], policy: &mut RestorePolicy) {
+    policy.target = after(line, "target").map(|v| v.parse().unwrap());
+    policy.storage = after(line, "storage").map(str::to_owned);
+    policy.attach = after(line, "attach").map(|v| v.parse().unwrap());
+    policy.to = after(line, "to").map(|to| match to.split_once(':') {
+        Some((storage, name)) => (storage.to_owned(), Some(name.to_owned())),
+        None => (to.to_owned(), None),
+    });
+    if has(line, "force") {
+        policy.existing = Existing::Replace;
+    }
+    if has(line, "start") {
+        policy.afterwards = Afterwards::Start;
+    }
+}
+
+fn fact(line: &[String], facts: &mut RestoreFacts) {
+    match line[0].as_str() {
+        "container" => facts.kind = GuestKind::Lxc,
+        "stored" => facts.volumes.push(StoredVolume {
+            disk: line[1].parse().unwrap(),
+            volume: line[2].parse().unwrap(),
+            shape: VolumeShape { size: size(after(line, "size").unwrap()), ..Default::default() },
+            data_bytes: size(after(line, "data").unwrap_or("0")),
+        }),
+        "storage" => {
+            let free_bytes = after(line, "free").map(size);
+            let volumes = rest(line, "holds").unwrap_or_default();
+            let volumes = volumes.split_whitespace().map(str::to_owned).collect();
+            facts.storages.insert(line[1].clone(), TargetStorage { volumes, free_bytes });
+        }
+        "present" => facts.present = Some(present(line)),
+        "skip" => facts.skipped.push(SkippedDisk {
+            disk: line[1].clone(),
+            reason: rest(line, "reason").unwrap(),
+            by_configuration: true,
+        }),
+        other => panic!("unknown fact {other}"),
+    }
+}
+
+fn present(line: &[String]) -> PresentGuest {
+    PresentGuest {
+        guest: Guest {
+            vmid: line[1].parse().unwrap(),
+            kind: if has(line, "container") { GuestKind::Lxc } else { GuestKind::Qemu },
+            name: "present".into(),
+            node: after(line, "on").unwrap_or("pve1").into(),
+        },
+        running: has(line, "running"),
+        lock: after(line, "lock").map(str::to_owned),
+        config_digest: "9999".into(),
+    }
+}
