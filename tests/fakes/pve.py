@@ -38,7 +38,8 @@ State: how a guest or the node misbehaves (written by tests)
 A locked guest is one with a `lock:` line in its configuration, as in PVE.
 
 Calls
-  qm status|start|stop|shutdown|unlock|config VMID          qm rescan | qm disk rescan [--vmid VMID]
+  qm status|start|stop|shutdown|unlock|config VMID          qm rescan | qm disk rescan [--vmid VMID] (with
+                                                             FAKE_PVE_RBD_CONF it finds volumes and adds unusedN)
   qm guest cmd VMID CMD | qm agent VMID CMD                  CMD: ping fsfreeze-status fsfreeze-freeze fsfreeze-thaw
   pct status|start|stop|shutdown|unlock|config VMID         pct rescan [--vmid VMID]
   pvesh get PATH [--type T] --output-format json             PATH: see pve_api.py
@@ -93,8 +94,10 @@ def guest_tool(state, kind, args):
     """qm and pct: they share the calls that both have."""
     time.sleep(state.number("slow"))
     match args:
-        case ["rescan"] | ["disk", "rescan"] | ["rescan", "--vmid", _] | ["disk", "rescan", "--vmid", _]:
-            print("rescan volumes...")
+        case ["rescan"] | ["disk", "rescan"]:
+            rescan(state, kind, None)
+        case ["rescan", "--vmid", vmid] | ["disk", "rescan", "--vmid", vmid] if vmid.isdigit():
+            rescan(state, kind, vmid)
         case ["status", vmid] if vmid.isdigit():
             guest_configuration(state, kind, vmid)
             print("status:", "running" if state.has(vmid, "running") else "stopped")
@@ -132,10 +135,32 @@ def print_configuration(text):
 def unlock(state, kind, vmid):
     text = guest_configuration(state, kind, vmid)
     if kind == "lxc" and not re.search(r"^lock:", text, re.M):
-        raise Failure(f"no lock found trying to remove lock 'any'", 255)
+        raise Failure("no lock found trying to remove lock 'any'", 255)
     path = state.configuration_path(kind, vmid)
     with open(path, "w", encoding="utf-8") as file:
         file.write(re.sub(r"^lock:.*\n", "", text, count=1, flags=re.M))
+
+
+def rescan(state, kind, vmid):
+    """Volumes that belong to a guest of this node by their name, but are not in its configuration, become unusedN."""
+    print("rescan volumes...")
+    if vmid is not None:
+        guest_configuration(state, kind, vmid)
+    for guest in pve_api.guests(state):
+        if guest["type"] == kind and guest["node"] == state.node and vmid in (None, str(guest["vmid"])):
+            for volume in pve_api.volumes_named_after(state, guest["vmid"]):
+                add_unused(state, kind, str(guest["vmid"]), volume)
+
+
+def add_unused(state, kind, vmid, volume):
+    text = guest_configuration(state, kind, vmid)
+    if volume in re.findall(r"[\w-]+:[^,\s]+", text):
+        return
+    key = next(f"unused{number}" for number in range(256) if f"\nunused{number}:" not in "\n" + text)
+    print(f"{'VM' if kind == 'qemu' else 'CT'} {vmid} add unreferenced volume '{volume}' as '{key}' to config")
+    current, section, rest = text.partition("\n[")
+    with open(state.configuration_path(kind, vmid), "w", encoding="utf-8") as file:
+        file.write(f"{current.rstrip(chr(10))}\n{key}: {volume}\n{section}{rest}")
 
 
 def start(state, kind, vmid):

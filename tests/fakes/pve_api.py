@@ -6,6 +6,7 @@ nodes/N/qemu/VMID/status/current · nodes/N/lxc/VMID/status/current · nodes/N/s
 
 import os
 import re
+import subprocess
 
 from pve_state import Failure, Unexpected, guest_configuration
 
@@ -145,17 +146,37 @@ def pools(state):
 
 def rbd_info_command(state, volume):
     """argv that asks whether a volume exists, or None where it cannot be asked (no real cluster, no rbd storage)."""
-    configuration = os.environ.get("FAKE_PVE_RBD_CONF")
     storage, _, name = volume.partition(":")
     fields = storage_configuration(state).get(storage)
     if fields is None:
         raise Failure(f"storage '{storage}' does not exist", 255)
+    connection = rbd_connection(state, storage, fields)
+    return connection and [*connection, "info", f"{rbd_pool(fields)}/{name.rpartition('/')[2]}"]
+
+
+def volumes_named_after(state, vmid):
+    """The volumes `storage:name` on rbd storages whose images are named after the guest."""
+    found = []
+    for storage, fields in storage_configuration(state).items():
+        connection = rbd_connection(state, storage, fields)
+        if connection:
+            done = subprocess.run([*connection, "ls", rbd_pool(fields)], capture_output=True, timeout=60, check=False)
+            found += [f"{storage}:{name}" for name in done.stdout.decode().split() if name.startswith(f"vm-{vmid}-")]
+    return found
+
+
+def rbd_pool(fields):
+    namespace = f"/{fields['namespace']}" if "namespace" in fields else ""
+    return fields.get("pool", "rbd") + namespace
+
+
+def rbd_connection(state, storage, fields):
+    """rbd with the options that reach a storage as PVE does; None where there is nothing to reach."""
+    configuration = os.environ.get("FAKE_PVE_RBD_CONF")
     if not configuration or fields["type"] != "rbd":
         return None
     where = ["-c", configuration]
     if "monhost" in fields:
         where = ["-c", os.devnull, "-m", fields["monhost"].replace(" ", ",")]
     keyring = os.path.join(state.etc, "priv", "ceph", f"{storage}.keyring")
-    namespace = f"{fields['namespace']}/" if "namespace" in fields else ""
-    image = f"{fields.get('pool', 'rbd')}/{namespace}{name.rpartition('/')[2]}"
-    return ["rbd", *where, "-n", f"client.{fields.get('username', 'admin')}", "--keyring", keyring, "info", image]
+    return ["rbd", *where, "-n", f"client.{fields.get('username', 'admin')}", "--keyring", keyring]

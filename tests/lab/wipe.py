@@ -24,7 +24,7 @@ def list_images(io, where):
         with rbd.Image(io, name, read_only=True) as image:
             snapshots = [(entry["id"], entry["name"], entry["size"]) for entry in image.list_snaps()]
             metadata = sorted(image.metadata_list())
-            print(where, name, image.id(), image.size(), image.get_modify_timestamp(), snapshots, metadata)
+            print(where, name, image.id(), image.size(), image.modify_timestamp(), snapshots, metadata)
 
 
 def remove_images(io, where):
