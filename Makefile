@@ -42,5 +42,5 @@ bench:
 	tests/lab/bench
 
 deb:
-	@echo 'make deb: the Debian package comes with a later issue (3/8 begins it); there is nothing to build yet' >&2
+	@echo 'make deb: the Debian package comes with issue 3/8; there is nothing to build yet' >&2
 	@exit 1
