@@ -45,6 +45,41 @@ dies 101 "without systemd"
 mkdir -p /run/systemd/system
 rm "$STATE/no-systemd"
 
+# A polite end: the run itself thaws at once, and says that it was interrupted.
+simple_vm 104
+running 104
+spoil_rbd '{"match": ["snap create", "vm-104-disk-0"], "action": "pause"}'
+next_second
+ferry_background backup --vmid 104 --label daily --path "$REPO"
+check "F10 SIGTERM: the guest is frozen" wait_until 30 test -e "$STATE/104/frozen"
+check "F10 SIGTERM: while a snapshot is being made" wait_until 10 spoiled
+kill "$FERRY_PID"
+check "F10 SIGTERM: it is thawed at once" wait_until 5 test ! -e "$STATE/104/frozen"
+RC=0
+wait "$FERRY_PID" || RC=$?
+repair_rbd
+check "F10 SIGTERM: the exit code says interrupted" exits 130
+check "F10 SIGTERM: no point" same "$(count_points 104)" 0
+check "F10 SIGTERM: nothing is left of the guard" same "$(find "$STATE/units" -name '*.pid' | wc -l)" 0
+
+# The way to the other node breaks while the guest there is frozen: its guard is over there, too.
+simple_vm 106 pve2
+running 106
+spoil_rbd '{"match": ["snap create", "vm-106-disk-0"], "action": "pause"}'
+next_second
+ferry_background backup --vmid 106 --label daily --path "$REPO" --json
+check "F10 ssh breaks: the guest is frozen" wait_until 30 test -e "$STATE/106/frozen"
+check "F10 ssh breaks: while a snapshot is being made" wait_until 10 spoiled
+kill -STOP "$(cat "$NODE/ssh/pid")"
+go_on
+check "F10 ssh breaks: it is thawed by the deadline" wait_until $deadline test ! -e "$STATE/106/frozen"
+RC=0
+wait "$FERRY_PID" || RC=$?
+kill -CONT "$(cat "$NODE/ssh/pid")"
+repair_rbd
+check "F10 ssh breaks: whatever came of it is not called frozen" same "$(count_points 106 'select(.consistency == "frozen")')" 0
+check "F10 ssh breaks: and the run says so" says 'pve2|thaw'
+
 # A snapshot that takes too long: the guard thaws while the run lives, and the point is worth only `crash`.
 simple_vm 102
 running 102
