@@ -6,6 +6,9 @@ begin_case
 # The guard's deadline of the plan ("frozen at most 10 s"), and some seconds for starting programs.
 deadline=16
 
+# frozen VMID: whether the agent says so; it answers when it is done with what it was told before.
+frozen() { [ "$(qm guest cmd "$1" fsfreeze-status)" = frozen ]; }
+
 # dies VMID NODE: kills the run while the guest is frozen, waits for the guard, and looks at the next run.
 dies() {
     local vmid=$1 what=$2 begun
@@ -108,6 +111,12 @@ echo 1 >"$STATE/103/thaw-fewer"
 backup 103
 check "D13 fewer thawed than frozen is not called frozen" same "$(newest 103 .consistency)" crash
 rm "$STATE/103/thaw-fewer"
+# The guest takes longer to freeze than it may stay frozen: the run goes on, and the guard's thaw comes after the freeze.
+echo 13 >"$STATE/103/freeze-hangs"
+backup 103
+check "D13 a freeze that hangs: the guest is thawed in the end" wait_until 20 not frozen 103
+check "D13 a freeze that hangs: the point is not called frozen" same "$(newest 103 .consistency)" crash
+rm "$STATE/103/freeze-hangs"
 running 103 0
 backup 103
 check "F26 without an agent it is a crash-consistent point" same "$(newest 103 .consistency)" crash
