@@ -1,5 +1,71 @@
-//! pve-ferry: incremental backup, restore and replication of Proxmox VE guests.
+//! pve-ferry backs guests of a Proxmox VE cluster up into a plain directory and brings them back.
+//!
+//! # The idea
+//!
+//! Every command does the same things in the same order, each one call, all in [`operation`]:
+//! *select* guests; then for each guest, just before its turn, *lock* its directory, *survey* the
+//! world into facts, *plan* (a pure function), *check* the plan against the safety rules, *execute*
+//! it; then *report*. A plan is data: printed, it is the dry run, the debug log and the golden test.
+//! The executor decides nothing, and recovery is not special: the next survey sees what a crash
+//! left, and the next plan cleans it up.
+//!
+//! # The map
+//!
+//! In reading order, which is the order of layers. A module uses its own layer and those above it,
+//! never one below; `tests/tidy.rs` checks that, and the other invariants named here.
+//!
+//! | layer | modules | what they are |
+//! |---|---|---|
+//! | words | [`model`], [`report`] | the glossary as values; what a run did. No I/O |
+//! | decisions | [`select`], [`plan`], [`stream`] | facts in, plan out; the diff stream's records. No process, file, network, environment, clock or random source |
+//! | drivers | [`transport`], [`storage`], [`repository`], [`pve`], and small ones beside them | each knows one outside thing. `repository` and `stream` are plain std, without a runtime |
+//! | work | [`world`], [`survey`], [`execute`], [`operation`] | reads facts, carries plans out, one page that ties them together |
+//! | front | [`cli`] | the ways in; all end in [`operation::perform`] |
+//!
+//! # Invariants
+//!
+//! What is deliberately absent, so that it can be relied on:
+//!
+//! - Processes start in `transport/local.rs` only; quoting for a remote shell stands in
+//!   `transport/ssh.rs` only; stdout is printed to in `cli/output.rs` only; the wall clock is read
+//!   in `clock.rs` only. A survey issues no command that changes anything.
+//! - [`storage`] and [`repository`] do not know each other: what moves between them is a stream.
+//! - A snapshot or point whose whole name and identity are not ours is never deleted.
+//! - The snapshot that the next increment needs goes only after its successor is committed.
+//! - A frozen scope holds nothing but snapshot creation, and a guard on the guest's node, armed
+//!   before it, thaws at the deadline whatever becomes of us.
+//! - A restore point exists when its `manifest.json` has been renamed into place, and not before.
+//! - A transfer counts when every process ended well, the end mark was seen and sizes agree.
+//! - A disk or guest that was left out is named, and is never "ok" unless its own configuration
+//!   says so.
+//!
+//! The format of a repository stands in [`repository`], the safety rules of plans in
+//! [`plan::check`].
 
 pub mod model;
-pub mod plan;
 pub mod report;
+
+pub mod plan;
+pub mod select;
+pub mod stream;
+
+pub mod cancel;
+pub mod clock;
+pub mod entropy;
+pub mod progress;
+pub mod transport;
+
+pub mod storage;
+
+pub mod pve;
+pub mod repository;
+
+pub mod world;
+
+pub mod survey;
+
+pub mod assemble;
+pub mod execute;
+pub mod operation;
+
+pub mod cli;

@@ -1,8 +1,7 @@
 //! What a run did: the one value from which exit code, JSON and later mail and metrics are made.
 //! Data and pure functions only; it is never read back.
 
-use crate::model::{Moment, VmId};
-use crate::plan::SkippedDisk;
+use crate::model::{Moment, SkippedDisk, VmId};
 use serde::Serialize;
 
 /// How a run or a guest ended.

@@ -19,7 +19,7 @@ pub use moment::Moment;
 pub use size::Bytes;
 pub use snapshot_name::SnapshotName;
 pub use source::{SnapshotIdentity, VolumeIdentity, VolumeShape};
-pub use volume::{DiskKey, VolumeId};
+pub use volume::{DiskKey, SkippedDisk, VolumeId};
 
 /// A text that does not have the form of the value it was to become.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -101,6 +101,18 @@ impl fmt::Display for DiskKey {
 
 serde_as_text!(DiskKey);
 
+/// A volume of a guest that is left out of a plan or a restore point.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct SkippedDisk {
+    /// Its key in the configuration.
+    pub disk: String,
+    /// Why it is left out.
+    pub reason: String,
+    /// Whether the user's own configuration says so; if not, the run was not complete.
+    #[serde(skip)]
+    pub by_configuration: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

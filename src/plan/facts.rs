@@ -100,7 +100,7 @@ pub struct BackupFacts {
     /// Volumes that belong into the point.
     pub volumes: Vec<VolumeFact>,
     /// Volumes that do not, or cannot.
-    pub skipped: Vec<super::SkippedDisk>,
+    pub skipped: Vec<crate::model::SkippedDisk>,
     /// The chain that the run belongs to.
     pub chain: ChainId,
     /// Points of that chain, oldest first by `seq`.

@@ -13,8 +13,8 @@ pub mod facts;
 pub mod restore;
 
 use crate::model::{
-    DiskKey, Guest, GuestKind, ImageId, Label, Moment, SnapshotIdentity, SnapshotName, VmId,
-    VolumeId, VolumeIdentity, VolumeShape,
+    DiskKey, Guest, GuestKind, ImageId, Label, Moment, SkippedDisk, SnapshotIdentity, SnapshotName,
+    VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
 
 /// Seconds that a guest may stay frozen. Windows' VSS gives up by itself after ten.
@@ -61,18 +61,6 @@ pub struct Step {
     pub action: Action,
     /// Why; empty when the action speaks for itself.
     pub because: String,
-}
-
-/// A volume of the guest that is not part of the plan.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct SkippedDisk {
-    /// Its key in the configuration.
-    pub disk: String,
-    /// Why it is left out.
-    pub reason: String,
-    /// Whether the user's own configuration says so; if not, the run was not complete.
-    #[serde(skip)]
-    pub by_configuration: bool,
 }
 
 /// What an image of a restore point is based on.

@@ -1,7 +1,7 @@
 //! Decides on a restore: which volumes are made under which names, and what is refused. Pure.
 
-use super::{Action, Item, Plan, SkippedDisk, Step};
-use crate::model::{Bytes, DiskKey, Guest, GuestKind, VmId, VolumeId, VolumeShape};
+use super::{Action, Item, Plan, Step};
+use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A volume of the restore point.

@@ -1,8 +1,8 @@
 //! Reads the facts and the policy of a backup case.
 
 use crate::notation::{after, has, identity, rest, size, snapshot};
+use pve_ferry::model::SkippedDisk;
 use pve_ferry::model::{Guest, GuestKind, ImageId, Moment};
-use pve_ferry::plan::SkippedDisk;
 use pve_ferry::plan::facts::{
     BackupFacts, BackupPolicy, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact,
     SnapshotProtection, VolumeFact,

@@ -1,8 +1,8 @@
 //! Reads the facts and the policy of a restore case.
 
 use crate::notation::{after, has, rest, size};
+use pve_ferry::model::SkippedDisk;
 use pve_ferry::model::{Guest, GuestKind, VolumeShape};
-use pve_ferry::plan::SkippedDisk;
 use pve_ferry::plan::restore::{
     Afterwards, Existing, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
 };

@@ -1,0 +1,115 @@
+//! Writes one volume of a restore point as a sparse raw image into a file. Needs no storage and no
+//! PVE; plans nothing, as it changes nothing that exists.
+
+use crate::cancel::Cancel;
+use crate::progress::Progress;
+use crate::repository::image::{ChainLink, ChainReader, ImageError};
+use anyhow::{Context as _, bail};
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assembled {
+    /// The volume's size in bytes.
+    pub size: u64,
+    /// Bytes that were written; the rest are holes.
+    pub data_bytes: u64,
+}
+
+/// Who is told and who may stop it.
+pub struct Watch<'a> {
+    /// Told how far it is.
+    pub progress: &'a dyn Progress,
+    /// The user's wish to stop.
+    pub cancel: &'a Cancel,
+}
+
+/// Why writing stopped.
+#[derive(Debug, thiserror::Error)]
+enum Stopped {
+    #[error("could not read the restore point")]
+    Image(#[from] ImageError),
+    #[error("could not write")]
+    Write(#[from] std::io::Error),
+    #[error("interrupted; nothing is left")]
+    Interrupted,
+}
+
+/// Writes the image. The file appears under its name when it is whole and durable; until then it
+/// is called `.partial`, and a failure removes it.
+///
+/// # Errors
+/// The output exists, the chain is damaged, the disk is full, or the user wished to stop.
+pub fn assemble(
+    links: &[ChainLink],
+    output: &Path,
+    threads: usize,
+    watch: &Watch,
+) -> anyhow::Result<Assembled> {
+    if output.symlink_metadata().is_ok() {
+        bail!("{} exists and is not touched: choose another --output", output.display());
+    }
+    let chain = ChainReader::open(links).context("open the images")?;
+    let partial = partial(output);
+    let file = create(&partial)?;
+    let stays = watch.cancel.open(format!("file {}", partial.display()));
+    let written = write(&chain, &file, threads, watch)
+        .map_err(anyhow::Error::from)
+        .and_then(|()| publish(&file, &partial, output));
+    drop(stays);
+    if let Err(error) = written {
+        // Best effort: the error that matters is the first one.
+        let _ = std::fs::remove_file(&partial);
+        return Err(error.context(format!("write {}", output.display())));
+    }
+    Ok(Assembled { size: chain.size(), data_bytes: chain.data_bytes() })
+}
+
+fn partial(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
+}
+
+fn create(partial: &Path) -> anyhow::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options
+        .open(partial)
+        .with_context(|| format!("create {} (an earlier run may have left it)", partial.display()))
+}
+
+fn write(
+    chain: &ChainReader,
+    file: &File,
+    threads: usize,
+    watch: &Watch,
+) -> Result<(), Stopped> {
+    file.set_len(chain.size())?;
+    let meter = watch.progress.begin("assemble", chain.data_bytes());
+    let result = chain.for_each_block(threads, &mut |offset, data: &[u8]| {
+        if watch.cancel.is_cancelled() {
+            return Err(Stopped::Interrupted);
+        }
+        file.write_all_at(data, offset)?;
+        meter.add(data.len() as u64);
+        Ok(())
+    });
+    meter.end();
+    result
+}
+
+/// Durable first, then visible; a file that appeared meanwhile is not replaced.
+fn publish(file: &File, partial: &Path, output: &Path) -> anyhow::Result<()> {
+    file.sync_all().context("make it durable")?;
+    match renameat2(AT_FDCWD, partial, AT_FDCWD, output, RenameFlags::RENAME_NOREPLACE) {
+        // File systems that do not know the flag say EINVAL (rename(2)).
+        Err(nix::Error::EINVAL) if output.symlink_metadata().is_err() => {
+            std::fs::rename(partial, output).context("give it its name")
+        }
+        other => other.context("give it its name"),
+    }
+}

@@ -1,0 +1,145 @@
+//! `pve-ferry assemble`: one volume of a restore point as a raw image file.
+
+use super::error::CliError;
+use super::options::Logging;
+use super::{ask, bars, blocking, output, restore, signals};
+use crate::assemble::{Watch, assemble};
+use crate::model::{Bytes, DiskKey, Label};
+use crate::repository::{Disk, Lock, LockMode, LockOptions, Repository, chain_of};
+use crate::survey::{self, Sought, SurveyedPoint};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Write one volume of a restore point as a sparse raw image
+///
+/// Needs neither Ceph nor PVE. Without --vmid, on a terminal, it asks.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pve-ferry assemble                                       (asks)
+  pve-ferry assemble --path /mnt/backup --vmid 100 --disk scsi0 --output /tmp/web.raw
+  pve-ferry assemble --path /mnt/backup --vmid 100 --disk scsi0 --time 2026-01-01T00:00:00Z --output web.raw")]
+pub struct Args {
+    /// The repository.
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// The guest's vmid in the repository.
+    #[arg(long, value_name = "N")]
+    vmid: Option<String>,
+    /// Only points of this label.
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
+    /// What `list` prints, `latest`, or a moment: the newest point not after it.
+    #[arg(long, value_name = "TIME")]
+    time: Option<String>,
+    /// The guest's directory, when several guests had the vmid.
+    #[arg(long, value_name = "DIR")]
+    guest: Option<String>,
+    /// The disk.
+    #[arg(long, value_name = "KEY")]
+    disk: Option<String>,
+    /// The file; it must not exist.
+    #[arg(long, short = 'o', value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Threads that decompress and check [default: all cores].
+    #[arg(long, value_name = "N")]
+    threads: Option<u16>,
+    /// Seconds to wait for a run that works on the guest.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    lock_wait: u64,
+}
+
+struct Wanted {
+    point: SurveyedPoint,
+    disk: DiskKey,
+    output: PathBuf,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The point or the disk is not there, its images are damaged, or the output cannot be written.
+pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let wanted = wanted(args)?;
+    let lock = LockOptions {
+        wait: Some(Duration::from_secs(args.lock_wait)),
+        what: "assemble".to_owned(),
+    };
+    let _lock: Lock = wanted.point.directory.lock(LockMode::Shared, &lock)?;
+    let links = chain_of(&wanted.point.history, &wanted.point.point, &wanted.disk)
+        .map_err(anyhow::Error::from)?;
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.map_or_else(cores, |n| usize::from(n.max(1)));
+    let (progress, cancel) = (bars::progress(logging), super::options::cancel());
+    let assembled = blocking(async {
+        signals::listen(&cancel)?;
+        let file = wanted.output.clone();
+        let cancel = cancel.clone();
+        tokio::task::spawn_blocking(move || {
+            let watch = Watch { progress: progress.as_ref(), cancel: &cancel };
+            assemble(&links, &file, threads, &watch)
+        })
+        .await?
+    });
+    if cancel.is_cancelled() && assembled.is_err() {
+        output::notice("pve-ferry: interrupted; nothing is left");
+        return Ok(130);
+    }
+    let assembled = assembled?;
+    output::line(&format!(
+        "assembled {} of guest {} at {}: {} ({} of it data) in {}",
+        wanted.disk,
+        wanted.point.point.manifest.guest.vmid,
+        wanted.point.point.manifest.time,
+        Bytes(assembled.size),
+        Bytes(assembled.data_bytes),
+        wanted.output.display()
+    ));
+    Ok(0)
+}
+
+fn wanted(args: &Args) -> Result<Wanted, CliError> {
+    match (&args.path, &args.vmid, &args.disk, &args.output) {
+        (Some(path), Some(vmid), Some(disk), Some(output)) => {
+            let repository = Repository::open(path, Disk::real())?;
+            let sought = Sought {
+                vmid: vmid.parse()?,
+                label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
+                time: restore::time(args.time.as_deref())?,
+                directory: args.guest.clone(),
+            };
+            let here = super::world::cluster().cluster_id().ok().flatten();
+            let point = survey::point(&repository, &sought, here.as_ref())?;
+            Ok(Wanted { point, disk: disk.parse()?, output: output.clone() })
+        }
+        _ if output::is_interactive() => asked(args),
+        _ => Err(CliError::usage(
+            "--path, --vmid, --disk and --output are needed (on a terminal it asks)",
+        )),
+    }
+}
+
+fn asked(args: &Args) -> Result<Wanted, CliError> {
+    let path = ask::path(args.path.clone())?;
+    let (directory, point) =
+        ask::choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
+    let disk = match &args.disk {
+        Some(disk) => disk.parse()?,
+        None => ask::one_disk(&point)?,
+    };
+    let output = match &args.output {
+        Some(output) => output.clone(),
+        None => {
+            let name = format!("vm-{}-{disk}.raw", point.manifest.guest.vmid);
+            PathBuf::from(ask::prompt("Write to", name)?)
+        }
+    };
+    let sought = Sought {
+        vmid: point.manifest.guest.vmid,
+        label: Some(point.manifest.label.clone()),
+        time: Some(point.manifest.time),
+        directory: Some(directory),
+    };
+    let repository = Repository::open(&path, Disk::real())?;
+    Ok(Wanted { point: survey::point(&repository, &sought, None)?, disk, output })
+}

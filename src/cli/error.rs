@@ -1,0 +1,82 @@
+//! Errors at the edge: the whole chain on one line, the exit code of the table in the help.
+
+use crate::report::Failure;
+use crate::repository::RepositoryError;
+use crate::survey::NoPoint;
+
+/// An error that ends the program.
+#[derive(Debug)]
+pub enum CliError {
+    /// clap's own: a wrong option, or the help that was asked for.
+    Clap(clap::Error),
+    /// Wrong words or configuration, found by us.
+    Usage(String),
+    /// Everything else, with its chain.
+    Other(anyhow::Error),
+}
+
+impl CliError {
+    /// Words or configuration that make no sense.
+    pub fn usage(text: impl Into<String>) -> Self {
+        Self::Usage(text.into())
+    }
+
+    /// The exit code (see the table in the help text).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Clap(error) if error.use_stderr() => Failure::Usage.code(),
+            Self::Clap(_) => 0,
+            Self::Usage(_) => Failure::Usage.code(),
+            Self::Other(error) => code_of(error),
+        }
+    }
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if let Some(error) = error.chain().find_map(|e| e.downcast_ref::<RepositoryError>()) {
+        return match error {
+            RepositoryError::Missing { .. } => 10,
+            RepositoryError::Locked { .. } => Failure::Locked.code(),
+            _ => Failure::Other.code(),
+        };
+    }
+    match error.chain().find_map(|e| e.downcast_ref::<NoPoint>()) {
+        Some(NoPoint::None(_)) => 4,
+        Some(NoPoint::Several(..)) => Failure::Conflict.code(),
+        None => Failure::Other.code(),
+    }
+}
+
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Clap(error) => write!(f, "{error}"),
+            Self::Usage(text) => f.write_str(text),
+            Self::Other(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl From<clap::Error> for CliError {
+    fn from(error: clap::Error) -> Self {
+        Self::Clap(error)
+    }
+}
+
+impl From<anyhow::Error> for CliError {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<crate::model::Invalid> for CliError {
+    fn from(error: crate::model::Invalid) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+impl From<RepositoryError> for CliError {
+    fn from(error: RepositoryError) -> Self {
+        Self::Other(error.into())
+    }
+}

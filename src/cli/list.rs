@@ -1,0 +1,277 @@
+//! `pve-ferry list`: what a repository holds, as table or JSON. Reads only.
+
+use super::error::CliError;
+use super::options::Common;
+use super::table::{Align, render};
+use super::output;
+use crate::clock::Clock;
+use crate::model::{Bytes, Label, Moment};
+use crate::repository::ImageEntry;
+use crate::repository::VerifiedState;
+use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+
+/// List the restore points of a repository
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pve-ferry list --path /mnt/backup
+  pve-ferry list --path /mnt/backup --vmid 100 --images
+  pve-ferry list --path /mnt/backup --json")]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Only these vmids, comma-separated.
+    #[arg(long, value_name = "N,..", value_delimiter = ',')]
+    vmid: Vec<String>,
+    /// Only points of this label.
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
+    /// A line per image, with what it is based on.
+    #[arg(long)]
+    images: bool,
+    /// Hidden points, too: those that only increments need.
+    #[arg(long)]
+    all: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+struct Listed {
+    directory: GuestDir,
+    history: History,
+    points: Vec<StoredPoint>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The repository is missing or cannot be read.
+pub fn run(args: &Args) -> Result<u8, CliError> {
+    let repository = Repository::open(&args.common.path, Disk::real())?;
+    let guests = listed(args, &repository)?;
+    if args.json {
+        output::json(&document(&guests));
+    } else {
+        output::text(&text(args, &guests, Clock::System.now()));
+    }
+    let found = guests.iter().any(|guest| !guest.points.is_empty());
+    let asked = !args.vmid.is_empty() || args.label.is_some();
+    Ok(if asked && !found { 4 } else { 0 })
+}
+
+fn listed(args: &Args, repository: &Repository) -> Result<Vec<Listed>, CliError> {
+    let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
+    let vmids = super::verify::vmids(&args.vmid)?;
+    let mut guests = Vec::new();
+    for directory in repository.guests()? {
+        if !vmids.is_empty() && !vmids.contains(&directory.names().vmid) {
+            continue;
+        }
+        let history = directory.load()?;
+        let mut points = if args.all { history.points.clone() } else { history.visible() };
+        points.retain(|p| label.as_ref().is_none_or(|label| p.manifest.label == *label));
+        guests.push(Listed { directory, history, points });
+    }
+    Ok(guests)
+}
+
+fn text(args: &Args, guests: &[Listed], now: Moment) -> String {
+    let mut text = String::new();
+    for guest in guests {
+        header(&mut text, guest);
+        if !guest.points.is_empty() {
+            let table = if args.images { images(guest) } else { points(guest, now) };
+            text.push_str(&table);
+        }
+        for unreadable in &guest.history.unreadable {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "  unreadable (kept, and protects this guest): {unreadable}");
+        }
+        text.push('\n');
+    }
+    if guests.is_empty() {
+        text.push_str("no restore points\n");
+    }
+    text
+}
+
+fn header(text: &mut String, guest: &Listed) {
+    let record = guest.history.record.as_ref();
+    let name = record.map(|r| r.name.clone()).unwrap_or_default();
+    let stored: u64 =
+        guest.points.iter().flat_map(|p| &p.manifest.images).map(|i| i.stored_bytes).sum();
+    let (count, stored) = (guest.points.len(), Bytes(stored));
+    // Writing to a string does not fail.
+    let _ = writeln!(
+        text,
+        "guest {} {name}  {count} points, {stored}  ({})",
+        guest.directory.names().vmid,
+        guest.survey::relative(&directory)
+    );
+}
+
+fn points(guest: &Listed, now: Moment) -> String {
+    let headings = [
+        ("  LABEL", Align::Left),
+        ("TIME", Align::Left),
+        ("AGE", Align::Right),
+        ("CHAIN", Align::Left),
+        ("KIND", Align::Left),
+        ("CONSISTENCY", Align::Left),
+        ("SIZE", Align::Right),
+        ("STORED", Align::Right),
+        ("VERIFIED", Align::Left),
+    ];
+    let rows: Vec<Vec<String>> = guest.points.iter().map(|point| point_row(point, now)).collect();
+    render(&headings, &rows)
+}
+
+fn point_row(point: &StoredPoint, now: Moment) -> Vec<String> {
+    let manifest = &point.manifest;
+    let images = &manifest.images;
+    let sum = |of: fn(&ImageEntry) -> u64| Bytes(images.iter().map(of).sum()).to_string();
+    let mut marks = kind(images);
+    if point.attributes.protected {
+        marks.push_str(", protected");
+    }
+    if manifest.is_hidden() {
+        marks.push_str(", hidden");
+    }
+    vec![
+        format!("  {}", manifest.label),
+        manifest.time.to_string(),
+        age(now.unix() - manifest.time.unix()),
+        manifest.chain.to_string(),
+        marks,
+        manifest.consistency.to_string(),
+        sum(|image| image.size),
+        sum(|image| image.stored_bytes),
+        verified(point),
+    ]
+}
+
+fn kind(images: &[ImageEntry]) -> String {
+    let bases = images.iter().filter(|image| image.parent.is_none()).count();
+    let increments = images.len() - bases;
+    match (bases, increments) {
+        (0, _) => "increment".to_owned(),
+        (_, 0) => "base".to_owned(),
+        _ => format!("{bases} base, {increments} increment"),
+    }
+}
+
+fn verified(point: &StoredPoint) -> String {
+    match &point.attributes.verified {
+        None => "-".to_owned(),
+        Some(verified) if verified.state == VerifiedState::Ok => verified.at.to_string(),
+        Some(verified) => format!("FAILED {}", verified.at),
+    }
+}
+
+/// An age in the largest unit that says enough.
+fn age(seconds: i64) -> String {
+    match seconds {
+        i64::MIN..0 => "future".to_owned(),
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+fn images(guest: &Listed) -> String {
+    let headings = [
+        ("  LABEL", Align::Left),
+        ("TIME", Align::Left),
+        ("DISK", Align::Left),
+        ("KIND", Align::Left),
+        ("SIZE", Align::Right),
+        ("STREAM", Align::Right),
+        ("STORED", Align::Right),
+        ("VOLUME", Align::Left),
+        ("FILE", Align::Left),
+    ];
+    let row = |point: &StoredPoint, image: &ImageEntry| {
+        vec![
+            format!("  {}", point.manifest.label),
+            point.manifest.time.to_string(),
+            image.disk.to_string(),
+            if image.parent.is_some() { "increment" } else { "base" }.to_owned(),
+            Bytes(image.size).to_string(),
+            Bytes(image.stream_bytes).to_string(),
+            Bytes(image.stored_bytes).to_string(),
+            image.volume.to_string(),
+            image.file.clone(),
+        ]
+    };
+    let of_point = |point: &StoredPoint| -> Vec<Vec<String>> {
+        point.manifest.images.iter().map(|image| row(point, image)).collect()
+    };
+    let rows: Vec<Vec<String>> = guest.points.iter().flat_map(of_point).collect();
+    render(&headings, &rows)
+}
+
+fn document(guests: &[Listed]) -> Value {
+    let points: Vec<Value> =
+        guests.iter().flat_map(|guest| guest.points.iter().map(point_document)).collect();
+    let unreadable: Vec<String> =
+        guests.iter().flat_map(|g| g.history.unreadable.iter().map(ToString::to_string)).collect();
+    json!({ "restore_points": points, "unreadable": unreadable })
+}
+
+fn point_document(point: &StoredPoint) -> Value {
+    let manifest = &point.manifest;
+    let verified = point.attributes.verified.as_ref();
+    let state = verified.map(|v| if v.state == VerifiedState::Ok { "ok" } else { "failed" });
+    json!({
+        "id": manifest.point,
+        "seq": manifest.seq,
+        "vmid": manifest.guest.vmid,
+        "kind": manifest.kind,
+        "name": manifest.name,
+        "node": manifest.node,
+        "cluster": manifest.guest.cluster,
+        "label": manifest.label,
+        "chain": manifest.chain,
+        "time": manifest.time,
+        "consistency": manifest.consistency,
+        "verified": state,
+        "verified_at": verified.map(|v| v.at),
+        "protected": point.attributes.protected,
+        "hidden": manifest.is_hidden(),
+        "notes": point.attributes.notes,
+        "path": point.dir,
+        "images": manifest.images.iter().map(image_document).collect::<Vec<_>>(),
+        "skipped": manifest.skipped,
+    })
+}
+
+fn image_document(image: &ImageEntry) -> Value {
+    json!({
+        "id": image.id,
+        "disk": image.disk,
+        "volume": image.volume,
+        "kind": if image.parent.is_some() { "increment" } else { "base" },
+        "size": image.size,
+        "stream_bytes": image.stream_bytes,
+        "stored_bytes": image.stored_bytes,
+        "compression": image.compression.to_string(),
+        "digest": image.digest.to_string(),
+        "base": image.parent,
+        "file": image.file,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::age;
+
+    #[test]
+    fn ages_are_short_and_a_future_is_no_age() {
+        let ages = [-1, 0, 119, 120, 7199, 7200, 172_800].map(age);
+        assert_eq!(ages, ["future", "0 s", "119 s", "2 min", "119 min", "2 h", "2 d"]);
+    }
+}

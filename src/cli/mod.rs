@@ -1,0 +1,125 @@
+//! The command line: what was typed becomes requests, what came of them becomes text and an exit
+//! code. One file per command; `output.rs` is the only one that prints.
+
+mod ask;
+mod assemble;
+mod backup;
+mod bars;
+mod error;
+mod expand;
+mod list;
+mod options;
+mod output;
+mod report;
+mod restore;
+mod signals;
+mod table;
+mod verify;
+mod world;
+
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use error::CliError;
+use options::{Common, Logging};
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done, also with disks that the configuration leaves out
+  1    failed
+  2    usage or configuration
+  3    some guests or volumes that should have been done were not
+  4    nothing selected
+  10   repository missing
+  11   locked by another run of pve-ferry
+  12   verification found damage
+  13   conflict that needs a decision
+  130  interrupted";
+
+/// Incremental backup and restore of Proxmox VE guests on Ceph RBD.
+///
+/// Guests go into a plain directory and come back from it bit-identical, with or without this
+/// program: every guest's directory holds a RESTORE.txt that says how.
+#[derive(Debug, Parser)]
+#[command(name = "pve-ferry", version, propagate_version = true, after_long_help = EXIT_CODES)]
+#[command(arg_required_else_help = true, disable_help_subcommand = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    logging: Logging,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Backup(backup::Args),
+    Restore(restore::Args),
+    Assemble(assemble::Args),
+    #[command(alias = "status-of-points")]
+    List(list::Args),
+    Verify(verify::Args),
+    /// Print the version.
+    Version,
+}
+
+/// Runs the command line and says how it ended.
+pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let code = match parsed(arguments).and_then(|cli| run(&cli)) {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error);
+            error.exit_code()
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn parsed(arguments: impl Iterator<Item = OsString>) -> Result<Cli, CliError> {
+    let words = expand::expanded(arguments.collect())?;
+    let matches = Cli::command().try_get_matches_from(words)?;
+    Ok(Cli::from_arg_matches(&matches)?)
+}
+
+fn run(cli: &Cli) -> Result<u8, CliError> {
+    output::start_logging(&cli.logging);
+    match &cli.command {
+        Command::Backup(args) => backup::run(args, &cli.logging),
+        Command::Restore(args) => restore::run(args, &cli.logging),
+        Command::Assemble(args) => assemble::run(args, &cli.logging),
+        Command::List(args) => list::run(args),
+        Command::Verify(args) => verify::run(args, &cli.logging),
+        Command::Version => {
+            output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
+            Ok(0)
+        }
+    }
+}
+
+/// Starts the machinery that runs processes and waits for them.
+fn blocking<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::from(anyhow::Error::from(e)))?;
+    Ok(runtime.block_on(work)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn common_options_mean_the_same_everywhere() {
+        let _: Option<Common> = None;
+        for command in ["backup", "restore", "assemble", "list", "verify"] {
+            let cli = Cli::command();
+            let sub = cli.find_subcommand(command).unwrap();
+            assert!(sub.get_arguments().any(|a| a.get_long() == Some("path")), "{command}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Options that mean the same in every command. What is typed is made into values here.
+
+use crate::cancel::Cancel;
+use crate::repository::image::{Compression, ImageOptions};
+use crate::world::Limits;
+use clap::Args;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// How much is said.
+#[derive(Debug, Args)]
+pub struct Logging {
+    /// Say every command that is run, with its duration and status, on stderr.
+    #[arg(long, global = true, help_heading = "Output")]
+    pub debug: bool,
+    /// Say only warnings and errors.
+    #[arg(long, global = true, help_heading = "Output", conflicts_with = "debug")]
+    pub quiet: bool,
+}
+
+/// Where the repository is.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The repository: a directory that must exist.
+    #[arg(long, value_name = "DIR")]
+    pub path: PathBuf,
+}
+
+/// How much happens at once.
+#[derive(Debug, Args)]
+pub struct Parallel {
+    /// Guests, and volumes over all guests, at once.
+    #[arg(long, alias = "max-parallel", value_name = "N", default_value_t = 2)]
+    pub jobs: u16,
+    /// Threads that compress, decompress and hash [default: all cores].
+    #[arg(long, alias = "compressthreads", value_name = "N")]
+    pub threads: Option<u16>,
+    /// Storage operations in flight per volume.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub iothreads: u16,
+    /// Seconds to wait for locks of other runs [default: not at all].
+    #[arg(long, value_name = "SECONDS")]
+    pub lock_wait: Option<u64>,
+}
+
+/// Limits are numbers of at least one.
+fn at_least_one(number: u16) -> usize {
+    usize::from(number.max(1))
+}
+
+impl Parallel {
+    /// Threads as asked for, or one per core.
+    pub fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(cores, at_least_one)
+    }
+
+    /// The limits of a run.
+    pub fn limits(&self, compression: Compression) -> Limits {
+        let jobs = at_least_one(self.jobs);
+        Limits {
+            guests: jobs,
+            transfers: Arc::new(Semaphore::new(jobs)),
+            image: ImageOptions { compression, threads: self.threads(), ..ImageOptions::default() },
+            lock_wait: Some(Duration::from_secs(self.lock_wait.unwrap_or(0))),
+        }
+    }
+}
+
+/// The user's wish to stop, wired to the signals.
+pub fn cancel() -> Cancel {
+    Cancel::default()
+}

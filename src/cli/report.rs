@@ -1,0 +1,202 @@
+//! The report and the dry run as a person reads them. Pure: a value in, a text out.
+
+use crate::model::Bytes;
+use crate::operation::Performed;
+use crate::report::{GuestOutcome, GuestStatus, Report, VolumeOutcome};
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// The report as text: failures first, then a line per guest and per volume.
+pub fn text(report: &Report) -> String {
+    let mut text = String::new();
+    let mut guests: Vec<&GuestOutcome> = report.guests.iter().collect();
+    guests.sort_by_key(|guest| guest.status != GuestStatus::Failed);
+    for guest in guests {
+        guest_lines(&mut text, guest);
+    }
+    for item in &report.not_found {
+        line(&mut text, &format!("nothing selected by {item}"));
+    }
+    for warning in &report.warnings {
+        line(&mut text, &format!("warning: {warning}"));
+    }
+    line(&mut text, &summary(report));
+    text
+}
+
+fn line(text: &mut String, content: &str) {
+    // Writing to a string does not fail.
+    let _ = writeln!(text, "{content}");
+}
+
+fn guest_lines(text: &mut String, guest: &GuestOutcome) {
+    let name = if guest.name.is_empty() { String::new() } else { format!(" {}", guest.name) };
+    let about = format!("guest {}{name} on {}", guest.vmid, guest.node);
+    let error = guest.error.as_deref().unwrap_or_default();
+    let ending = match guest.status {
+        GuestStatus::Failed => format!("FAILED: {error}"),
+        GuestStatus::Skipped => format!("skipped because {error}"),
+        GuestStatus::Ok => ending(guest),
+    };
+    line(text, &format!("{about}: {ending}"));
+    guest.volumes.iter().for_each(|volume| line(text, &volume_line(volume)));
+    for skipped in &guest.skipped {
+        line(text, &format!("  {:<10} skipped because {}", skipped.disk, skipped.reason));
+    }
+    guest.warnings.iter().for_each(|warning| line(text, &format!("  warning: {warning}")));
+}
+
+fn ending(guest: &GuestOutcome) -> String {
+    let mut parts = vec!["ok".to_owned()];
+    parts.extend(guest.point.map(|point| format!("point {point}")));
+    parts.extend(guest.consistency.clone());
+    parts.extend(guest.frozen_seconds.map(|seconds| format!("frozen for {seconds:.1} s")));
+    parts.join(", ")
+}
+
+fn volume_line(volume: &VolumeOutcome) -> String {
+    let kind = if volume.kind.is_empty() { "restored" } else { &volume.kind };
+    let stored = match volume.stored_bytes {
+        0 => String::new(),
+        bytes => format!(", {} stored", Bytes(bytes)),
+    };
+    format!(
+        "  {:<10} {kind} of {} ({}): {} read{stored}, {:.1} s",
+        volume.disk,
+        volume.volume,
+        Bytes(volume.logical_bytes),
+        Bytes(volume.stream_bytes),
+        volume.seconds
+    )
+}
+
+fn summary(report: &Report) -> String {
+    let totals = &report.totals;
+    let seconds = report.finished.unix() - report.started.unix();
+    format!(
+        "{}: {} of {} guests ok, {} volumes, {} read, {} stored, {seconds} s",
+        report.operation,
+        totals.guests_ok,
+        totals.guests,
+        totals.volumes,
+        Bytes(totals.stream_bytes),
+        Bytes(totals.stored_bytes),
+    )
+}
+
+/// The plans of a dry run as text, with the guests that would get none.
+pub fn dry_run(performed: &Performed) -> String {
+    let mut text = String::new();
+    for plan in &performed.plans {
+        text.push_str(&plan.to_string());
+    }
+    let refused = performed.report.guests.iter().filter(|g| g.status != GuestStatus::Ok);
+    for guest in refused {
+        guest_lines(&mut text, guest);
+    }
+    for item in &performed.report.not_found {
+        line(&mut text, &format!("nothing selected by {item}"));
+    }
+    line(&mut text, "dry run: nothing was changed; the world may be another one in the real run");
+    text
+}
+
+/// One step of a plan in JSON.
+#[derive(Serialize)]
+struct StepView {
+    step: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    because: String,
+    destroys: bool,
+}
+
+/// One plan in JSON.
+#[derive(Serialize)]
+struct PlanView {
+    vmid: u32,
+    name: String,
+    node: String,
+    steps: Vec<StepView>,
+    skipped: Vec<crate::model::SkippedDisk>,
+    warnings: Vec<String>,
+}
+
+/// The document of a dry run.
+#[derive(Serialize)]
+pub struct Plans<'a> {
+    operation: &'static str,
+    dry_run: bool,
+    plans: Vec<PlanView>,
+    refused: Vec<&'a GuestOutcome>,
+}
+
+/// The plans of a dry run as a document.
+pub fn plans(performed: &Performed) -> Plans<'_> {
+    let plan = |plan: &crate::plan::Plan| PlanView {
+        vmid: plan.guest.vmid.number(),
+        name: plan.guest.name.clone(),
+        node: plan.guest.node.clone(),
+        steps: plan.steps().map(step_view).collect(),
+        skipped: plan.skipped.clone(),
+        warnings: plan.warnings.clone(),
+    };
+    let refused = |guest: &&GuestOutcome| guest.status != GuestStatus::Ok;
+    Plans {
+        operation: performed.report.operation,
+        dry_run: true,
+        plans: performed.plans.iter().map(plan).collect(),
+        refused: performed.report.guests.iter().filter(refused).collect(),
+    }
+}
+
+fn step_view(step: &crate::plan::Step) -> StepView {
+    StepView {
+        step: step.to_string(),
+        because: step.because.clone(),
+        destroys: step.action.destroys(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Guest, GuestKind, Moment};
+    use crate::report::Failure;
+
+    #[test]
+    fn failures_come_first_and_a_run_of_no_time_is_no_problem() {
+        let guest = |vmid: u32, name: &str| {
+            GuestOutcome::new(&Guest {
+                vmid: vmid.try_into().unwrap(),
+                kind: GuestKind::Qemu,
+                name: name.into(),
+                node: "pve1".into(),
+            })
+        };
+        let now = Moment::from_unix(0);
+        let mut web = guest(100, "web");
+        web.point = Some(now);
+        web.consistency = Some("frozen".into());
+        web.frozen_seconds = Some(1.234);
+        web.volumes.push(VolumeOutcome {
+            disk: "scsi0".into(),
+            volume: "ceph:vm-100-disk-0".into(),
+            kind: "base".into(),
+            logical_bytes: 4 << 30,
+            stream_bytes: 1 << 30,
+            stored_bytes: 1 << 29,
+            seconds: 0.0,
+        });
+        let db = guest(105, "").failed(Failure::Locked, "locked".into());
+        let report = Report::new("backup", (now, now), vec![web, db], vec!["999".into()]);
+        assert_eq!(
+            text(&report),
+            "guest 105 on pve1: FAILED: locked
+guest 100 web on pve1: ok, point 1970-01-01T00:00:00Z, frozen, frozen for 1.2 s
+  scsi0      base of ceph:vm-100-disk-0 (4.00 GiB): 1.00 GiB read, 512.00 MiB stored, 0.0 s
+nothing selected by 999
+backup: 1 of 2 guests ok, 1 volumes, 1.00 GiB read, 512.00 MiB stored, 0 s
+"
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! `pve-ferry restore`: what was typed or chosen, made into a request.
+
+use super::error::CliError;
+use super::options::{Logging, Parallel};
+use super::{ask, blocking, output, signals, world};
+use crate::model::{DiskKey, Label, Moment, VmId};
+use crate::operation::{Mode, Operation, RestoreRequest, perform};
+use crate::plan::restore::{Afterwards, Existing, RestorePolicy};
+use crate::pve::Identity;
+use crate::repository::image::Compression;
+use crate::repository::{Disk, Repository};
+use crate::survey::{self, Sought};
+use std::path::PathBuf;
+
+/// Bring a guest, or single volumes of it, back
+///
+/// Volumes first, each block written once and checked while it is read, then firewall and
+/// configuration, so that the guest runs. An existing guest or volume is never touched. Without
+/// --vmid, on a terminal, it asks what to restore and where to.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pve-ferry restore                                       (asks)
+  pve-ferry restore --path /mnt/backup --vmid 100
+  pve-ferry restore --path /mnt/backup --vmid 100 --time 2026-01-01T00:00:00Z --target-vmid 9100 --start
+  pve-ferry restore --path /mnt/backup --vmid 100 --disk scsi1 --to ceph --attach 200")]
+pub struct Args {
+    /// The repository.
+    #[arg(long, value_name = "DIR")]
+    pub path: Option<PathBuf>,
+    /// The guest's vmid in the repository.
+    #[arg(long, value_name = "N")]
+    pub vmid: Option<String>,
+    /// Only points of this label.
+    #[arg(long, value_name = "LABEL")]
+    pub label: Option<String>,
+    /// What `list` prints, `latest`, or a moment: the newest point not after it.
+    #[arg(long, value_name = "TIME")]
+    pub time: Option<String>,
+    /// The guest's directory, when several guests had the vmid.
+    #[arg(long, value_name = "DIR")]
+    pub guest: Option<String>,
+    /// The vmid that the guest gets [default: its own].
+    #[arg(long, value_name = "M")]
+    pub target_vmid: Option<String>,
+    /// Storage for all volumes that --map-storage does not name [default: their own].
+    #[arg(long, alias = "pool", value_name = "STORAGE")]
+    pub storage: Option<String>,
+    /// Volumes of storage A go to storage B; may be given several times.
+    #[arg(long, value_name = "A:B", value_delimiter = ',')]
+    pub map_storage: Vec<String>,
+    /// Only this disk, without configuration; may be given several times.
+    #[arg(long, value_name = "KEY", value_delimiter = ',')]
+    pub disk: Vec<String>,
+    /// Where single disks go.
+    #[arg(long, value_name = "STORAGE[:NAME]", requires = "disk")]
+    pub to: Option<String>,
+    /// The guest that gets single disks as unused disks.
+    #[arg(long, value_name = "VMID", requires = "disk")]
+    pub attach: Option<String>,
+    /// New MAC addresses and a new uuid even under its own vmid; another vmid always has them.
+    #[arg(long)]
+    pub unique: bool,
+    /// Start the guest afterwards.
+    #[arg(long)]
+    pub start: bool,
+    /// Replace the configuration of a stopped guest; its volumes stay as unused disks.
+    #[arg(long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub parallel: Parallel,
+    /// Print what would be done, and stop.
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+    /// Ask nothing.
+    #[arg(long, alias = "noconfirm")]
+    pub yes: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The point is not there or not clear, or nothing could be done at all.
+pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let chosen = match (&args.path, &args.vmid) {
+        (Some(path), Some(vmid)) => ask::Chosen::from_options(path.clone(), vmid.parse()?, args)?,
+        _ if output::is_interactive() && !args.yes => ask::restore(args)?,
+        _ => return Err(CliError::usage("--path and --vmid are needed (on a terminal it asks)")),
+    };
+    let repository = Repository::open(&chosen.path, Disk::real())?;
+    let here = world::cluster().cluster_id().ok().flatten();
+    let point = survey::point(&repository, &chosen.sought, here.as_ref())?;
+    let identity = if args.unique { Identity::New } else { Identity::Kept };
+    let request = RestoreRequest { point, policy: chosen.policy, identity };
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
+    let cancel = super::options::cancel();
+    let limits = args.parallel.limits(Compression::None);
+    let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
+    let performed = blocking(async {
+        signals::listen(&world.cancel)?;
+        perform(world.clone(), Operation::Restore(request), mode).await
+    })?;
+    output::performed(&performed, args.json);
+    Ok(performed.report.exit_code())
+}
+
+/// The point that the options mean.
+///
+/// # Errors
+/// A label or a time of the wrong form.
+pub fn sought(vmid: VmId, args: &Args) -> Result<Sought, CliError> {
+    Ok(Sought {
+        vmid,
+        label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
+        time: time(args.time.as_deref())?,
+        directory: args.guest.clone(),
+    })
+}
+
+/// A moment, or none for `latest`.
+///
+/// # Errors
+/// The text is neither.
+pub fn time(text: Option<&str>) -> Result<Option<Moment>, CliError> {
+    let moment = text.filter(|text| *text != "latest").map(|text| {
+        text.parse::<Moment>().or_else(|error| Moment::from_stamp(text).map_err(|_| error))
+    });
+    Ok(moment.transpose()?)
+}
+
+/// What the options want of the restore.
+///
+/// # Errors
+/// A value of the wrong form.
+pub fn policy(args: &Args) -> Result<RestorePolicy, CliError> {
+    let vmid = |text: &Option<String>| text.as_deref().map(str::parse::<VmId>).transpose();
+    let pair = |text: &String| {
+        let (from, to) = text.split_once(':').filter(|(a, b)| !a.is_empty() && !b.is_empty())?;
+        Some((from.to_owned(), to.to_owned()))
+    };
+    let storage_map = args.map_storage.iter().map(|text| {
+        pair(text).ok_or_else(|| CliError::usage(format!("--map-storage {text:?} is not A:B")))
+    });
+    let to = args.to.as_ref().map(|to| match to.split_once(':') {
+        Some((storage, name)) => (storage.to_owned(), Some(name.to_owned())),
+        None => (to.clone(), None),
+    });
+    let disks: Result<Vec<DiskKey>, _> = args.disk.iter().map(|text| text.parse()).collect();
+    Ok(RestorePolicy {
+        target: vmid(&args.target_vmid)?,
+        storage: args.storage.clone(),
+        storage_map: storage_map.collect::<Result<_, _>>()?,
+        disks: disks?,
+        to,
+        attach: vmid(&args.attach)?,
+        existing: if args.force { Existing::Replace } else { Existing::Refuse },
+        afterwards: if args.start { Afterwards::Start } else { Afterwards::Rest },
+    })
+}

@@ -1,0 +1,100 @@
+//! Makes the world of a run from what the machine offers: `/etc/pve` (or where
+//! `PVE_FERRY_ETC_PVE` says it is), storage.cfg, the nodes. Reads only.
+
+use super::options::Logging;
+use crate::clock::Clock;
+use crate::cancel::Cancel;
+use crate::pve::ceph_access::ceph_access;
+use crate::pve::files::ClusterFiles;
+use crate::pve::storage_cfg::{RbdSection, StorageCfg};
+use crate::storage::{Rbd, RbdConfig, Storage};
+use crate::world::{Hosts, Limits, World};
+use anyhow::Context as _;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The cluster's files of this machine.
+pub fn cluster() -> ClusterFiles {
+    ClusterFiles::new(etc_pve())
+}
+
+fn etc_pve() -> PathBuf {
+    let moved = std::env::var_os("PVE_FERRY_ETC_PVE").filter(|path| !path.is_empty());
+    moved.map_or_else(|| PathBuf::from("/etc/pve"), PathBuf::from)
+}
+
+/// Makes the world of a run.
+///
+/// # Errors
+/// This machine is no PVE node, or its files cannot be read.
+pub fn world(
+    limits: Limits,
+    io_threads: u16,
+    logging: &Logging,
+    cancel: Cancel,
+) -> anyhow::Result<Arc<World>> {
+    let cluster = cluster();
+    let root = cluster.root().to_owned();
+    let config = cluster.storage_cfg().with_context(|| {
+        format!("{} is not readable: run this on a PVE node", root.display())
+    })?;
+    let this_node = cluster.this_node()?;
+    let (storages, other_storages) = storages(&config, &root, io_threads);
+    Ok(Arc::new(World {
+        hosts: hosts(&cluster, this_node, root)?,
+        cluster,
+        storages,
+        other_storages,
+        clock: Clock::System,
+        progress: super::bars::progress(logging),
+        cancel,
+        limits,
+    }))
+}
+
+fn hosts(cluster: &ClusterFiles, this_node: String, etc_pve: PathBuf) -> anyhow::Result<Hosts> {
+    let mut addresses = BTreeMap::new();
+    for node in cluster.nodes()? {
+        if node != this_node {
+            let address = cluster.node_address(&node)?;
+            addresses.insert(node, address);
+        }
+    }
+    Ok(Hosts::Real { this_node, etc_pve, addresses })
+}
+
+type Storages = (BTreeMap<String, Storage>, BTreeMap<String, String>);
+
+fn storages(config: &StorageCfg, root: &Path, io_threads: u16) -> Storages {
+    let mut served = BTreeMap::new();
+    let mut others = BTreeMap::new();
+    for section in config.storages() {
+        match RbdSection::of(section) {
+            Some(rbd) => {
+                let storage = Storage::Rbd(Rbd::new(rbd_config(&rbd, root, io_threads)));
+                served.insert(rbd.id.clone(), storage);
+            }
+            None => {
+                others.insert(section.id().to_owned(), section.kind().to_owned());
+            }
+        }
+    }
+    (served, others)
+}
+
+fn rbd_config(section: &RbdSection, root: &Path, io_threads: u16) -> RbdConfig {
+    let access = ceph_access(section, root, &|path| path.exists());
+    RbdConfig {
+        id: section.id.clone(),
+        pool: section.pool.clone(),
+        namespace: section.namespace.clone(),
+        data_pool: section.data_pool.clone(),
+        monhost: access.monhost,
+        username: access.username,
+        conf: access.conf,
+        keyring: access.keyring,
+        krbd: section.krbd,
+        io_threads: io_threads.into(),
+    }
+}

@@ -1,0 +1,200 @@
+//! Carries out one plan: order, scopes, what belongs undone after a failure. It decides nothing.
+//!
+//! Consecutive steps of a kind that allows it run at the same time. Everything that a step makes
+//! goes onto a list before it is made; when a step fails, or the user wishes to stop, the list is
+//! undone backwards and the plan fails as a whole. After the commit of a restore point nothing is
+//! undone any more: what then fails becomes a warning, as the next run finds and repeats it.
+
+mod freeze;
+pub mod guard;
+mod restore;
+mod save;
+mod state;
+mod undo;
+
+pub use restore::RestoreWork;
+pub use save::BackupWork;
+pub use state::Frozen;
+
+use crate::plan::{Action, Item, Plan, Step};
+use crate::report::GuestOutcome;
+use crate::world::World;
+use state::State;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::task::JoinSet;
+
+/// Why a plan was not carried out. What it had made is gone again, unless the error says more.
+#[derive(Debug)]
+pub enum Stopped {
+    /// The world is not what the survey saw; before anything of this guest was written.
+    Changed(String),
+    /// The user wished to stop.
+    Interrupted,
+    /// A step failed.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// What the steps of a plan work on.
+pub enum Work {
+    /// A backup: the open restore point and what was surveyed for it.
+    Backup(Box<BackupWork>),
+    /// A restore: the restore point that is read.
+    Restore(Box<RestoreWork>),
+}
+
+/// A plan while it is carried out.
+pub struct Execution {
+    world: Arc<World>,
+    plan: Plan,
+    work: Work,
+    state: Mutex<State>,
+}
+
+/// Carries out a plan. The outcome is that of the guest, complete but for its status.
+///
+/// # Errors
+/// The step that failed, together with what is known of the guest until then.
+pub async fn run(
+    world: Arc<World>,
+    plan: Plan,
+    work: Work,
+) -> Result<GuestOutcome, (Stopped, GuestOutcome)> {
+    let mut outcome = GuestOutcome::new(&plan.guest);
+    outcome.skipped.clone_from(&plan.skipped);
+    outcome.warnings.clone_from(&plan.warnings);
+    let state = Mutex::new(State::new(outcome));
+    let execution = Arc::new(Execution { world, plan, work, state });
+    let result = execution.clone().run_items().await;
+    if let Err(stopped) = result {
+        execution.undo_all().await;
+        return Err((stopped, execution.take_outcome()));
+    }
+    Ok(execution.take_outcome())
+}
+
+impl Execution {
+    async fn run_items(self: Arc<Self>) -> Result<(), Stopped> {
+        let mut rest = &self.plan.items[..];
+        while let Some(item) = rest.first() {
+            let beside = rest.iter().take_while(|other| run_together(item, other)).count().max(1);
+            let (group, later) = rest.split_at(beside);
+            rest = later;
+            if self.world.cancel.is_cancelled() {
+                return if self.is_committed() { Ok(()) } else { Err(Stopped::Interrupted) };
+            }
+            if let Err(stopped) = self.clone().run_group(group).await {
+                self.after_failure(group, stopped)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_group(self: Arc<Self>, group: &[Item]) -> Result<(), Stopped> {
+        match group {
+            [Item::Scope(crate::plan::Scope::Frozen { seconds }, steps)] => {
+                self.while_frozen(*seconds, steps).await
+            }
+            [Item::Step(step)] => self.step(step).await,
+            items => {
+                let steps = items.iter().filter_map(|item| match item {
+                    Item::Step(step) => Some(step),
+                    Item::Scope(..) => None,
+                });
+                self.run_beside(steps).await
+            }
+        }
+    }
+
+    /// Runs steps at the same time and waits for all of them, so that nothing of a failed group
+    /// is still at work while it is undone. The first failure is the group's.
+    async fn run_beside(
+        self: Arc<Self>,
+        steps: impl Iterator<Item = &Step>,
+    ) -> Result<(), Stopped> {
+        let mut tasks = JoinSet::new();
+        for step in steps {
+            let (execution, step) = (self.clone(), step.clone());
+            tasks.spawn(async move { execution.step(&step).await });
+        }
+        let mut first_failure = Ok(());
+        while let Some(joined) = tasks.join_next().await {
+            // A step that panicked is a step that failed.
+            let result = joined.unwrap_or_else(|panic| Err(Stopped::Failed(panic.into())));
+            if first_failure.is_ok() {
+                first_failure = result;
+            }
+        }
+        first_failure
+    }
+
+    async fn step(self: &Arc<Self>, step: &Step) -> Result<(), Stopped> {
+        tracing::debug!(guest = %self.plan.guest.vmid, "begins: {step}");
+        let done = match &self.work {
+            Work::Backup(work) => self.backup_step(work, &step.action).await,
+            Work::Restore(work) => self.restore_step(work, &step.action).await,
+        };
+        match done {
+            Err(Stopped::Failed(error)) => Err(Stopped::Failed(error.context(step.to_string()))),
+            other => other,
+        }
+    }
+
+    /// After the commit a failure costs no data, so it becomes a warning and the rest goes on.
+    fn after_failure(&self, group: &[Item], stopped: Stopped) -> Result<(), Stopped> {
+        if !self.is_committed() {
+            return Err(stopped);
+        }
+        let text = match stopped {
+            Stopped::Failed(error) => format!("{error:#}"),
+            Stopped::Changed(what) => what,
+            Stopped::Interrupted => return Ok(()),
+        };
+        let steps = group.len();
+        tracing::debug!("{steps} steps failed after the commit");
+        self.state().outcome.warnings.push(format!("{text}; the next run tries again"));
+        Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_committed(&self) -> bool {
+        self.state().committed
+    }
+
+    fn take_outcome(&self) -> GuestOutcome {
+        let mut outcome = self.state().outcome.clone();
+        outcome.volumes.sort_by(|a, b| a.disk.cmp(&b.disk));
+        outcome
+    }
+
+    fn warn(&self, text: String) {
+        self.state().outcome.warnings.push(text);
+    }
+
+    fn note(&self, line: &str) {
+        self.world.progress.note(line);
+        tracing::info!(guest = %self.plan.guest.vmid, "{line}");
+    }
+}
+
+fn run_together(first: &Item, other: &Item) -> bool {
+    let action = |item: &Item| match item {
+        Item::Step(Step { action, .. }) => Some(action.clone()),
+        Item::Scope(..) => None,
+    };
+    match (action(first), action(other)) {
+        (Some(a), Some(b)) => {
+            a.runs_beside_its_neighbours()
+                && std::mem::discriminant::<Action>(&a) == std::mem::discriminant(&b)
+        }
+        _ => false,
+    }
+}

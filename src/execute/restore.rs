@@ -1,0 +1,201 @@
+//! The steps of a restore: volumes, then firewall and configuration. Each writes only to what
+//! this run made; reading and checking the chain is the repository's work.
+
+use super::undo::Undo;
+use super::{Execution, Stopped};
+use crate::clock::Stopwatch;
+use crate::model::{DiskKey, GuestKind, VmId, VolumeId, VolumeShape};
+use crate::plan::Action;
+use crate::pve::GuestControl;
+use crate::report::VolumeOutcome;
+use crate::repository::image::{ChainLink, ChainReader, ImageError};
+use crate::repository::Lock;
+use crate::storage::Import;
+use anyhow::{Context as _, anyhow};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+/// What the steps of a restore work on.
+pub struct RestoreWork {
+    /// Our shared lock on the guest's directory in the repository.
+    pub lock: Lock,
+    /// The images of each disk, oldest first.
+    pub chains: BTreeMap<DiskKey, Vec<ChainLink>>,
+    /// The configuration that the guest gets; none when single volumes are restored.
+    pub config: Option<String>,
+    /// The firewall file that the guest gets.
+    pub firewall: Option<String>,
+    /// How the guest is started, and PVE told of new volumes.
+    pub control: GuestControl,
+    /// The present configuration, when it is replaced.
+    pub present_config: Option<String>,
+}
+
+impl Execution {
+    pub(super) async fn restore_step(
+        self: &Arc<Self>,
+        work: &RestoreWork,
+        action: &Action,
+    ) -> Result<(), Stopped> {
+        match action {
+            Action::CreateVolume { volume, shape, .. } => self.create_volume(volume, shape).await,
+            Action::RestoreVolume { disk, volume } => {
+                self.restore_volume(work, disk, volume).await
+            }
+            Action::WriteConfig { vmid, kind, node, replaces } => match replaces {
+                Some(_) => self.replace_config(work, *vmid, *kind, node),
+                None => self.write_config(work, *vmid, *kind, node),
+            },
+            Action::RescanVolumes { vmid } => {
+                work.control.rescan().await?;
+                self.note(&format!("guest {vmid} has the volumes as unused disks"));
+                Ok(())
+            }
+            Action::StartGuest { vmid } => self.start(work, *vmid).await,
+            other => Err(anyhow!("{other:?} is no step of a restore").into()),
+        }
+    }
+
+    async fn create_volume(&self, volume: &VolumeId, shape: &VolumeShape) -> Result<(), Stopped> {
+        let facts = self.storage(volume)?.create_volume(&volume.name, shape).await?;
+        self.will_make(Undo::Volume(volume.clone(), facts.identity.clone()));
+        self.state().volumes.insert(volume.clone(), facts.identity);
+        self.note(&format!("created volume {volume}"));
+        Ok(())
+    }
+
+    async fn restore_volume(
+        self: &Arc<Self>,
+        work: &RestoreWork,
+        disk: &DiskKey,
+        volume: &VolumeId,
+    ) -> Result<(), Stopped> {
+        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
+        let begun = Stopwatch::start();
+        let links = work.chains.get(disk).with_context(|| format!("no chain for {disk}"))?;
+        let links = links.clone();
+        let chain = tokio::task::spawn_blocking(move || ChainReader::open(&links)).await??;
+        let (size, data) = (chain.size(), chain.data_bytes());
+        let identity = self.state().volumes.get(volume).cloned();
+        let identity = identity.with_context(|| format!("volume {volume} was not made by us"))?;
+        let storage = self.storage(volume)?;
+        let import = storage.import(&volume.name, &identity).await?;
+        self.write_volume(chain, import, &format!("{} {volume}", work.control.vmid)).await?;
+        let restored = storage.volume(&volume.name).await?.context("the volume is gone")?;
+        if restored.shape.size != size || restored.identity != identity {
+            return Err(anyhow!("volume {volume} has another size or identity than expected").into());
+        }
+        self.note(&format!("restored {disk} to {volume}"));
+        self.state().outcome.volumes.push(VolumeOutcome {
+            disk: disk.to_string(),
+            volume: volume.to_string(),
+            logical_bytes: size,
+            stream_bytes: data,
+            seconds: begun.elapsed().as_secs_f64(),
+            ..VolumeOutcome::default()
+        });
+        Ok(())
+    }
+
+    /// Streams the chain's content, each block once, into the storage.
+    async fn write_volume(
+        &self,
+        chain: ChainReader,
+        import: Import,
+        what: &str,
+    ) -> Result<(), Stopped> {
+        let threads = self.world.limits.image.threads;
+        let meter = self.world.progress.begin(what, chain.data_bytes());
+        let Import { writer, exit } = import;
+        let bar = meter.clone();
+        let task = tokio::task::spawn_blocking(move || -> Result<(), ImageError> {
+            let mut counted = Counted { writer, told: |bytes| bar.add(bytes) };
+            chain.write_stream(&mut counted, None, IMPORT_RECORD, threads)?;
+            counted.flush().map_err(ImageError::Write)
+        });
+        let done = self.until_done_or_cancelled(task, exit).await;
+        meter.end();
+        done
+    }
+
+    /// The firewall first, so that the guest never exists without it.
+    fn write_config(
+        &self,
+        work: &RestoreWork,
+        vmid: VmId,
+        kind: GuestKind,
+        node: &str,
+    ) -> Result<(), Stopped> {
+        let text = work.config.as_ref().context("the restore point's configuration is missing")?;
+        let cluster = &self.world.cluster;
+        if let Some(firewall) = &work.firewall {
+            match cluster.read_firewall(vmid)? {
+                Some(present) if present == *firewall => {}
+                Some(_) => self.warn(format!(
+                    "a firewall file for {vmid} is there and was kept; the restored guest's own stands in the repository"
+                )),
+                None => {
+                    self.will_make(Undo::Firewall(vmid, firewall.clone()));
+                    cluster.write_firewall_exclusively(vmid, firewall)?;
+                }
+            }
+        }
+        let undo = Undo::Config { node: node.to_owned(), kind, vmid, text: text.clone() };
+        self.will_make(undo);
+        cluster.write_config_exclusively(node, kind, vmid, text)?;
+        self.finished(&format!("wrote the configuration of {vmid} on {node}"));
+        Ok(())
+    }
+
+    fn replace_config(
+        &self,
+        work: &RestoreWork,
+        vmid: VmId,
+        kind: GuestKind,
+        node: &str,
+    ) -> Result<(), Stopped> {
+        let text = work.config.as_ref().context("the restore point's configuration is missing")?;
+        let present = work.present_config.as_ref().context("no configuration to replace")?;
+        self.world.cluster.replace_config(node, kind, vmid, (present, text))?;
+        self.finished(&format!("replaced the configuration of {vmid} on {node}"));
+        Ok(())
+    }
+
+    /// The guest exists from here on: nothing of it is undone any more.
+    fn finished(&self, line: &str) {
+        let mut state = self.state();
+        state.committed = true;
+        state.undo.clear();
+        drop(state);
+        self.note(line);
+    }
+
+    async fn start(&self, work: &RestoreWork, vmid: VmId) -> Result<(), Stopped> {
+        work.control.start().await?;
+        self.note(&format!("started guest {vmid}"));
+        Ok(())
+    }
+}
+
+/// Bytes per record of the stream that a storage imports: an object of Ceph's usual size, so that
+/// one write fills one object.
+const IMPORT_RECORD: u64 = 4 << 20;
+
+/// A writer that tells how much was written.
+struct Counted<W, F> {
+    writer: W,
+    told: F,
+}
+
+impl<W: Write, F: FnMut(u64)> Write for Counted<W, F> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.writer.write(buffer)?;
+        (self.told)(count as u64);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}

@@ -1,0 +1,57 @@
+//! What an execution knows so far: filled by the steps, read at the commit. Not the plan.
+
+use crate::cancel::Open;
+use super::undo::Undo;
+use crate::model::{VolumeId, VolumeIdentity};
+use crate::plan::facts::RunState;
+use crate::report::GuestOutcome;
+use crate::repository::{Consistency, ImageEntry};
+use std::collections::BTreeMap;
+
+/// What became of the freeze.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Frozen {
+    /// The plan has no frozen scope.
+    #[default]
+    NotPlanned,
+    /// Every snapshot was made between a whole freeze and a whole thaw, before the deadline.
+    Held,
+    /// The guest was not frozen, or not for all of it.
+    Broken,
+}
+
+pub(super) struct State {
+    pub outcome: GuestOutcome,
+    /// What is to be undone after a failure, oldest first, with the note that it would stay.
+    pub undo: Vec<(Undo, Open)>,
+    pub committed: bool,
+    pub frozen: Frozen,
+    /// Whether the guest was seen running before or after the snapshots.
+    pub seen_running: bool,
+    /// What each snapshotted or created volume is.
+    pub volumes: BTreeMap<VolumeId, VolumeIdentity>,
+    pub images: Vec<ImageEntry>,
+}
+
+impl State {
+    pub fn new(outcome: GuestOutcome) -> Self {
+        Self {
+            outcome,
+            undo: Vec::new(),
+            committed: false,
+            frozen: Frozen::default(),
+            seen_running: false,
+            volumes: BTreeMap::new(),
+            images: Vec::new(),
+        }
+    }
+}
+
+/// What a restore point is worth, by what the run saw.
+pub(super) fn consistency(state: &State, before: RunState) -> Consistency {
+    match (state.frozen, before) {
+        (Frozen::Held, _) => Consistency::Frozen,
+        (Frozen::NotPlanned, RunState::Stopped) if !state.seen_running => Consistency::Stopped,
+        _ => Consistency::Crash,
+    }
+}

@@ -1,0 +1,130 @@
+//! A backup's way from the selection to plan and work. Decisions stand in `plan::backup`.
+
+use super::{Mode, Prepared, Refusal};
+use crate::execute::{BackupWork, Work};
+use crate::model::{ClusterId, Guest, Label, PointId};
+use crate::plan::backup::{NoBackup, plan};
+use crate::plan::facts::{BackupPolicy, SnapshotProtection};
+use crate::repository::{GuestDir, GuestKey, Lock, LockMode, LockOptions, Repository};
+use crate::report::Failure;
+use crate::select::{Selection, select};
+use crate::survey;
+use crate::world::World;
+use anyhow::Context as _;
+use std::sync::{Arc, Mutex};
+
+/// What the user wants to be backed up, and where to.
+pub struct BackupRequest {
+    /// Which guests.
+    pub selection: Selection,
+    /// The label of the points.
+    pub label: Label,
+    /// The repository.
+    pub repository: Repository,
+    /// What happens to the snapshot that stays on each volume.
+    pub snapshots: SnapshotProtection,
+}
+
+impl BackupRequest {
+    pub(super) fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
+        let candidates = world.cluster.candidates()?;
+        let selected = select(&self.selection, &candidates);
+        Ok((selected.guests, selected.empty_items))
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        world: &Arc<World>,
+        guest: &Guest,
+        mode: Mode,
+    ) -> Result<Prepared, Refusal> {
+        // The guest may have moved since the selection, hours ago.
+        let guest = world.cluster.find(guest.vmid)?.with_context(|| {
+            format!("guest {} is gone from the cluster; nothing was changed", guest.vmid)
+        })?;
+        let read = survey::guest(world, guest).await?;
+        if read.is_template {
+            return Err(Refusal::Skipped("it is a template".to_owned()));
+        }
+        let key = GuestKey {
+            cluster_name: world.cluster.cluster_name()?,
+            cluster: cluster_id(world, mode)?,
+            vmid: read.guest.vmid,
+            incarnation: read.incarnation,
+        };
+        let directory = self.repository.guest(&key);
+        let lock = match mode {
+            Mode::Execute => Some(lock(world, &directory, LockMode::Exclusive, "backup").await?),
+            Mode::DryRun => None,
+        };
+        let free_bytes = self.repository.free_bytes()?;
+        let surveyed = survey::backup(world, read, (&directory, key, free_bytes), &self.label).await?;
+        let policy = BackupPolicy {
+            label: self.label.clone(),
+            now: world.clock.now(),
+            snapshots: self.snapshots,
+        };
+        let plan = plan(&surveyed.facts, &policy).map_err(refusal)?;
+        let work = match lock {
+            Some(lock) => Some(work((directory, lock), surveyed, policy.label)?),
+            None => None,
+        };
+        Ok(Prepared { plan, work })
+    }
+}
+
+fn refusal(reason: NoBackup) -> Refusal {
+    match reason {
+        NoBackup::Skipped(why) => Refusal::Skipped(why),
+        other => Refusal::Failed(Failure::Other, other.into()),
+    }
+}
+
+/// The cluster's id, made at the first backup. A dry run makes none: it finds an empty repository
+/// under a number that no cluster has.
+fn cluster_id(world: &World, mode: Mode) -> anyhow::Result<ClusterId> {
+    if let Some(id) = world.cluster.cluster_id()? {
+        return Ok(id);
+    }
+    match mode {
+        Mode::Execute => {
+            let random = crate::entropy::random_bytes().context("read random bytes")?;
+            Ok(world.cluster.create_cluster_id(random)?)
+        }
+        Mode::DryRun => Ok("00000000-0000-4000-8000-000000000000".parse()?),
+    }
+}
+
+/// Takes a lock on a guest's directory; waiting for it must not stop other guests.
+pub(super) async fn lock(
+    world: &World,
+    directory: &GuestDir,
+    mode: LockMode,
+    what: &'static str,
+) -> anyhow::Result<Lock> {
+    let directory = directory.clone();
+    let options = LockOptions { wait: world.limits.lock_wait, what: what.to_owned() };
+    Ok(tokio::task::spawn_blocking(move || directory.lock(mode, &options)).await??)
+}
+
+fn work(
+    (directory, lock): (GuestDir, Lock),
+    surveyed: survey::Surveyed,
+    label: Label,
+) -> anyhow::Result<Work> {
+    let point = PointId(crate::entropy::random_u64().context("read random bytes")?);
+    Ok(Work::Backup(Box::new(BackupWork {
+        directory,
+        lock,
+        record: surveyed.record,
+        control: surveyed.control,
+        config: surveyed.config,
+        firewall: surveyed.firewall,
+        run_state: surveyed.facts.run_state,
+        chain: surveyed.facts.chain,
+        debris: surveyed.debris,
+        label,
+        point,
+        draft: Mutex::new(None),
+    })))
+}

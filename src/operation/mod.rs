@@ -1,0 +1,204 @@
+//! The heart: select, then per guest lock, survey, plan, check, execute; report. Every command
+//! that changes something ends here; what it may change stands in its plan and nowhere else.
+
+mod backup;
+mod restore;
+
+pub use backup::BackupRequest;
+pub use restore::RestoreRequest;
+
+use crate::execute::{self, Stopped, Work};
+use crate::model::Guest;
+use crate::plan::{Plan, check};
+use crate::report::{Failure, GuestOutcome, Report};
+use crate::repository::RepositoryError;
+use crate::world::World;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// What is to be done.
+pub enum Operation {
+    /// Back selected guests up into a repository.
+    Backup(BackupRequest),
+    /// Bring a guest, or single volumes, back from a repository.
+    Restore(RestoreRequest),
+}
+
+/// Whether the plans are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// They are.
+    Execute,
+    /// They are only made and handed back; nothing is locked and nothing is written.
+    DryRun,
+}
+
+/// What came of it.
+pub struct Performed {
+    /// What was done, or would have been refused.
+    pub report: Report,
+    /// The plans, in the order of the selection; only of a dry run.
+    pub plans: Vec<Plan>,
+}
+
+/// Performs an operation.
+///
+/// # Errors
+/// Only what keeps every guest from having its turn; a guest's own failure is in the report.
+pub async fn perform(
+    world: Arc<World>,
+    operation: Operation,
+    mode: Mode,
+) -> anyhow::Result<Performed> {
+    let started = world.clock.now();
+    let name = operation.name();
+    let (guests, not_found) = operation.select(&world)?;
+    let operation = Arc::new(operation);
+    let turns = in_turns(&world, &operation, guests, mode).await;
+    let (outcomes, plans): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
+    let span = (started, world.clock.now());
+    let report = Report::new(name, span, outcomes, not_found);
+    Ok(Performed { report, plans: plans.into_iter().flatten().collect() })
+}
+
+type Turn = (GuestOutcome, Option<Plan>);
+
+/// Gives every guest its turn, some at a time, and keeps the order of the selection.
+async fn in_turns(
+    world: &Arc<World>,
+    operation: &Arc<Operation>,
+    guests: Vec<Guest>,
+    mode: Mode,
+) -> Vec<Turn> {
+    let room = Arc::new(Semaphore::new(world.limits.guests.max(1)));
+    let mut turns = JoinSet::new();
+    let count = guests.len();
+    for (place, guest) in guests.into_iter().enumerate() {
+        let (world, operation, room) = (world.clone(), operation.clone(), room.clone());
+        turns.spawn(async move {
+            // The semaphore is never closed, so this waits and does not fail.
+            let _turn = room.acquire_owned().await;
+            (place, operation.turn(&world, guest, mode).await)
+        });
+    }
+    let mut done: Vec<Option<Turn>> = (0..count).map(|_| None).collect();
+    while let Some(joined) = turns.join_next().await {
+        // A turn catches its own failures; a panic in one is a fault of ours and ends the run.
+        match joined {
+            Ok((place, turn)) => done[place] = Some(turn),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+    done.into_iter().flatten().collect()
+}
+
+impl Operation {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
+        }
+    }
+
+    fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
+        match self {
+            Self::Backup(request) => request.select(world),
+            Self::Restore(request) => Ok((vec![request.guest()], Vec::new())),
+        }
+    }
+
+    /// One guest's turn. What changed under our hands before anything was written is surveyed
+    /// and planned once more; then the guest fails.
+    async fn turn(&self, world: &Arc<World>, guest: Guest, mode: Mode) -> Turn {
+        for last_try in [false, true] {
+            if world.cancel.is_cancelled() {
+                break;
+            }
+            let outcome = GuestOutcome::new(&guest);
+            let prepared = match self.prepare(world, &guest, mode).await {
+                Ok(prepared) => prepared,
+                Err(refusal) => return (refusal.outcome(outcome), None),
+            };
+            if let Err(violation) = check::check(&prepared.plan) {
+                return (outcome.failed(Failure::Other, violation.to_string()), None);
+            }
+            let Some(work) = prepared.work else {
+                return (outcome, Some(prepared.plan));
+            };
+            tracing::debug!("plan:\n{}", prepared.plan);
+            match execute::run(world.clone(), prepared.plan, work).await {
+                Ok(outcome) => return (outcome, None),
+                Err((Stopped::Changed(what), _)) if !last_try => {
+                    tracing::info!(guest = %guest.vmid, "surveyed again: {what}");
+                }
+                Err((stopped, outcome)) => return (stopped_outcome(stopped, outcome), None),
+            }
+        }
+        let outcome = GuestOutcome::new(&guest);
+        (stopped_outcome(Stopped::Interrupted, outcome), None)
+    }
+
+    async fn prepare(
+        &self,
+        world: &Arc<World>,
+        guest: &Guest,
+        mode: Mode,
+    ) -> Result<Prepared, Refusal> {
+        match self {
+            Self::Backup(request) => request.prepare(world, guest, mode).await,
+            Self::Restore(request) => request.prepare(world, mode).await,
+        }
+    }
+}
+
+/// A plan and, when it is to be carried out, what its steps work on.
+struct Prepared {
+    plan: Plan,
+    work: Option<Work>,
+}
+
+/// Why a guest has no plan. Nothing of it was changed.
+enum Refusal {
+    /// Its configuration leaves it out.
+    Skipped(String),
+    /// It cannot be done.
+    Failed(Failure, anyhow::Error),
+}
+
+impl Refusal {
+    fn outcome(self, outcome: GuestOutcome) -> GuestOutcome {
+        match self {
+            Self::Skipped(reason) => outcome.skipped_because(reason),
+            Self::Failed(failure, error) => outcome.failed(failure, format!("{error:#}")),
+        }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let failure = error.downcast_ref::<RepositoryError>().map_or(Failure::Other, kind_of);
+        Self::Failed(failure, error)
+    }
+}
+
+fn kind_of(error: &RepositoryError) -> Failure {
+    match error {
+        RepositoryError::Locked { .. } => Failure::Locked,
+        _ => Failure::Other,
+    }
+}
+
+fn stopped_outcome(stopped: Stopped, outcome: GuestOutcome) -> GuestOutcome {
+    match stopped {
+        Stopped::Interrupted => {
+            outcome.failed(Failure::Interrupted, "interrupted; nothing half is left".to_owned())
+        }
+        Stopped::Changed(what) => outcome.failed(
+            Failure::Other,
+            format!("{what}, twice within one run; nothing was changed, run it again"),
+        ),
+        Stopped::Failed(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+    }
+}

@@ -1,0 +1,224 @@
+//! Which volumes a guest's configuration holds and which of them a backup takes. Not about what is
+//! on the storage: that is the survey's to find out.
+
+use super::guest_config::GuestConfig;
+use super::property_string::PropertyString;
+use crate::model::{DiskKey, VolumeId};
+use std::collections::BTreeMap;
+
+/// A drive or mount point of a guest's main section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigVolume {
+    /// Under which key it stands. PVE's old key `cdrom` is `ide2` with `media=cdrom`.
+    pub key: DiskKey,
+    /// Its whole value.
+    pub value: PropertyString,
+    /// The volume on a storage; none for an empty drive, a path of the node, or a text that names
+    /// no storage. An included entry without a volume is one that cannot be backed up.
+    pub volume: Option<VolumeId>,
+    /// Whether a backup takes it.
+    pub inclusion: Inclusion,
+}
+
+/// Whether a backup takes a volume; if not, the reason as it stands in reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inclusion {
+    /// It is backed up.
+    Included,
+    /// It is not, because the configuration says so or because there is nothing to take.
+    Excluded(String),
+}
+
+impl GuestConfig {
+    /// The drives and mount points of the main section in the order of their keys. Those of
+    /// snapshots and of pending changes are not the guest's disks now.
+    pub fn volumes(&self) -> Vec<ConfigVolume> {
+        let mut last_wins = BTreeMap::new();
+        for (key, value) in self.entries() {
+            let mut value = PropertyString::parse(value);
+            let is_old_cdrom = key == "cdrom";
+            if is_old_cdrom {
+                value.set("media", "cdrom");
+            }
+            if let Ok(key) = if is_old_cdrom { "ide2" } else { key }.parse::<DiskKey>() {
+                last_wins.insert(key, value);
+            }
+        }
+        last_wins.into_iter().map(|(key, value)| config_volume(key, value)).collect()
+    }
+}
+
+impl ConfigVolume {
+    /// Whether a backup takes it.
+    pub fn is_included(&self) -> bool {
+        self.inclusion == Inclusion::Included
+    }
+
+    /// Whether it is the drive that PVE writes cloud-init data to: a volume of the guest, although
+    /// it is attached as a cd-rom.
+    pub fn is_cloudinit(&self) -> bool {
+        self.value.volume().is_some_and(names_cloudinit)
+    }
+
+    /// Whether it is a cd-rom drive with somebody else's image, or with none.
+    pub fn is_cdrom(&self) -> bool {
+        let empty = matches!(self.value.volume(), None | Some("none" | "cdrom"));
+        !self.is_cloudinit() && (empty || self.value.get("media") == Some("cdrom"))
+    }
+
+    /// Whether PVE keeps it aside as `unusedN`.
+    pub fn is_unused(&self) -> bool {
+        self.key.as_str().starts_with("unused")
+    }
+}
+
+fn config_volume(key: DiskKey, value: PropertyString) -> ConfigVolume {
+    let volume = value.volume().and_then(|text| text.parse().ok());
+    let mut entry = ConfigVolume { key, value, volume, inclusion: Inclusion::Included };
+    if let Some(reason) = exclusion(&entry) {
+        entry.inclusion = Inclusion::Excluded(reason);
+    }
+    entry
+}
+
+fn exclusion(entry: &ConfigVolume) -> Option<String> {
+    let key = entry.key.as_str();
+    if entry.is_unused() {
+        return Some("it is an unused disk".to_owned());
+    }
+    if key == "rootfs" || key.starts_with("mp") {
+        return mount_point_exclusion(entry);
+    }
+    drive_exclusion(entry)
+}
+
+/// A virtual machine's rule: everything, unless `backup=0`; an EFI disk always.
+fn drive_exclusion(entry: &ConfigVolume) -> Option<String> {
+    let held = entry.value.volume().unwrap_or_default();
+    if entry.is_cdrom() {
+        let image = if matches!(held, "" | "none") { "an empty" } else { "a" };
+        return Some(format!("it is {image} cd-rom drive"));
+    }
+    if held.starts_with('/') {
+        return Some(format!("{held} is passed through from the node"));
+    }
+    let switched_off = entry.value.flag("backup") == Some(false);
+    let always = entry.key.as_str().starts_with("efidisk");
+    (switched_off && !always).then(|| "backup=0".to_owned())
+}
+
+/// A container's rule: the root always, another mount point only with `backup=1`.
+fn mount_point_exclusion(entry: &ConfigVolume) -> Option<String> {
+    let held = entry.value.volume().unwrap_or_default();
+    if held.starts_with("/dev/") {
+        return Some(format!("{held} is a device of the node"));
+    }
+    if held.starts_with('/') {
+        return Some(format!("{held} is a bind mount"));
+    }
+    let asked_for = entry.value.flag("backup") == Some(true);
+    (entry.key.as_str() != "rootfs" && !asked_for)
+        .then(|| "it is a mount point without backup=1".to_owned())
+}
+
+/// PVE's pattern `[:/](vm-\d+-)?cloudinit(\.<format>)?$` (`Drive::drive_is_cloudinit`).
+fn names_cloudinit(volume: &str) -> bool {
+    let Some(at) = volume.rfind([':', '/']) else {
+        return false;
+    };
+    let name = &volume[at + 1..];
+    let name = name.split_once('.').map_or(name, |(stem, _)| stem);
+    let number = name.strip_prefix("vm-").and_then(|rest| rest.strip_suffix("-cloudinit"));
+    let has_number = number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    name == "cloudinit" || has_number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(line: &str) -> String {
+        let volumes = GuestConfig::parse(&format!("{line}\n")).volumes();
+        let [entry] = &volumes[..] else {
+            panic!("{line}: {volumes:?}");
+        };
+        match &entry.inclusion {
+            Inclusion::Included => "included".to_owned(),
+            Inclusion::Excluded(reason) => reason.clone(),
+        }
+    }
+
+    #[test]
+    fn a_machine_gives_every_disk_unless_backup_0() {
+        for (line, expected) in [
+            ("scsi0: ceph:vm-100-disk-0,size=1G", "included"),
+            ("virtio3: file=ceph:vm-100-disk-0", "included"),
+            ("sata1: ceph:base-9-disk-0/vm-100-disk-0,backup=1", "included"),
+            ("scsi0: ceph:vm-100-disk-0,backup=0", "backup=0"),
+            ("scsi0: ceph:vm-100-disk-0,backup=no", "backup=0"),
+            ("efidisk0: ceph:vm-100-disk-1,efitype=4m,backup=0", "included"),
+            ("tpmstate0: ceph:vm-100-disk-2,version=v2.0", "included"),
+            ("ide2: ceph:vm-100-cloudinit,media=cdrom", "included"),
+            ("ide2: nfs:100/vm-100-cloudinit.qcow2,media=cdrom", "included"),
+            ("scsi5: ceph:vm-100-cloudinit,media=cdrom,backup=0", "backup=0"),
+            ("ide2: local:iso/debian.iso,media=cdrom", "it is a cd-rom drive"),
+            ("ide2: none,media=cdrom", "it is an empty cd-rom drive"),
+            ("cdrom: none", "it is an empty cd-rom drive"),
+            ("cdrom: local:iso/debian.iso", "it is a cd-rom drive"),
+            ("ide2: cdrom,media=cdrom", "it is a cd-rom drive"),
+            ("scsi1: /dev/sdb,size=1G", "/dev/sdb is passed through from the node"),
+            ("unused0: ceph:vm-100-disk-9", "it is an unused disk"),
+        ] {
+            assert_eq!(verdict(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_container_gives_its_root_and_what_says_backup_1() {
+        for (line, expected) in [
+            ("rootfs: ceph:vm-200-disk-0,size=8G", "included"),
+            ("rootfs: ceph:vm-200-disk-0,backup=0", "included"),
+            ("mp0: ceph:vm-200-disk-1,mp=/srv,backup=1", "included"),
+            ("mp1: ceph:vm-200-disk-2,mp=/tmp", "it is a mount point without backup=1"),
+            ("mp1: ceph:vm-200-disk-2,mp=/tmp,backup=0", "it is a mount point without backup=1"),
+            ("mp2: /mnt/media,mp=/media,backup=1", "/mnt/media is a bind mount"),
+            ("mp3: /dev/sdc1,mp=/data", "/dev/sdc1 is a device of the node"),
+        ] {
+            assert_eq!(verdict(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_included_text_that_names_no_storage_has_no_volume() {
+        let volumes = GuestConfig::parse("scsi0: vm-100-disk-0.raw,size=1G\n").volumes();
+        assert!(volumes[0].is_included() && volumes[0].volume.is_none());
+    }
+
+    #[test]
+    fn only_the_main_section_counts_and_the_last_duplicate_wins() {
+        let config = GuestConfig::parse(
+            "scsi10: a:x\nscsi2: a:y\nscsi2: a:z\nscsihw: virtio-scsi-pci\nnet0: virtio\n\
+             [PENDING]\nscsi3: a:p\n[snap]\nscsi4: a:s\n",
+        );
+        let volumes: Vec<String> = config
+            .volumes()
+            .iter()
+            .map(|v| format!("{} {}", v.key, v.volume.as_ref().unwrap()))
+            .collect();
+        assert_eq!(volumes, ["scsi2 a:z", "scsi10 a:x"]);
+    }
+
+    #[test]
+    fn cloudinit_is_known_by_its_whole_name() {
+        assert!(names_cloudinit("a:cloudinit") && names_cloudinit("a:1/vm-1-cloudinit.raw"));
+        for name in [
+            "cloudinit",
+            "a:mycloudinit",
+            "a:vm--cloudinit",
+            "a:vm-1-cloudinit-2",
+            "a:vm-x-cloudinit",
+        ] {
+            assert!(!names_cloudinit(name), "{name}");
+        }
+    }
+}

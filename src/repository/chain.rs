@@ -1,0 +1,169 @@
+//! The chain of images that one disk of a point needs, from the base on, and whether it can be the
+//! base of the next increment. Not for reading images: links, names and sizes only.
+
+use super::disk::Disk;
+use super::history::{History, StoredPoint};
+use super::image::ChainLink;
+use super::manifest::ImageEntry;
+use crate::model::{DiskKey, ImageId};
+use std::path::PathBuf;
+
+/// Why the images of a chain do not make a volume.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BrokenChain {
+    /// The point has no image of that disk.
+    #[error("restore point {} has no image of {disk}", point.display())]
+    NoSuchDisk {
+        /// The point's directory.
+        point: PathBuf,
+        /// The disk.
+        disk: DiskKey,
+    },
+    /// No readable point holds the image that an increment begins at.
+    #[error("{} needs image {parent}, which no readable restore point holds", file.display())]
+    MissingParent {
+        /// The increment's file.
+        file: PathBuf,
+        /// What it needs.
+        parent: ImageId,
+    },
+    /// The images need each other in a circle.
+    #[error("{} needs itself", file.display())]
+    Circle {
+        /// The file at which the circle was noticed.
+        file: PathBuf,
+    },
+    /// Names or identities of two neighbours contradict each other.
+    #[error("{} does not continue {}: {why}", file.display(), parent.display())]
+    Mismatch {
+        /// The increment's file.
+        file: PathBuf,
+        /// Its parent's file.
+        parent: PathBuf,
+        /// What contradicts.
+        why: String,
+    },
+}
+
+/// One image of a chain and the point that holds it.
+#[derive(Debug, Clone, Copy)]
+pub struct HeldImage<'a> {
+    /// The point.
+    pub point: &'a StoredPoint,
+    /// Its image.
+    pub image: &'a ImageEntry,
+}
+
+impl HeldImage<'_> {
+    /// The image file.
+    pub fn path(&self) -> PathBuf {
+        self.point.dir.join(&self.image.file)
+    }
+
+    fn link(&self) -> ChainLink {
+        ChainLink {
+            path: self.path(),
+            digest: self.image.digest,
+            from: self.image.from.clone(),
+            to: self.image.to.clone(),
+        }
+    }
+}
+
+/// The files that together hold a disk of a point, the base first.
+///
+/// # Errors
+/// The chain has no base, or two neighbours do not fit.
+pub fn chain_of(
+    history: &History,
+    point: &StoredPoint,
+    disk: &DiskKey,
+) -> Result<Vec<ChainLink>, BrokenChain> {
+    Ok(images_of_chain(history, point, disk)?.iter().map(HeldImage::link).collect())
+}
+
+/// The same with the manifests' entries.
+///
+/// # Errors
+/// As [`chain_of`].
+pub fn images_of_chain<'a>(
+    history: &'a History,
+    point: &'a StoredPoint,
+    disk: &DiskKey,
+) -> Result<Vec<HeldImage<'a>>, BrokenChain> {
+    let image = point
+        .manifest
+        .image(disk)
+        .ok_or_else(|| BrokenChain::NoSuchDisk { point: point.dir.clone(), disk: disk.clone() })?;
+    let mut chain = vec![HeldImage { point, image }];
+    let mut newest = chain[0];
+    while let Some(parent) = newest.image.parent {
+        if chain.iter().any(|held| held.image.id == parent) {
+            return Err(BrokenChain::Circle { file: newest.path() });
+        }
+        let older = held_image(history, parent)
+            .ok_or_else(|| BrokenChain::MissingParent { file: newest.path(), parent })?;
+        fits(&older, &newest)?;
+        chain.push(older);
+        newest = older;
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+fn held_image(history: &History, id: ImageId) -> Option<HeldImage<'_>> {
+    let point = history.holder_of(id)?;
+    let image = point.manifest.images.iter().find(|image| image.id == id)?;
+    Some(HeldImage { point, image })
+}
+
+fn fits(older: &HeldImage<'_>, newer: &HeldImage<'_>) -> Result<(), BrokenChain> {
+    let mismatch =
+        |why: String| Err(BrokenChain::Mismatch { file: newer.path(), parent: older.path(), why });
+    if newer.image.from.as_deref() != Some(older.image.to.as_str()) {
+        let (from, to) = (newer.image.from.as_deref().unwrap_or("nothing"), &older.image.to);
+        return mismatch(format!("it begins at {from}, which ends at {to}"));
+    }
+    match &newer.image.base_source {
+        Some(base) if *base != older.image.source => {
+            mismatch(format!("it was made on snapshot {} of {}", base.snapshot, base.volume))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the next increment of a disk may be based on its image in this point: the reason why
+/// not, or `None`. Cheap: manifests, sizes and indexes; reading the content is `verify`'s work.
+pub fn point_usable_as_base(
+    fs: &Disk,
+    history: &History,
+    point: &StoredPoint,
+    disk: &DiskKey,
+) -> Option<String> {
+    if let Some(why) = history.forbids_increments() {
+        return Some(why);
+    }
+    let chain = match images_of_chain(history, point, disk) {
+        Ok(chain) => chain,
+        Err(broken) => return Some(broken.to_string()),
+    };
+    chain.iter().find_map(|held| unusable(fs, held))
+}
+
+fn unusable(fs: &Disk, held: &HeldImage<'_>) -> Option<String> {
+    let (image, path) = (held.image, held.path());
+    let name = path.display();
+    if held.point.attributes.failed_images.contains(&image.id) {
+        return Some(format!("{name} was found damaged"));
+    }
+    match fs.facts(&path) {
+        Err(error) => return Some(format!("{name} cannot be looked at: {error}")),
+        Ok(None) => return Some(format!("{name} is missing")),
+        Ok(Some(facts)) if facts.len() != image.stored_bytes => {
+            let (found, expected) = (facts.len(), image.stored_bytes);
+            return Some(format!("{name} has {found} bytes instead of {expected}"));
+        }
+        Ok(Some(_)) => {}
+    }
+    None
+}

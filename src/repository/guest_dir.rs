@@ -1,0 +1,162 @@
+//! One guest's directory: reading all of it, and handing out locks and drafts. Not for the
+//! content of points: `draft.rs` makes them, `removal.rs` takes them away.
+
+use super::disk::Disk;
+use super::draft::PointDraft;
+use super::error::{About, RepositoryError};
+use super::files;
+use super::history::History;
+use super::history::StoredPoint;
+use super::index_cache::IndexCache;
+use super::layout::{self, GuestKey, GuestNames};
+use super::lock::{self, Lock, LockMode, LockOptions};
+use super::records::{Attributes, GuestRecord};
+use super::restore_txt;
+use super::scan;
+use crate::model::{Label, Moment};
+use std::path::{Path, PathBuf};
+
+/// One guest's directory in a repository; it need not exist yet.
+#[derive(Debug, Clone)]
+pub struct GuestDir {
+    disk: Disk,
+    names: GuestNames,
+    /// The whole key, when somebody asked for this very guest.
+    key: Option<GuestKey>,
+    path: PathBuf,
+}
+
+impl GuestDir {
+    pub(super) fn new(disk: Disk, root: &Path, names: GuestNames, key: Option<GuestKey>) -> Self {
+        let path = root.join(names.cluster_dir()).join(names.guest_dir());
+        Self { disk, names, key, path }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the directory names tell.
+    pub fn names(&self) -> &GuestNames {
+        &self.names
+    }
+
+    /// The file system it is on.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// Whether anything was ever written for the guest.
+    ///
+    /// # Errors
+    /// The file system does not answer.
+    pub fn exists(&self) -> Result<bool, RepositoryError> {
+        Ok(self.disk.facts(&self.path).about("look at", &self.path)?.is_some())
+    }
+
+    /// Reads everything. A file that cannot be understood is in the result, not an error.
+    ///
+    /// # Errors
+    /// A directory cannot be listed, or the guest is one of another cluster.
+    pub fn load(&self) -> Result<History, RepositoryError> {
+        let history = scan::scan(&self.disk, &self.path, &self.names)?.history;
+        self.same_cluster(history)
+    }
+
+    fn same_cluster(&self, history: History) -> Result<History, RepositoryError> {
+        if let (Some(key), Some(record)) = (&self.key, &history.record) {
+            if key.cluster != record.guest.cluster {
+                return Err(RepositoryError::OtherCluster {
+                    path: self.path.clone(),
+                    found: record.guest.cluster.to_string(),
+                    expected: key.cluster.to_string(),
+                });
+            }
+        }
+        Ok(history)
+    }
+
+    /// Takes a lock; makes the directory for an exclusive one. Blocks while it waits.
+    ///
+    /// # Errors
+    /// Somebody else holds one ([`RepositoryError::Locked`]), or the file system fails.
+    pub fn lock(&self, mode: LockMode, options: &LockOptions) -> Result<Lock, RepositoryError> {
+        self.ensure()?;
+        lock::acquire(&self.path, &lock::Wanted::by_us(&self.disk, mode, options))
+    }
+
+    /// Makes the directories down to this one.
+    fn ensure(&self) -> Result<(), RepositoryError> {
+        let mut above: Vec<&Path> = self.path.ancestors().take(3).collect();
+        above.reverse();
+        above.into_iter().try_for_each(|dir| files::ensure_dir(&self.disk, dir))
+    }
+
+    /// Writes guest.json. To be done before a chain's first snapshot is made: a chain whose id is
+    /// lost with a killed run leaves snapshots that nobody may delete.
+    ///
+    /// # Errors
+    /// No exclusive lock, or the file system fails; the old record is then still there.
+    pub fn save_record(&self, lock: &Lock, record: &GuestRecord) -> Result<(), RepositoryError> {
+        lock.confirm(&self.path)?;
+        let path = self.path.join(layout::GUEST);
+        let text = serde_json::to_string_pretty(record)
+            .map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
+        files::replace(&self.disk, &path, text.as_bytes())
+    }
+
+    /// Begins a restore point: makes `<label>/<stamp>`, or the next free second's.
+    ///
+    /// # Errors
+    /// No exclusive lock, no chain recorded for the label, or the file system fails.
+    pub fn begin(
+        &self,
+        lock: &Lock,
+        label: &Label,
+        moment: Moment,
+    ) -> Result<PointDraft, RepositoryError> {
+        lock.confirm(&self.path)?;
+        let history = self.load()?;
+        if history.chain(label).is_none() {
+            let label = label.to_string();
+            return Err(RepositoryError::NoChain { path: self.path.clone(), label });
+        }
+        PointDraft::make(self.clone(), label, moment)
+    }
+
+    /// Replaces what may change of a point after its commit.
+    ///
+    /// # Errors
+    /// No exclusive lock, or the file system fails; the old attributes are then still there.
+    pub fn set_attributes(
+        &self,
+        lock: &Lock,
+        point: &StoredPoint,
+        attributes: &Attributes,
+    ) -> Result<(), RepositoryError> {
+        lock.confirm(&self.path)?;
+        let attributes = Attributes { point: Some(point.manifest.point), ..attributes.clone() };
+        let path = point.dir.join(layout::ATTRIBUTES);
+        let text = serde_json::to_string_pretty(&attributes)
+            .map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
+        files::replace(&self.disk, &path, text.as_bytes())
+    }
+
+    /// Writes again what is derived from the points: index.json and RESTORE.txt. They are no
+    /// truth, so that a failure is a warning for the caller to pass on.
+    ///
+    /// # Errors
+    /// No exclusive lock, or the file system fails.
+    pub fn refresh_derived(&self, lock: &Lock) -> Result<(), RepositoryError> {
+        lock.covers(&self.path)?;
+        let scanned = scan::scan(&self.disk, &self.path, &self.names)?;
+        let index = self.path.join(layout::INDEX);
+        let text = IndexCache::of(&scanned.facts)
+            .text()
+            .map_err(|source| RepositoryError::Json { path: index.clone(), source })?;
+        files::replace(&self.disk, &index, text.as_bytes())?;
+        let text = restore_txt::render(&scanned.history, &self.path);
+        files::replace(&self.disk, &self.path.join(layout::RESTORE), text.as_bytes())
+    }
+}

@@ -1,0 +1,152 @@
+//! All that a guest's directory holds, as values, and the questions that are answered from it
+//! alone. Not for reading it from disk: that is `guest_dir.rs`.
+
+use super::layout::GuestKey;
+use super::manifest::Manifest;
+use super::records::{Attributes, FreezeRecord, GuestRecord};
+use crate::model::{ChainId, ImageId, Label, PointId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A restore point as it stands in the repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredPoint {
+    /// What it contains.
+    pub manifest: Manifest,
+    /// What changed since its commit.
+    pub attributes: Attributes,
+    /// Its directory.
+    pub dir: PathBuf,
+}
+
+impl StoredPoint {
+    /// Whether nothing may remove it.
+    pub fn is_protected(&self) -> bool {
+        self.attributes.protected
+    }
+}
+
+/// Why something in a guest's directory could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnreadableKind {
+    /// A later version wrote it: no increments are made on this guest's points, nothing is removed.
+    Newer,
+    /// It is damaged: nothing is removed from this guest until a person has looked.
+    Damaged,
+}
+
+/// A point, or a file of it, that could not be read. It exists, and is treated as protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Why it could not be read.
+    pub why: String,
+    /// Damaged, or of a later version.
+    pub kind: UnreadableKind,
+    /// Its order, where even a damaged file tells it: no new point may come before it.
+    pub seq: Option<u64>,
+}
+
+/// What a run that did not finish left: a point's directory without a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Debris {
+    /// The directory.
+    pub path: PathBuf,
+    /// The guest that the run may have left frozen.
+    pub freeze: Option<FreezeRecord>,
+}
+
+/// Everything of one guest.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// The guest; rebuilt from the newest points where guest.json is missing or damaged.
+    pub record: Option<GuestRecord>,
+    /// The restore points, hidden ones too, by `seq`.
+    pub points: Vec<StoredPoint>,
+    /// What could not be read.
+    pub unreadable: Vec<Unreadable>,
+    /// What unfinished runs left.
+    pub debris: Vec<Debris>,
+}
+
+impl History {
+    /// The restore points that a user sees.
+    pub fn visible(&self) -> impl DoubleEndedIterator<Item = &StoredPoint> {
+        self.points.iter().filter(|point| !point.manifest.is_hidden())
+    }
+
+    /// The newest point of a label, hidden or not, by order and not by clock.
+    pub fn newest(&self, label: &Label) -> Option<&StoredPoint> {
+        self.points.iter().rev().find(|point| point.manifest.label == *label)
+    }
+
+    /// A point by its id.
+    pub fn point(&self, id: PointId) -> Option<&StoredPoint> {
+        self.points.iter().find(|point| point.manifest.point == id)
+    }
+
+    /// The point that holds an image.
+    pub fn holder_of(&self, image: ImageId) -> Option<&StoredPoint> {
+        self.points.iter().find(|point| point.manifest.images.iter().any(|i| i.id == image))
+    }
+
+    /// The chain of a label, as guest.json or else the newest point tells.
+    pub fn chain(&self, label: &Label) -> Option<ChainId> {
+        self.record.as_ref()?.chains.get(label).copied()
+    }
+
+    /// The order of the next point: after everything that is there, readable or not.
+    pub fn next_seq(&self) -> u64 {
+        let readable = self.points.iter().map(|point| point.manifest.seq);
+        let damaged = self.unreadable.iter().filter_map(|unreadable| unreadable.seq);
+        readable.chain(damaged).max().map_or(1, |newest| newest.saturating_add(1))
+    }
+
+    /// Why nothing may be removed from this guest: something in it cannot be read, and it may need
+    /// whatever would be removed.
+    pub fn forbids_removal(&self) -> Option<String> {
+        let first = self.unreadable.first()?;
+        Some(format!("{} cannot be read ({})", first.path.display(), first.why))
+    }
+
+    /// Why the next point must be a base for every volume: a later version has worked here, and
+    /// what it means by its points is not known.
+    pub fn forbids_increments(&self) -> Option<String> {
+        let newer = |unreadable: &&Unreadable| unreadable.kind == UnreadableKind::Newer;
+        let first = self.unreadable.iter().find(newer)?;
+        Some(format!("{} cannot be read ({})", first.path.display(), first.why))
+    }
+
+    /// The first other point with an increment on top of one of this point's images.
+    pub fn needed_by(&self, point: &StoredPoint) -> Option<&StoredPoint> {
+        let ids: Vec<ImageId> = point.manifest.images.iter().map(|image| image.id).collect();
+        self.points.iter().filter(|other| other.dir != point.dir).find(|other| {
+            other.manifest.images.iter().any(|i| i.parent.is_some_and(|p| ids.contains(&p)))
+        })
+    }
+
+    /// Puts points in order, and where guest.json is not readable, rebuilds it from them: losing
+    /// a chain's id would orphan its snapshots.
+    pub(crate) fn settle(mut self) -> Self {
+        self.points.sort_by_key(|p| (p.manifest.seq, p.manifest.time, p.manifest.point));
+        if self.record.is_none() {
+            self.record = self.points.last().map(|newest| rebuilt_record(&self.points, newest));
+        }
+        if let Some(record) = &mut self.record {
+            for point in self.points.iter().rev() {
+                let Manifest { label, chain, .. } = &point.manifest;
+                record.chains.entry(label.clone()).or_insert(*chain);
+            }
+        }
+        self
+    }
+}
+
+fn rebuilt_record(points: &[StoredPoint], newest: &StoredPoint) -> GuestRecord {
+    let Manifest { guest, kind, name, .. } = &newest.manifest;
+    let chain = |point: &StoredPoint| (point.manifest.label.clone(), point.manifest.chain);
+    let chains: BTreeMap<Label, ChainId> = points.iter().map(chain).collect();
+    let guest: GuestKey = guest.clone();
+    GuestRecord { guest, kind: *kind, name: name.clone(), chains, other: serde_json::Map::new() }
+}

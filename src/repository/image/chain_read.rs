@@ -1,0 +1,208 @@
+//! Reads a whole chain at speed: each frame is decompressed once, on many threads, and handed on
+//! without a copy. Looking up single places is in `chain`.
+
+use super::chain::ChainReader;
+use super::error::{Damage, ImageError};
+use super::reader::FrameTool;
+use super::workers::{Pool, Promise, Workers};
+use crate::stream::{Extent, Header, StreamError, StreamWriter};
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::thread;
+
+/// Takes a block of a volume: its offset and its bytes.
+pub type TakeBlock<'a, E> = dyn FnMut(u64, &[u8]) -> Result<(), E> + 'a;
+
+/// One frame to decompress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Task {
+    image: u32,
+    frame: usize,
+}
+
+type Decoded = Result<Vec<u8>, ImageError>;
+
+impl ChainReader {
+    /// Hands all data of the volume to `take` with its offset, ascending, every byte once, newest
+    /// wins; what is left out reads as zero. Blocks have 1 MiB at most. Memory: one frame per image
+    /// of the chain and a few per thread.
+    ///
+    /// # Errors
+    /// A file cannot be read or is damaged; `take` failed. What was handed out before is right.
+    pub fn for_each_block<E: From<ImageError>>(
+        &self,
+        threads: usize,
+        take: &mut TakeBlock<'_, E>,
+    ) -> Result<(), E> {
+        let tasks = self.tasks();
+        self.decode(&tasks, threads, |decoder| {
+            let mut current: Vec<Option<(usize, Vec<u8>)>> = Vec::new();
+            current.resize_with(self.images.len(), || None);
+            for piece in &self.pieces {
+                let slot = &mut current[piece.image as usize];
+                let frame = self.frame_of(piece);
+                if slot.as_ref().is_none_or(|(held, _)| *held != frame) {
+                    let decoded = decoder.next().map_err(E::from)?;
+                    if let Some((_, memory)) = slot.replace((frame, decoded)) {
+                        decoder.pool.give(memory);
+                    }
+                }
+                let Some((_, bytes)) = slot else { continue };
+                let place = self.place(piece, piece.extent.offset..piece.extent.end());
+                take(piece.extent.offset, &bytes[place])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes the volume as one diff stream from nothing to `to`, with writes of up to `record`
+    /// bytes that do not cross a multiple of it. It fits a volume that reads as zero.
+    ///
+    /// # Errors
+    /// As [`ChainReader::for_each_block`]; the output cannot be written.
+    pub fn write_stream(
+        &self,
+        output: &mut dyn Write,
+        to: Option<&str>,
+        record: u64,
+        threads: usize,
+    ) -> Result<(), ImageError> {
+        let header = Header { from: None, to: to.map(str::to_owned), size: self.size() };
+        let failed = |error| match error {
+            StreamError::Write(source) => ImageError::Write(source),
+            other => ImageError::Source(other),
+        };
+        let mut writer = StreamWriter::new(output, &header).map_err(failed)?;
+        let records = split(self.extents(), record.max(1));
+        let mut records = records.into_iter();
+        // How much of the record that was begun last is still to come.
+        let mut left = 0;
+        self.for_each_block::<ImageError>(threads, &mut |_, mut bytes| {
+            while !bytes.is_empty() {
+                if left == 0 {
+                    let Some(next) = records.next() else { return Ok(()) };
+                    writer.begin_write(next.offset, next.length).map_err(failed)?;
+                    left = next.length;
+                }
+                let count = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                writer.data(&bytes[..count]).map_err(failed)?;
+                left -= count as u64;
+                bytes = &bytes[count..];
+            }
+            Ok(())
+        })?;
+        writer.finish().map(|_| ()).map_err(failed)
+    }
+
+    /// Reads every frame of every image, needed or not, and lists what is damaged. `progress` is
+    /// told how many bytes of the files were checked since it was last told.
+    ///
+    /// # Errors
+    /// There are no threads to do it.
+    pub fn verify(
+        &self,
+        threads: usize,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Damage>, ImageError> {
+        let tasks: Vec<Task> = (0..)
+            .zip(&self.images)
+            .flat_map(|(image, reader)| {
+                (0..reader.index().frames().len()).map(move |frame| Task { image, frame })
+            })
+            .collect();
+        let mut damage = Vec::new();
+        self.decode(&tasks, threads, |decoder| {
+            for task in &tasks {
+                match decoder.next() {
+                    Ok(memory) => decoder.pool.give(memory),
+                    Err(ImageError::Damaged(found)) => damage.push(found),
+                    Err(error) => return Err(error),
+                }
+                let frames = self.images[task.image as usize].index().frames();
+                progress(frames[task.frame].stored_length.into());
+            }
+            Ok(())
+        })?;
+        damage.extend(self.images.iter().filter_map(super::reader::ImageReader::tail_damage));
+        Ok(damage)
+    }
+
+    /// The frames that hold data of the volume, in the order in which it is first needed. Extents
+    /// ascend within an image, so that no frame is needed again once the next one of its image is.
+    fn tasks(&self) -> Vec<Task> {
+        let mut last = vec![None; self.images.len()];
+        let mut tasks = Vec::new();
+        for piece in &self.pieces {
+            let task = Task { image: piece.image, frame: self.frame_of(piece) };
+            if last[piece.image as usize].replace(task) != Some(task) {
+                tasks.push(task);
+            }
+        }
+        tasks
+    }
+
+    /// Runs `body` while threads decompress `tasks` ahead of it.
+    fn decode<T, E: From<ImageError>>(
+        &self,
+        tasks: &[Task],
+        threads: usize,
+        body: impl FnOnce(&mut Ahead<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let window = 2 * threads.max(1);
+        let pool = Pool::default();
+        thread::scope(|scope| {
+            let pool = &pool;
+            let read = move |tool: &mut io::Result<FrameTool>, task: Task| {
+                let image = &self.images[task.image as usize];
+                let mut bytes = pool.take();
+                let tool = tool
+                    .as_mut()
+                    .map_err(|e| ImageError::Thread(io::Error::other(e.to_string())))?;
+                image.read_frame(task.frame, tool, &mut bytes).map(|()| bytes)
+            };
+            let workers = Workers::start(scope, (threads, window), FrameTool::new, read)
+                .map_err(|source| E::from(ImageError::Thread(source)))?;
+            let waiting = VecDeque::new();
+            let mut ahead = Ahead { workers, window, tasks: tasks.iter(), waiting, pool };
+            body(&mut ahead)
+        })
+    }
+}
+
+/// Frames that are being decompressed ahead of whoever needs them.
+struct Ahead<'a> {
+    workers: Workers<Task, Decoded>,
+    window: usize,
+    tasks: std::slice::Iter<'a, Task>,
+    waiting: VecDeque<Promise<Decoded>>,
+    pool: &'a Pool,
+}
+
+impl Ahead<'_> {
+    /// The next frame, in the order of the tasks.
+    fn next(&mut self) -> Decoded {
+        while self.waiting.len() < self.window {
+            let Some(task) = self.tasks.next() else { break };
+            self.waiting.push_back(self.workers.give(*task));
+        }
+        let promise = self.waiting.pop_front();
+        let result = promise.and_then(|promise| promise.recv().ok());
+        result.unwrap_or_else(|| {
+            Err(ImageError::Thread(io::Error::other("a decompressing thread died")))
+        })
+    }
+}
+
+/// Extents cut at the multiples of `record`.
+fn split(extents: Vec<Extent>, record: u64) -> Vec<Extent> {
+    let mut parts = Vec::new();
+    for mut extent in extents {
+        while extent.length > 0 {
+            let length = extent.length.min(record - extent.offset % record);
+            parts.push(Extent { length, ..extent });
+            extent.offset += length;
+            extent.length -= length;
+        }
+    }
+    parts
+}

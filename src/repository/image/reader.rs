@@ -1,0 +1,147 @@
+//! Reads single frames of one image, each checked against its digest. It knows no chain.
+
+use super::codec::Decoder;
+use super::compression::Codec;
+use super::digest::frame_digest;
+use super::error::{Damage, ImageError};
+use super::index::{ImageIndex, foreign, index_path};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// An open image with its index.
+#[derive(Debug)]
+pub struct ImageReader {
+    path: PathBuf,
+    file: File,
+    index: ImageIndex,
+    index_was_rebuilt: bool,
+}
+
+/// What one thread needs to read frames; its memory is used again.
+pub(super) struct FrameTool {
+    decoder: Decoder,
+    stored: Vec<u8>,
+}
+
+impl FrameTool {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { decoder: Decoder::new()?, stored: Vec::new() })
+    }
+}
+
+impl ImageReader {
+    /// Opens the image at `path`, with the index beside it when that is there, whole, and of a file
+    /// of this length; else the image is read whole to make the index again.
+    ///
+    /// # Errors
+    /// The file cannot be read; without an index also: it is damaged or no image of ours.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        match Self::open_indexed(path)? {
+            Some(reader) => Ok(reader),
+            None => Self::open_scanning(path),
+        }
+    }
+
+    /// Opens the image at `path` only when a good index is beside it; reads nothing else.
+    ///
+    /// # Errors
+    /// The image cannot be opened.
+    pub fn open_indexed(path: &Path) -> Result<Option<Self>, ImageError> {
+        let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        let length = file.metadata().map_err(unreadable)?.len();
+        let index = File::open(index_path(path)).and_then(|mut file| ImageIndex::read(&mut file));
+        let index = index.ok().filter(|index| index.file_length() == length);
+        let path = path.to_owned();
+        Ok(index.map(|index| Self { path, file, index, index_was_rebuilt: false }))
+    }
+
+    /// Opens the image at `path` and makes its index again, whatever is beside it.
+    ///
+    /// # Errors
+    /// The file cannot be read, is damaged, or is no image of ours.
+    pub fn open_scanning(path: &Path) -> Result<Self, ImageError> {
+        let index = ImageIndex::scan(path)?;
+        let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(unreadable)?;
+        Ok(Self { path: path.to_owned(), file, index, index_was_rebuilt: true })
+    }
+
+    /// The image's index.
+    pub fn index(&self) -> &ImageIndex {
+        &self.index
+    }
+
+    /// Whether the index file was missing or bad, so that it is worth writing again.
+    pub fn index_was_rebuilt(&self) -> bool {
+        self.index_was_rebuilt
+    }
+
+    /// The image file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The uncompressed bytes of frame `number`, which fit its digest and its records.
+    ///
+    /// # Errors
+    /// There is no such frame; the file cannot be read; the frame is damaged.
+    pub fn frame(&self, number: usize) -> Result<Vec<u8>, ImageError> {
+        let mut tool = FrameTool::new().map_err(|source| self.unreadable(source))?;
+        let mut bytes = Vec::new();
+        self.read_frame(number, &mut tool, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// As [`ImageReader::frame`], with memory that is used again.
+    pub(super) fn read_frame(
+        &self,
+        number: usize,
+        tool: &mut FrameTool,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), ImageError> {
+        let frame = self.index.frames().get(number).copied();
+        let frame = frame.ok_or_else(|| foreign(&self.path, format!("no frame {number}")))?;
+        let length = frame.stored_length as usize;
+        let damaged =
+            |what: String| ImageError::Damaged(self.index.damage(&self.path, number, what));
+        let target = if self.index.codec == Codec::None { &mut *bytes } else { &mut tool.stored };
+        target.resize(length, 0);
+        self.file.read_exact_at(target, frame.stored_offset).map_err(|error| {
+            // A disk that cannot read a sector has lost it as surely as one that flipped a bit.
+            damaged(format!("it cannot be read ({error})"))
+        })?;
+        if self.index.codec != Codec::None {
+            let taken = tool.decoder.decode(self.index.codec, &tool.stored, bytes);
+            let taken = taken.map_err(|error| damaged(format!("not decompressible ({error})")))?;
+            if taken != length {
+                return Err(damaged("its length is another one".to_owned()));
+            }
+        }
+        if bytes.len() != frame.stream_length as usize || frame_digest(bytes) != frame.digest {
+            return Err(damaged("its content does not fit its digest".to_owned()));
+        }
+        if !self.index.agrees(number, bytes) {
+            return Err(damaged("its records do not fit the index".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// What is wrong behind the frames: the seek table, which other tools use.
+    pub(super) fn tail_damage(&self) -> Option<Damage> {
+        let expected = self.index.tail();
+        let mut found = vec![0; expected.len()];
+        let read = self.file.read_exact_at(&mut found, self.index.frames_length());
+        if read.is_ok() && found == expected {
+            return None;
+        }
+        let what = "its seek table does not fit its frames; no data is lost".to_owned();
+        Some(Damage { path: self.path.clone(), frame: None, extents: Vec::new(), what })
+    }
+
+    pub(super) fn unreadable(&self, source: io::Error) -> ImageError {
+        ImageError::Read { path: self.path.clone(), source }
+    }
+}

@@ -1,0 +1,251 @@
+//! Makes an image out of a diff stream while the stream passes. It opens and syncs no file.
+//!
+//! The caller's thread reads and cuts, `threads` threads compress and digest, one writes: each waits
+//! for the next only when a bounded queue is full.
+
+use super::codec::Encoder;
+use super::compression::Compression;
+use super::cut::{Closed, CutError, Cutter, FrameSink, RawFrame, ZeroRuns};
+use super::digest::{Digest, FrameDigest, frame_digest};
+use super::error::ImageError;
+use super::index::ImageIndex;
+use super::workers::{Pool, Promise, Workers};
+use crate::stream::{Extent, Header, Record, StreamError, StreamReader};
+use std::io::{self, Read, Write};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, Builder};
+
+/// How an image is made.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageOptions {
+    /// What it is compressed with.
+    pub compression: Compression,
+    /// Threads that compress; at least one is used.
+    pub threads: usize,
+    /// How zeros stand in it.
+    pub zeros: ZeroRuns,
+}
+
+/// Where an image goes. Syncing and closing is the caller's: `&mut File` will do for each.
+pub struct ImageSink<D: Write + Send, I: Write> {
+    /// The image file.
+    pub data: D,
+    /// Its index, which is written last.
+    pub index: I,
+}
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSummary {
+    /// The volume's size at the image's end, in bytes.
+    pub size: u64,
+    /// The snapshot that it starts from; none in a base.
+    pub from: Option<String>,
+    /// The snapshot that it leads to.
+    pub to: Option<String>,
+    /// Bytes of the image's stream, uncompressed.
+    pub stream_bytes: u64,
+    /// Bytes of the image file.
+    pub stored_bytes: u64,
+    /// Bytes of the volume that stand in the image.
+    pub data_bytes: u64,
+    /// Bytes of the volume that the source gave and that read as zero, without those written out.
+    pub zero_bytes: u64,
+    /// The root digest.
+    pub digest: Digest,
+    /// How many frames it has.
+    pub frames: usize,
+}
+
+/// Reads a whole diff stream from `source`, which must be the one that `expect` tells, and writes it
+/// as an image. `progress` is told how many bytes of the source were taken since it was last told.
+///
+/// The names and the size are compared before anything is written; the end mark and that nothing
+/// follows it are checked before this succeeds. The source's own success is the caller's to check.
+///
+/// # Errors
+/// The stream is broken or another one; the image cannot be written. Then the files are worth nothing.
+pub fn write_image<D: Write + Send, I: Write>(
+    source: &mut dyn Read,
+    expect: &Header,
+    files: ImageSink<D, I>,
+    options: ImageOptions,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<ImageSummary, ImageError> {
+    let mut reader = StreamReader::new(source).map_err(ImageError::Source)?;
+    let found = reader.read_header().map_err(ImageError::Source)?;
+    if &found != expect {
+        return Err(ImageError::Unexpected { expected: expect.clone(), found });
+    }
+    let ImageSink { mut data, index: mut index_file } = files;
+    let input = Input { reader, header: &found, progress };
+    let (index, counts) = compress(input, &mut data, options)?;
+    let tail = index.tail();
+    data.write_all(&tail).and_then(|()| data.flush()).map_err(ImageError::Write)?;
+    index.write(&mut index_file).map_err(ImageError::Write)?;
+    Ok(ImageSummary {
+        size: found.size,
+        stream_bytes: index.stream_length(),
+        stored_bytes: index.file_length(),
+        data_bytes: counts.0,
+        zero_bytes: counts.1,
+        digest: index.root_digest(),
+        frames: index.frames().len(),
+        from: found.from,
+        to: found.to,
+    })
+}
+
+/// The stream behind its header.
+struct Input<'a, R: Read> {
+    reader: StreamReader<R>,
+    header: &'a Header,
+    progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// A frame as it goes into the file.
+struct Encoded {
+    stored: Vec<u8>,
+    /// How many bytes of `stored` are the frame.
+    length: usize,
+    stream_length: usize,
+    digest: FrameDigest,
+    extents: Vec<Extent>,
+}
+
+type Coder = io::Result<Encoder>;
+type Encoding = io::Result<Encoded>;
+
+/// Memory for frames and for their compressed form.
+#[derive(Default)]
+struct Pools {
+    raw: Pool,
+    stored: Pool,
+}
+
+fn compress<R: Read, D: Write + Send>(
+    input: Input<'_, R>,
+    data: &mut D,
+    options: ImageOptions,
+) -> Result<(ImageIndex, (u64, u64)), ImageError> {
+    let threads = options.threads.max(1);
+    let pools = Pools::default();
+    let (order, in_order) = sync_channel(2 * threads);
+    let index = ImageIndex::new(input.header.clone(), options.compression.codec());
+    thread::scope(|scope| {
+        let pools = &pools;
+        let tool = move || Encoder::new(options.compression);
+        let encode = move |encoder: &mut Coder, frame| encode(encoder, frame, pools);
+        let workers =
+            Workers::start(scope, (threads, threads), tool, encode).map_err(ImageError::Thread)?;
+        let sink = Sink { workers, order, pools };
+        let writer = Builder::new()
+            .name("image-writer".to_owned())
+            .spawn_scoped(scope, move || write_frames(&in_order, data, index, pools))
+            .map_err(ImageError::Thread)?;
+        let cut = cut(input, options.zeros, sink);
+        let died = || Err(ImageError::Thread(io::Error::other("the writing thread died")));
+        let written = writer.join().unwrap_or_else(|_| died());
+        match cut {
+            Err(CutError::Stream(error)) => Err(ImageError::Source(error)),
+            // The writer knows why it took no more.
+            Err(CutError::Closed) => written.and_then(|_| died().map(|index| (index, (0, 0)))),
+            Ok(counts) => written.map(|index| (index, counts)),
+        }
+    })
+}
+
+/// Where the cutter's frames go: to a free worker, and in order to the writer.
+struct Sink<'a> {
+    workers: Workers<RawFrame, Encoding>,
+    order: SyncSender<Promise<Encoding>>,
+    pools: &'a Pools,
+}
+
+impl FrameSink for Sink<'_> {
+    fn put(&mut self, frame: RawFrame) -> Result<(), Closed> {
+        let promise = self.workers.give(frame);
+        self.order.send(promise).map_err(|_| Closed)
+    }
+
+    fn memory(&mut self) -> Vec<u8> {
+        self.pools.raw.take()
+    }
+}
+
+fn cut<R: Read>(
+    input: Input<'_, R>,
+    zeros: ZeroRuns,
+    sink: Sink<'_>,
+) -> Result<(u64, u64), CutError> {
+    let Input { mut reader, header, progress } = input;
+    let mut cutter = Cutter::new(header, zeros, sink)?;
+    loop {
+        match reader.next_record()? {
+            Record::Write { offset, length } => {
+                copy_write(&mut reader, &mut cutter, offset..offset + length, progress)?;
+            }
+            Record::Zero { offset, length } => cutter.zeros(offset, length)?,
+            Record::End => break,
+            Record::From(_) | Record::To(_) | Record::Size(_) => {
+                return Err(StreamError::OutOfPlace { position: reader.position() }.into());
+            }
+        }
+    }
+    reader.finish()?;
+    cutter.finish()
+}
+
+fn copy_write<R: Read>(
+    reader: &mut StreamReader<R>,
+    cutter: &mut Cutter<Sink<'_>>,
+    mut range: std::ops::Range<u64>,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<(), CutError> {
+    while range.start < range.end {
+        let length = Cutter::<Sink<'_>>::piece_length(range.start, range.end - range.start);
+        // At most 1 MiB, so that it fits into a usize everywhere.
+        #[allow(clippy::cast_possible_truncation)]
+        let count = length as usize;
+        cutter.data(range.start, count, |buffer| reader.read_data(buffer).map(|_| ()))?;
+        progress(length);
+        range.start += length;
+    }
+    Ok(())
+}
+
+fn encode(encoder: &mut Coder, frame: RawFrame, pools: &Pools) -> Encoding {
+    let encoder = encoder.as_mut().map_err(|error| io::Error::other(error.to_string()))?;
+    let digest = frame_digest(frame.bytes());
+    let mut stored = pools.stored.take();
+    let compressed = encoder.encode(frame.bytes(), &mut stored)?;
+    let stream_length = frame.used;
+    let extents = frame.extents;
+    if compressed {
+        pools.raw.give(frame.memory);
+        return Ok(Encoded { length: stored.len(), stored, stream_length, digest, extents });
+    }
+    let stored = frame.memory;
+    Ok(Encoded { stored, length: stream_length, stream_length, digest, extents })
+}
+
+fn write_frames<D: Write>(
+    in_order: &Receiver<Promise<Encoding>>,
+    data: &mut D,
+    mut index: ImageIndex,
+    pools: &Pools,
+) -> Result<ImageIndex, ImageError> {
+    for promise in in_order {
+        let died = |_| ImageError::Thread(io::Error::other("a compressing thread died"));
+        let frame = promise.recv().map_err(died)?.map_err(ImageError::Compress)?;
+        data.write_all(&frame.stored[..frame.length]).map_err(ImageError::Write)?;
+        index.push(short(frame.length), short(frame.stream_length), frame.digest, &frame.extents);
+        pools.stored.give(frame.stored);
+    }
+    Ok(index)
+}
+
+/// Frames have a few MiB at most; see `codec::FRAME_LIMIT`.
+fn short(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,100 @@
+//! `index.json`: a cache of all manifests of a guest, so that a listing over the network reads one
+//! file. Not a truth: an entry counts only while its files' facts are those of the cached ones.
+
+use super::disk::Disk;
+use super::history::StoredPoint;
+use super::layout;
+use super::manifest::Manifest;
+use super::records::Attributes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What tells one state of a file from another without reading it: inode, size, and the times of
+/// the last change of content and of anything, as (seconds, nanoseconds).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FileFacts {
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The facts of a point's two files.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PointFacts {
+    manifest: FileFacts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    attributes: Option<FileFacts>,
+}
+
+impl PointFacts {
+    /// The facts of the files in a point's directory; `None` when it holds no manifest.
+    pub(crate) fn of(disk: &Disk, dir: &Path) -> io::Result<Option<Self>> {
+        let facts = |name: &str| Ok::<_, io::Error>(disk.facts(&dir.join(name))?.map(file_facts));
+        let Some(manifest) = facts(layout::MANIFEST)? else { return Ok(None) };
+        Ok(Some(Self { manifest, attributes: facts(layout::ATTRIBUTES)? }))
+    }
+}
+
+fn file_facts(facts: std::fs::Metadata) -> FileFacts {
+    FileFacts {
+        inode: facts.ino(),
+        size: facts.size(),
+        modified: (facts.mtime(), facts.mtime_nsec()),
+        changed: (facts.ctime(), facts.ctime_nsec()),
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    facts: PointFacts,
+    manifest: Manifest,
+    attributes: Attributes,
+}
+
+/// The cache, by `label/stamp`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct IndexCache {
+    points: BTreeMap<String, Entry>,
+}
+
+impl IndexCache {
+    /// Reads the cache; whatever is wrong with it makes it empty, never an error.
+    pub(crate) fn read(disk: &Disk, guest_dir: &Path) -> Self {
+        let bytes = disk.read(&guest_dir.join(layout::INDEX)).unwrap_or_default();
+        let cache = super::seal::open(&bytes).ok();
+        cache.and_then(|value| serde_json::from_value(value).ok()).unwrap_or_default()
+    }
+
+    /// The point as it was read when its files had these facts.
+    pub(crate) fn point(&self, facts: &PointFacts, dir: &Path) -> Option<StoredPoint> {
+        let entry = self.points.get(&key(dir)?).filter(|entry| entry.facts == *facts)?;
+        let (manifest, attributes) = (entry.manifest.clone(), entry.attributes.clone());
+        Some(StoredPoint { manifest, attributes, dir: dir.to_owned() })
+    }
+
+    /// The cache of points, each with the facts that its files had before they were read.
+    pub(crate) fn of(points: &[(StoredPoint, PointFacts)]) -> Self {
+        let mut cache = Self::default();
+        for (point, facts) in points {
+            let Some(key) = key(&point.dir) else { continue };
+            let (manifest, attributes) = (point.manifest.clone(), point.attributes.clone());
+            cache.points.insert(key, Entry { facts: facts.clone(), manifest, attributes });
+        }
+        cache
+    }
+
+    /// The text of the file. It is sealed: a cache must not be damaged where the truth is not.
+    pub(crate) fn text(&self) -> Result<String, serde_json::Error> {
+        super::seal::close(self)
+    }
+}
+
+fn key(dir: &Path) -> Option<String> {
+    let stamp = dir.file_name()?.to_str()?;
+    let label = dir.parent()?.file_name()?.to_str()?;
+    Some(format!("{label}/{stamp}"))
+}

@@ -1,0 +1,181 @@
+//! The names of directories and files in a repository, made and read back whole. Not for touching them.
+
+use super::image::Compression;
+use crate::model::{ClusterId, ClusterName, DiskKey, Incarnation, Label, Moment, VmId};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// Below the path that the user gives: everything of ours.
+pub(crate) const ROOT: &str = "pve-ferry";
+/// Its presence makes a restore point exist.
+pub(crate) const MANIFEST: &str = "manifest.json";
+/// The name a manifest bears until it is committed.
+pub(crate) const MANIFEST_TMP: &str = "manifest.json.tmp";
+/// What changes of a point after its commit.
+pub(crate) const ATTRIBUTES: &str = "attributes.json";
+/// The guest's configuration as it was.
+pub(crate) const CONFIG: &str = "guest.conf";
+/// The guest's firewall rules as they were.
+pub(crate) const FIREWALL: &str = "guest.fw";
+/// Which guest is frozen, or was when its run died.
+pub(crate) const FREEZE: &str = "freeze.json";
+/// What is known of the guest itself.
+pub(crate) const GUEST: &str = "guest.json";
+/// The cache of all manifests of a guest.
+pub(crate) const INDEX: &str = "index.json";
+/// How to get everything back without us.
+pub(crate) const RESTORE: &str = "RESTORE.txt";
+/// Who works on the guest.
+pub(crate) const LOCKS: &str = "locks";
+
+/// A guest in a repository: cluster and incarnation, not the vmid alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct GuestKey {
+    /// The cluster's name.
+    pub cluster_name: ClusterName,
+    /// The cluster's id.
+    pub cluster: ClusterId,
+    /// The guest's number.
+    pub vmid: VmId,
+    /// What tells it from an earlier guest of that number.
+    pub incarnation: Incarnation,
+}
+
+impl GuestKey {
+    /// The names of the guest's two directories.
+    pub fn names(&self) -> GuestNames {
+        GuestNames {
+            cluster_name: self.cluster_name.clone(),
+            cluster_short: self.cluster.short().to_owned(),
+            vmid: self.vmid,
+            incarnation: self.incarnation,
+        }
+    }
+}
+
+/// What the directory names of a guest tell: `<cluster>-<8 hex>/<vmid>-<8 hex>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GuestNames {
+    /// The cluster's name.
+    pub cluster_name: ClusterName,
+    /// The first 8 hexadecimal digits of the cluster's id.
+    pub cluster_short: String,
+    /// The guest's number.
+    pub vmid: VmId,
+    /// Its incarnation.
+    pub incarnation: Incarnation,
+}
+
+impl GuestNames {
+    /// The cluster's directory.
+    pub fn cluster_dir(&self) -> String {
+        format!("{}-{}", self.cluster_name, self.cluster_short)
+    }
+
+    /// The guest's directory within the cluster's.
+    pub fn guest_dir(&self) -> String {
+        format!("{}-{}", self.vmid, self.incarnation)
+    }
+
+    /// Reads both names whole; `None` when they are not ours.
+    pub fn parse(cluster_dir: &str, guest_dir: &str) -> Option<Self> {
+        let (name, short) = cluster_dir.rsplit_once('-')?;
+        let (vmid, incarnation) = guest_dir.split_once('-')?;
+        // The short cluster id has the form of an incarnation: 8 lower-case hexadecimal digits.
+        short.parse::<Incarnation>().ok()?;
+        Some(Self {
+            cluster_name: name.parse().ok()?,
+            cluster_short: short.to_owned(),
+            vmid: vmid.parse().ok()?,
+            incarnation: incarnation.parse().ok()?,
+        })
+    }
+}
+
+/// Whether an image needs another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageKind {
+    /// It holds the whole volume.
+    Base,
+    /// It holds what changed since its parent.
+    Increment,
+}
+
+impl fmt::Display for ImageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Base => "base",
+            Self::Increment => "increment",
+        })
+    }
+}
+
+/// The name of an image file: `scsi0.base.rbd.zst`.
+pub fn image_file(disk: &DiskKey, kind: ImageKind, compression: Compression) -> String {
+    format!("{disk}.{kind}{}", compression.suffix())
+}
+
+/// The name of the index beside an image file.
+pub fn index_file(image: &str) -> String {
+    format!("{image}.idx")
+}
+
+/// Whether a manifest may name this as a file of its own directory: no path leads out of it.
+pub(crate) fn plain_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 255
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        && !name.starts_with('.')
+}
+
+/// Reads the name of a point's directory and of the label directory above it.
+pub(crate) fn point_names(label: &str, stamp: &str) -> Option<(Label, Moment)> {
+    Some((Label::from_str(label).ok()?, Moment::from_stamp(stamp).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_names_round_trip_even_with_dashes_in_the_cluster() {
+        let key = GuestKey {
+            cluster_name: "my-lab-1".parse().unwrap(),
+            cluster: "0f1e2d3c-0000-4000-8000-000000000001".parse().unwrap(),
+            vmid: VmId::try_from(100).unwrap(),
+            incarnation: Incarnation(0xabc),
+        };
+        let names = key.names();
+        assert_eq!(names.cluster_dir(), "my-lab-1-0f1e2d3c");
+        assert_eq!(names.guest_dir(), "100-00000abc");
+        assert_eq!(GuestNames::parse(&names.cluster_dir(), &names.guest_dir()), Some(names));
+    }
+
+    #[test]
+    fn foreign_directories_are_not_ours() {
+        for (cluster, guest) in [
+            ("lab", "100-00000abc"),
+            ("lab-0f1e2d3", "100-00000abc"),
+            ("lab-0F1E2D3C", "100-00000abc"),
+            ("lab-0f1e2d3c", "100"),
+            ("lab-0f1e2d3c", "99-00000abc"),
+            ("lab-0f1e2d3c", "100-00000abc-old"),
+            ("lab-0f1e2d3c", "locks"),
+        ] {
+            assert_eq!(GuestNames::parse(cluster, guest), None, "{cluster}/{guest}");
+        }
+    }
+
+    #[test]
+    fn file_names_never_lead_out_of_the_directory() {
+        for name in ["", "..", "../x", "/etc/passwd", "a/b", ".x", "a b", "a\n", "a\0"] {
+            assert!(!plain_file_name(name), "{name:?}");
+        }
+        let disk = "scsi0".parse().unwrap();
+        let name = image_file(&disk, ImageKind::Base, Compression::Zstd(1));
+        assert_eq!(name, "scsi0.base.rbd.zst");
+        assert!(plain_file_name(&index_file(&name)));
+    }
+}

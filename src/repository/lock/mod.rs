@@ -1,0 +1,307 @@
+//! Locks on a guest's directory that reach every host which sees the repository. Not flock and not
+//! pmxcfs: those do not reach other hosts, or not without quorum.
+//!
+//! A lock is a file `locks/<16 hex>.lock`. Whoever wants one reads the others, puts its own there
+//! whole (written under another name, then renamed) and reads the others again: of two that come
+//! at the same time at least one sees the other. Whoever sees a conflict takes its file away and
+//! tries again after a random pause, so that both never hold. A holder touches its file every five
+//! minutes; after 30 minutes without that the lock is stale. Ages are differences of times that
+//! the server itself gave to files, so that no host's clock matters.
+
+mod holder;
+mod others;
+
+pub use holder::{Holder, LockMode};
+
+use super::disk::Disk;
+use super::error::{About, RepositoryError};
+use holder::Whoami;
+use others::Others;
+use std::io;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How a lock is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct LockOptions {
+    /// How long to wait for others; `None` does not wait.
+    pub wait: Option<Duration>,
+    /// What it is for, in a word or two: others read it in their error.
+    pub what: String,
+}
+
+/// The intervals; other ones only in tests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timing {
+    refresh: Duration,
+    stale: Duration,
+    poll: Duration,
+}
+
+pub(crate) const TIMING: Timing = Timing {
+    refresh: Duration::from_secs(5 * 60),
+    stale: Duration::from_secs(30 * 60),
+    poll: Duration::from_secs(1),
+};
+
+/// A held lock; dropping it releases it.
+#[derive(Debug)]
+pub struct Lock {
+    guest_dir: PathBuf,
+    mode: LockMode,
+    held: Arc<Held>,
+}
+
+#[derive(Debug)]
+struct Held {
+    disk: Disk,
+    /// `None` on a read-only file system: nothing can be written there, neither by others here.
+    file: Option<PathBuf>,
+    timing: Timing,
+    lost: AtomicBool,
+    refreshed: Mutex<Instant>,
+    released: (Mutex<bool>, Condvar),
+}
+
+impl Lock {
+    /// Whether it excludes everybody else.
+    pub fn mode(&self) -> LockMode {
+        self.mode
+    }
+
+    /// Refreshes the lock and says whether it is still ours. Asked before every commit: a holder
+    /// that slept for too long must not write what another run has replaced meanwhile.
+    pub fn still_held(&self) -> bool {
+        self.held.refresh();
+        !self.held.lost.load(Ordering::SeqCst)
+    }
+
+    /// An error unless this is an exclusive lock of that guest, which changing anything needs.
+    pub(crate) fn covers(&self, guest_dir: &Path) -> Result<(), RepositoryError> {
+        let path = guest_dir.to_owned();
+        if self.guest_dir != path || self.mode != LockMode::Exclusive || self.held.file.is_none() {
+            return Err(RepositoryError::NotLocked { path });
+        }
+        Ok(())
+    }
+
+    /// An error unless the lock is of that guest and still held.
+    pub(crate) fn confirm(&self, guest_dir: &Path) -> Result<(), RepositoryError> {
+        self.covers(guest_dir)?;
+        if self.still_held() {
+            return Ok(());
+        }
+        Err(RepositoryError::LockLost { path: guest_dir.to_owned() })
+    }
+
+    fn hold(guest_dir: &Path, wanted: &Wanted<'_>, file: Option<PathBuf>) -> Self {
+        let held = Arc::new(Held {
+            disk: wanted.disk.clone(),
+            file,
+            timing: wanted.timing,
+            lost: AtomicBool::new(false),
+            refreshed: Mutex::new(Instant::now()),
+            released: (Mutex::new(false), Condvar::new()),
+        });
+        if held.file.is_some() {
+            let refresher = Arc::clone(&held);
+            std::thread::spawn(move || refresher.refresh_until_released());
+        }
+        Self { guest_dir: guest_dir.to_owned(), mode: wanted.mode, held }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        *guard(&self.held.released.0) = true;
+        self.held.released.1.notify_all();
+        if let Some(file) = &self.held.file {
+            // A lock that cannot be removed becomes stale by itself; there is nobody to tell.
+            let _ = self.held.disk.unlink(file);
+        }
+    }
+}
+
+impl Held {
+    fn refresh(&self) {
+        let Some(file) = &self.file else { return };
+        match self.disk.touch(file) {
+            Ok(()) => *guard(&self.refreshed) = Instant::now(),
+            Err(error) if is_gone(&error) => self.lost.store(true, Ordering::SeqCst),
+            // One failed refresh is no loss yet; a commit, however, wants certainty.
+            Err(_) => {
+                let age = guard(&self.refreshed).elapsed();
+                if age + self.timing.refresh >= self.timing.stale {
+                    self.lost.store(true, Ordering::SeqCst);
+                }
+            }
+        }
+    }
+
+    fn refresh_until_released(&self) {
+        let mut released = guard(&self.released.0);
+        while !*released {
+            let wait = self.released.1.wait_timeout(released, self.timing.refresh);
+            let (next, timeout) = wait.unwrap_or_else(PoisonError::into_inner);
+            released = next;
+            if timeout.timed_out() && !*released {
+                drop(released);
+                self.refresh();
+                released = guard(&self.released.0);
+            }
+        }
+    }
+}
+
+/// A panic elsewhere leaves these values whole, so a poisoned mutex is no reason to stop.
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESTALE)
+}
+
+/// What is asked for, by whom.
+pub(crate) struct Wanted<'a> {
+    pub(crate) disk: &'a Disk,
+    pub(crate) mode: LockMode,
+    pub(crate) options: &'a LockOptions,
+    pub(crate) timing: Timing,
+    pub(crate) whoami: Whoami,
+}
+
+impl<'a> Wanted<'a> {
+    /// What this process asks for.
+    pub(crate) fn by_us(disk: &'a Disk, mode: LockMode, options: &'a LockOptions) -> Self {
+        Self { disk, mode, options, timing: TIMING, whoami: Whoami::this_process() }
+    }
+}
+
+/// Takes a lock on a guest's directory, whose `locks/` must exist or be creatable.
+pub(crate) fn acquire(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Lock, RepositoryError> {
+    let start = Instant::now();
+    let mut races = 0;
+    loop {
+        match attempt(guest_dir, wanted)? {
+            Attempt::Held(lock) => return Ok(lock),
+            // Two came at the same time: a random pause, and one of them is first.
+            Attempt::Race if races < 50 => {
+                races += 1;
+                std::thread::sleep(Duration::from_millis(20 + random() % 280));
+            }
+            Attempt::Race => return Err(busy(guest_dir, Holder::unknown())),
+            Attempt::Conflict(holder) => {
+                if wanted.options.wait.is_none_or(|limit| start.elapsed() >= limit) {
+                    return Err(busy(guest_dir, *holder));
+                }
+                std::thread::sleep(wanted.timing.poll);
+            }
+        }
+    }
+}
+
+fn busy(guest_dir: &Path, holder: Holder) -> RepositoryError {
+    RepositoryError::Locked { path: guest_dir.to_owned(), holder: Box::new(holder) }
+}
+
+enum Attempt {
+    Held(Lock),
+    Conflict(Box<Holder>),
+    Race,
+}
+
+fn attempt(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Attempt, RepositoryError> {
+    let dir = guest_dir.join(super::layout::LOCKS);
+    let own = match OwnFile::write(&dir, wanted) {
+        Ok(own) => own,
+        Err(RepositoryError::Io { source, .. })
+            if source.kind() == io::ErrorKind::ReadOnlyFilesystem
+                && wanted.mode == LockMode::Shared =>
+        {
+            return Ok(Attempt::Held(Lock::hold(guest_dir, wanted, None)));
+        }
+        Err(error) => return Err(error),
+    };
+    let result = own.contend(&dir, guest_dir, wanted);
+    if !matches!(result, Ok(Attempt::Held(_))) {
+        own.remove(wanted.disk);
+    }
+    result
+}
+
+/// Our file while we try: first under a name that nobody counts, then as a lock.
+struct OwnFile {
+    draft: PathBuf,
+    lock: PathBuf,
+    /// The server's clock when the file was made.
+    now: std::time::SystemTime,
+}
+
+impl OwnFile {
+    fn write(dir: &Path, wanted: &Wanted<'_>) -> Result<Self, RepositoryError> {
+        let disk = wanted.disk;
+        if disk.facts(dir).about("look at", dir)?.is_none() {
+            match disk.create_dir(dir) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other.about("make the directory", dir)?,
+            }
+        }
+        let random = format!("{:016x}", random());
+        let draft = dir.join(format!("{random}.tmp"));
+        let mut file = disk.create_new(&draft).about("make the lock file", &draft)?;
+        let written = (|| {
+            let now = file.facts()?.modified()?;
+            let holder = wanted.whoami.holder(random.clone(), wanted, now);
+            file.write_all(serde_json::to_string_pretty(&holder)?.as_bytes())?;
+            file.fsync()?;
+            Ok(now)
+        })();
+        let lock = dir.join(format!("{random}.lock"));
+        match written.about("write the lock file", &draft) {
+            Ok(now) => Ok(Self { draft, lock, now }),
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = disk.unlink(&draft);
+                Err(error)
+            }
+        }
+    }
+
+    fn contend(
+        &self,
+        dir: &Path,
+        guest_dir: &Path,
+        wanted: &Wanted<'_>,
+    ) -> Result<Attempt, RepositoryError> {
+        let others = Others { dir, now: self.now, own: &self.lock };
+        others.remove_stale(wanted)?;
+        if let Some(holder) = others.conflict(wanted)? {
+            return Ok(Attempt::Conflict(Box::new(holder)));
+        }
+        wanted.disk.rename(&self.draft, &self.lock).about("rename the lock file", &self.draft)?;
+        if others.conflict(wanted)?.is_some() {
+            return Ok(Attempt::Race);
+        }
+        Ok(Attempt::Held(Lock::hold(guest_dir, wanted, Some(self.lock.clone()))))
+    }
+
+    fn remove(&self, disk: &Disk) {
+        for path in [&self.draft, &self.lock] {
+            // Only one of the names exists; what cannot be removed becomes stale.
+            let _ = disk.unlink(path);
+        }
+    }
+}
+
+fn random() -> u64 {
+    // Without a random source the process id still tells the processes of one host apart, and a
+    // collision of names is an error of `create_new`, never two holders.
+    getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()))
+}
+
+#[cfg(test)]
+mod tests;

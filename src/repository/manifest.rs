@@ -1,0 +1,228 @@
+//! The manifest of a restore point: the values, and their reading with every doubt as an error.
+//! Not for finding or writing it: that is `guest_dir.rs` and `draft.rs`.
+
+use super::image::{Compression, Digest};
+use super::layout::{self, GuestKey, ImageKind};
+use crate::model::{
+    ChainId, DiskKey, GuestKind, ImageId, Label, Moment, PointId, SnapshotIdentity, VolumeId,
+    VolumeShape,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// The format that this code writes, and the only one it reads.
+pub const FORMAT: u64 = 1;
+
+/// The features that this code knows; a manifest that requires another one is not read.
+pub const FEATURES: [&str; 0] = [];
+
+/// What the content of a restore point is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// The guest's file systems were frozen, and the thaw confirmed it.
+    Frozen,
+    /// The guest was stopped.
+    Stopped,
+    /// As after a loss of power.
+    Crash,
+}
+
+/// Whether the user sees the point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// It is a restore point.
+    Committed,
+    /// Removed for the user; its images are still needed by later ones.
+    Hidden,
+}
+
+/// A volume that is not in the point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Its configuration key.
+    pub disk: DiskKey,
+    /// Why it is not.
+    pub reason: String,
+}
+
+/// One volume's image in a restore point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageEntry {
+    /// Names the content for ever; it does not change when images merge.
+    pub id: ImageId,
+    /// The image that this one is an increment on; `None` for a base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ImageId>,
+    /// The configuration key of the volume.
+    pub disk: DiskKey,
+    /// The configuration's value for that key (PVE option text).
+    pub device: String,
+    /// The volume it was read from.
+    pub volume: VolumeId,
+    /// The volume's size in bytes at that moment.
+    pub size: u64,
+    /// What is needed to make the volume again.
+    pub shape: VolumeShape,
+    /// The identity of the snapshot that it was read from.
+    pub source: SnapshotIdentity,
+    /// The identity of the snapshot that an increment began at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_source: Option<SnapshotIdentity>,
+    /// The snapshot name that the stream begins at; `None` for a base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The snapshot name that the stream ends at.
+    pub to: String,
+    /// The file's name in the point's directory.
+    pub file: String,
+    /// How the file is compressed.
+    pub compression: Compression,
+    /// Bytes of the uncompressed stream.
+    pub stream_bytes: u64,
+    /// Bytes of the file.
+    pub stored_bytes: u64,
+    /// Bytes of volume data in the stream.
+    pub data_bytes: u64,
+    /// The root digest of the file's index.
+    pub digest: Digest,
+    /// Fields of later versions: they survive a rewrite.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl ImageEntry {
+    /// Base or increment.
+    pub fn kind(&self) -> ImageKind {
+        match self.parent {
+            None => ImageKind::Base,
+            Some(_) => ImageKind::Increment,
+        }
+    }
+}
+
+/// A restore point: one guest, one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The number of the format, [`FORMAT`].
+    pub format: u64,
+    /// Features that a reader must know to understand this point.
+    pub requires: Vec<String>,
+    /// Names the point for ever.
+    pub point: PointId,
+    /// The order of the points of a guest. Set by the commit.
+    pub seq: u64,
+    /// The chain: whose snapshots on the volumes belong to it.
+    pub chain: ChainId,
+    /// The label. Set by the commit to that of the directory.
+    pub label: Label,
+    /// The moment. Set by the commit to that of the directory.
+    pub time: Moment,
+    /// The guest: cluster and incarnation, not the vmid alone.
+    #[serde(flatten)]
+    pub guest: GuestKey,
+    /// Virtual machine or container.
+    pub kind: GuestKind,
+    /// The guest's name; empty when it has none.
+    pub name: String,
+    /// The node that it ran on.
+    pub node: String,
+    /// What the content is worth.
+    pub consistency: Consistency,
+    /// Whether the user sees it.
+    pub state: State,
+    /// The digest of guest.conf. Set by the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_digest: Option<Digest>,
+    /// The digest of guest.fw, when there is one. Set by the commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub firewall_digest: Option<Digest>,
+    /// The volumes' images.
+    pub images: Vec<ImageEntry>,
+    /// The volumes that were left out.
+    pub skipped: Vec<Skipped>,
+    /// Fields of later versions: they survive a rewrite.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Manifest {
+    /// The image of a disk.
+    pub fn image(&self, disk: &DiskKey) -> Option<&ImageEntry> {
+        self.images.iter().find(|image| image.disk == *disk)
+    }
+
+    /// Whether the user has removed it.
+    pub fn is_hidden(&self) -> bool {
+        self.state == State::Hidden
+    }
+
+    /// Reads the content of a manifest file.
+    ///
+    /// # Errors
+    /// The text is damaged or of another version; the error says which.
+    pub fn parse(bytes: &[u8]) -> Result<Self, UnreadableManifest> {
+        let value = super::seal::open(bytes);
+        // A later format may be sealed in another way, so its number is looked for first.
+        if let Some(why) = newer(bytes) {
+            return Err(UnreadableManifest::Newer(why));
+        }
+        let damaged = UnreadableManifest::Damaged;
+        let manifest: Self =
+            serde_json::from_value(value.map_err(damaged)?).map_err(|e| damaged(e.to_string()))?;
+        manifest.sound().map_err(damaged)?;
+        Ok(manifest)
+    }
+
+    fn sound(&self) -> Result<(), String> {
+        for (n, image) in self.images.iter().enumerate() {
+            if !layout::plain_file_name(&image.file) {
+                return Err(format!("image {} has the file name {:?}", image.id, image.file));
+            }
+            if image.parent.is_some() != image.from.is_some() {
+                return Err(format!("image {} is neither base nor increment", image.id));
+            }
+            let twin = |other: &ImageEntry| {
+                other.disk == image.disk || other.id == image.id || other.file == image.file
+            };
+            if self.images[..n].iter().any(twin) {
+                return Err(format!("image {} of {} stands there twice", image.id, image.disk));
+            }
+        }
+        Ok(())
+    }
+
+    /// The text of the manifest file.
+    ///
+    /// # Errors
+    /// serde_json's; no value of these types makes one.
+    pub(crate) fn text(&self) -> Result<String, serde_json::Error> {
+        super::seal::close(self)
+    }
+}
+
+/// Why a manifest could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnreadableManifest {
+    /// It was written by a version that knows more.
+    Newer(String),
+    /// It is no manifest, or not whole.
+    Damaged(String),
+}
+
+fn newer(bytes: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let format = value.get("format")?.as_u64()?;
+    if format != FORMAT {
+        return Some(format!("its format is {format}, and this version reads {FORMAT}"));
+    }
+    let required = value.get("requires")?.as_array()?;
+    let unknown: Vec<&str> = required
+        .iter()
+        .map(|feature| feature.as_str().unwrap_or("(no text)"))
+        .filter(|feature| !FEATURES.contains(feature))
+        .collect();
+    let list = unknown.join(", ");
+    (!unknown.is_empty()).then(|| format!("it requires what this version does not know: {list}"))
+}

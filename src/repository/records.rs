@@ -1,0 +1,99 @@
+//! The small records beside the manifests: the guest, a point's attributes, a freeze under way.
+//! Not for what a point contains: that is the manifest and never changes.
+
+use super::layout::GuestKey;
+use crate::model::{ChainId, GuestKind, ImageId, Label, Moment, PointId};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+/// What is known of a guest: `guest.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestRecord {
+    /// Cluster, vmid and incarnation.
+    #[serde(flatten)]
+    pub guest: GuestKey,
+    /// Virtual machine or container.
+    pub kind: GuestKind,
+    /// Its name when it was last backed up.
+    pub name: String,
+    /// The chain of each label. It is written before a chain's first snapshot is made.
+    pub chains: BTreeMap<Label, ChainId>,
+    /// Fields of later versions: they survive a rewrite.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VerifiedState {
+    /// No damage.
+    Ok,
+    /// Damage: the point, or a point that it needs, cannot be restored whole.
+    Failed,
+}
+
+/// The last verification of a point.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// How it ended.
+    pub state: VerifiedState,
+    /// When it was.
+    pub at: Moment,
+    /// What was damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// What changes of a point after its commit: `attributes.json`. Absent fields have their default.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    /// The point that this belongs to, so that a misplaced file is noticed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub point: Option<PointId>,
+    /// What a person wrote about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub notes: String,
+    /// Never pruned.
+    #[serde(default)]
+    pub protected: bool,
+    /// The last verification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
+    /// Images of this point that were found damaged: no increment is based on them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_images: Vec<ImageId>,
+    /// Fields of later versions: they survive a rewrite.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+impl Attributes {
+    /// Whether the last verification found damage in this point.
+    pub fn has_failed(&self) -> bool {
+        self.verified.as_ref().is_some_and(|verified| verified.state == VerifiedState::Failed)
+    }
+}
+
+/// A freeze that is about to begin or under way: `freeze.json`. Found by a later run, it says which
+/// guest a killed run left frozen, and by when the guard thawed it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreezeRecord {
+    /// The host of the run.
+    pub host: String,
+    /// That host's boot id.
+    pub boot_id: String,
+    /// The run's process id.
+    pub pid: u32,
+    /// The guest's node.
+    pub node: String,
+    /// The guest.
+    pub vmid: crate::model::VmId,
+    /// When the guard was armed.
+    pub armed_at: Moment,
+    /// Seconds after which the guard thaws.
+    pub deadline_seconds: u64,
+    /// What the guard is called on the node (the transient unit).
+    pub guard: String,
+}

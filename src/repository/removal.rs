@@ -1,0 +1,85 @@
+//! Taking points and debris away, and hiding points. Not for deciding which: retention does, and
+//! `plan/check.rs` lints it; the refusals here are the last line.
+
+use super::error::{About, RepositoryError};
+use super::files;
+use super::guest_dir::GuestDir;
+use super::history::{Debris, History, StoredPoint};
+use super::layout;
+use super::lock::Lock;
+use super::manifest::{Manifest, State};
+
+impl GuestDir {
+    /// Removes what an unfinished run left.
+    ///
+    /// # Errors
+    /// No exclusive lock; the directory holds a manifest; something of the guest cannot be read;
+    /// or the file system fails, and the rest is swept by the next run.
+    pub fn sweep(&self, lock: &Lock, debris: &Debris) -> Result<(), RepositoryError> {
+        self.may_remove(lock)?;
+        let manifest = debris.path.join(layout::MANIFEST);
+        let inside = debris.path.starts_with(self.path()) && debris.path != self.path();
+        let committed = self.disk().facts(&manifest).about("look at", &manifest)?.is_some();
+        if committed || !inside {
+            return Err(RepositoryError::NotDebris { path: debris.path.clone() });
+        }
+        files::remove_dir_of_files(self.disk(), &debris.path)
+    }
+
+    /// Removes a restore point: the manifest first, so that it is never half there.
+    ///
+    /// # Errors
+    /// No exclusive lock; another point needs its images (hide it instead); something of the guest
+    /// cannot be read; or the file system fails. Once the manifest is gone the point is, and what
+    /// stays is swept by the next run.
+    pub fn delete_point(&self, lock: &Lock, point: &StoredPoint) -> Result<(), RepositoryError> {
+        let history = self.may_remove(lock)?;
+        if let Some(other) = history.needed_by(point) {
+            return Err(RepositoryError::StillNeeded {
+                path: point.dir.clone(),
+                needed_by: other.dir.display().to_string(),
+            });
+        }
+        files::remove_if_there(self.disk(), &point.dir.join(layout::MANIFEST))?;
+        self.disk().fsync_dir(&point.dir).about("fsync", &point.dir)?;
+        files::remove_dir_of_files(self.disk(), &point.dir)
+    }
+
+    /// Removes a point for the user and keeps its images for the points that need them.
+    ///
+    /// # Errors
+    /// No exclusive lock; something of the guest cannot be read; or the file system fails, and the
+    /// point is as before or hidden, never damaged.
+    pub fn hide_point(
+        &self,
+        lock: &Lock,
+        point: &StoredPoint,
+    ) -> Result<StoredPoint, RepositoryError> {
+        self.may_remove(lock)?;
+        let manifest = Manifest { state: State::Hidden, ..point.manifest.clone() };
+        self.rewrite_manifest(&StoredPoint { manifest, ..point.clone() })
+    }
+
+    fn rewrite_manifest(&self, point: &StoredPoint) -> Result<StoredPoint, RepositoryError> {
+        let path = point.dir.join(layout::MANIFEST);
+        let text = point
+            .manifest
+            .text()
+            .map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
+        files::replace(self.disk(), &path, text.as_bytes())?;
+        Ok(point.clone())
+    }
+
+    /// What is there, when something of it may be removed. The cache is not asked: a damaged
+    /// manifest behind a fresh cache must stop a removal, too.
+    fn may_remove(&self, lock: &Lock) -> Result<History, RepositoryError> {
+        lock.confirm(self.path())?;
+        let history = super::scan::scan_uncached(self.disk(), self.path(), self.names())?.history;
+        match history.forbids_removal() {
+            None => Ok(history),
+            Some(why) => {
+                Err(RepositoryError::RemovalForbidden { path: self.path().to_owned(), why })
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The repository as a whole: finding guests in it. Not for what a guest's directory holds.
+
+use super::disk::Disk;
+use super::error::{About, RepositoryError};
+use super::guest_dir::GuestDir;
+use super::layout::{self, GuestKey, GuestNames};
+use std::path::{Path, PathBuf};
+
+/// A directory that holds restore points of guests.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    disk: Disk,
+    /// The path that the user gave.
+    path: PathBuf,
+    /// `pve-ferry` below it, made by the first write.
+    root: PathBuf,
+}
+
+impl Repository {
+    /// Opens the repository at `path`, which must be a directory already: a mount point that is
+    /// not mounted shall not be filled. Nothing is written.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Missing`], or the file system does not answer.
+    pub fn open(path: &Path, disk: Disk) -> Result<Self, RepositoryError> {
+        // The user may well give a link, so links are followed here and only here.
+        let missing = || RepositoryError::Missing { path: path.to_owned() };
+        let real = match std::fs::canonicalize(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+            other => other.about("open the repository", path)?,
+        };
+        let facts = disk.facts(&real).about("open the repository", path)?;
+        if !facts.is_some_and(|facts| facts.is_dir()) {
+            return Err(missing());
+        }
+        let root = real.join(layout::ROOT);
+        Ok(Self { disk, path: path.to_owned(), root })
+    }
+
+    /// The path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes that may still be written to it.
+    ///
+    /// # Errors
+    /// The file system does not answer.
+    pub fn free_bytes(&self) -> Result<u64, RepositoryError> {
+        self.disk.free_bytes(&self.path).about("ask for the free space of", &self.path)
+    }
+
+    /// One guest's directory, whether it exists or not.
+    pub fn guest(&self, key: &GuestKey) -> GuestDir {
+        GuestDir::new(self.disk.clone(), &self.root, key.names(), Some(key.clone()))
+    }
+
+    /// The directories of all guests, by cluster and vmid.
+    ///
+    /// # Errors
+    /// A directory cannot be listed.
+    pub fn guests(&self) -> Result<Vec<GuestDir>, RepositoryError> {
+        let mut found: Vec<GuestNames> = Vec::new();
+        for cluster in self.disk.names(&self.root).about("list", &self.root)? {
+            let dir = self.root.join(&cluster);
+            if !self.disk.facts(&dir).about("look at", &dir)?.is_some_and(|facts| facts.is_dir()) {
+                continue;
+            }
+            let guests = self.disk.names(&dir).about("list", &dir)?;
+            found.extend(guests.iter().filter_map(|guest| GuestNames::parse(&cluster, guest)));
+        }
+        found.sort();
+        let dir = |names| GuestDir::new(self.disk.clone(), &self.root, names, None);
+        Ok(found.into_iter().map(dir).collect())
+    }
+}

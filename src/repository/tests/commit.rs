@@ -1,0 +1,268 @@
+//! The commit protocol when every single write fails in every way.
+
+use crate::repository::fixture::*;
+use crate::repository::*;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+const FAULTS: [Fault; 4] = [Fault::NoSpace, Fault::Io, Fault::Vanish, Fault::LostReply];
+
+/// Whatever fails while the second point is made: the first is untouched, the second is whole or
+/// not there, nothing is unreadable, and the next run makes its point.
+#[test]
+fn a_point_exists_whole_or_not_at_all_whichever_write_fails() {
+    let mut failures = 0;
+    for fault in FAULTS {
+        for n in 0.. {
+            let world = World::new();
+            let first = world.point(1, None);
+            let disk = Disk::failing_at(n, fault);
+            let options = LockOptions { wait: None, what: "failing".into() };
+            let moment = noon().plus_seconds(120);
+            let result = make_point(&world.guest_on(disk.clone()), image(2, Some(1)), moment);
+            if disk.writes() <= n {
+                result.unwrap();
+                break;
+            }
+            failures += 1;
+            let case = format!("{fault:?} at {n}: {result:?}");
+            clear_locks(world.guest().path());
+            let history = world.guest().load().unwrap();
+            assert_eq!(history.unreadable, [], "{case}");
+            assert_eq!(history.points[0], first, "{case}");
+            assert!(history.points.len() <= 2, "{case}");
+            let second = history.points.get(1);
+            match &result {
+                Ok(point) => assert_eq!(second, Some(point), "{case}"),
+                Err(RepositoryError::Unknown { .. }) => {}
+                Err(_) => assert_eq!(second, None, "{case}"),
+            }
+            if let Some(second) = second {
+                assert_eq!(
+                    fs::read(second.dir.join("scsi0.increment.rbd.zst")).unwrap(),
+                    b"image 2"
+                );
+                assert_eq!(second.manifest.seq, 2, "{case}");
+            }
+            let third = make_point(&world.guest(), image(3, Some(1)), moment).unwrap();
+            let after = world.guest().load().unwrap();
+            assert_eq!((after.debris.len(), after.unreadable.len()), (0, 0), "{case}");
+            assert_eq!(after.points.last(), Some(&third), "{case}");
+            assert_eq!(after.record, Some(record()), "{case}");
+            drop(world.guest().lock(LockMode::Exclusive, &options).unwrap());
+        }
+    }
+    assert!(failures > 4 * 25, "only {failures} writes failed: is the disk asked at all?");
+}
+
+/// A run that was killed leaves its lock, which its host knows as dead; here it is taken away.
+fn clear_locks(guest: &Path) {
+    for entry in fs::read_dir(guest.join("locks")).into_iter().flatten() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+}
+
+#[test]
+fn deleting_a_point_never_leaves_half_of_it() {
+    for fault in FAULTS {
+        for n in 0.. {
+            let world = World::new();
+            world.point(1, None);
+            let second = world.point(2, Some(1));
+            let disk = Disk::failing_at(n, fault);
+            let guest = world.guest_on(disk.clone());
+            let lock = world.lock();
+            let result = guest.delete_point(&lock, &second);
+            let case = format!("{fault:?} at {n}: {result:?}");
+            let history = world.guest().load().unwrap();
+            assert_eq!(history.unreadable, [], "{case}");
+            let there = history.points.len() == 2;
+            assert!(!there || result.is_err(), "{case}");
+            if there {
+                assert_eq!(fs::read_dir(&second.dir).unwrap().count(), 4, "{case}");
+            }
+            for debris in &history.debris {
+                world.guest().sweep(&lock, debris).unwrap();
+            }
+            assert_eq!(world.guest().load().unwrap().debris, [], "{case}");
+            if disk.writes() <= n {
+                result.unwrap();
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn hiding_a_point_and_setting_attributes_leave_the_old_or_the_new_state() {
+    for fault in FAULTS {
+        for n in 0.. {
+            let world = World::new();
+            let point = world.point(1, None);
+            let disk = Disk::failing_at(n, fault);
+            let guest = world.guest_on(disk.clone());
+            let lock = world.lock();
+            let attributes = Attributes { protected: true, ..Attributes::default() };
+            let one = guest.set_attributes(&lock, &point, &attributes);
+            let two = guest.hide_point(&lock, &point);
+            let history = world.guest().load().unwrap();
+            let case = format!("{fault:?} at {n}: {one:?} {two:?}");
+            assert_eq!((history.points.len(), history.unreadable.len()), (1, 0), "{case}");
+            assert!(history.points[0].attributes.protected || one.is_err(), "{case}");
+            assert!(history.points[0].manifest.is_hidden() || two.is_err(), "{case}");
+            if disk.writes() <= n {
+                assert!(one.is_ok() && two.is_ok());
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_lost_lock_stops_the_commit() {
+    let world = World::new();
+    world.point(1, None);
+    let (guest, lock) = (world.guest(), world.lock());
+    let draft = guest.begin(&lock, &label(), noon()).unwrap();
+    clear_locks(guest.path());
+    let error = draft.commit(&lock, manifest(vec![])).unwrap_err();
+    assert!(matches!(error, RepositoryError::LockLost { .. }), "{error:?}");
+    assert_eq!(guest.load().unwrap().points.len(), 1);
+}
+
+#[test]
+fn changes_need_an_exclusive_lock() {
+    let world = World::new();
+    let point = world.point(1, None);
+    let options = LockOptions { wait: None, what: "restore".into() };
+    let shared = world.guest().lock(LockMode::Shared, &options).unwrap();
+    let guest = world.guest();
+    let not_locked = |result: Result<(), RepositoryError>| {
+        assert!(matches!(result, Err(RepositoryError::NotLocked { .. })), "{result:?}");
+    };
+    not_locked(guest.begin(&shared, &label(), noon()).map(drop));
+    not_locked(guest.delete_point(&shared, &point));
+    not_locked(guest.hide_point(&shared, &point).map(drop));
+    not_locked(guest.set_attributes(&shared, &point, &Attributes::default()));
+    not_locked(guest.save_record(&shared, &record()));
+    let path = point.dir.clone();
+    not_locked(guest.sweep(&shared, &Debris { path, freeze: None }));
+    assert_eq!(guest.load().unwrap().points, [point]);
+}
+
+#[test]
+fn a_manifest_that_does_not_fit_its_files_is_not_committed() {
+    let world = World::new();
+    world.point(1, None);
+    let (guest, lock) = (world.guest(), world.lock());
+    let draft = guest.begin(&lock, &label(), noon()).unwrap();
+    let error = draft.commit(&lock, manifest(vec![image(2, None)])).unwrap_err();
+    assert!(matches!(error, RepositoryError::Unfit { .. }), "{error:?}");
+    let outside = ImageEntry { file: "../x".into(), ..image(2, None) };
+    assert!(draft.commit(&lock, manifest(vec![outside])).is_err());
+    draft.abandon().unwrap();
+    let history = guest.load().unwrap();
+    assert_eq!((history.points.len(), history.debris.len()), (1, 0));
+}
+
+#[test]
+fn two_points_of_one_second_get_two_names() {
+    let world = World::new();
+    let one = make_point(&world.guest(), image(1, None), noon()).unwrap();
+    let two = make_point(&world.guest(), image(2, Some(1)), noon()).unwrap();
+    assert_eq!(one.manifest.time, noon());
+    assert_eq!(two.manifest.time, noon().plus_seconds(1));
+    assert_eq!((one.manifest.seq, two.manifest.seq), (1, 2));
+}
+
+#[test]
+fn a_clock_that_jumps_back_does_not_change_the_order() {
+    let world = World::new();
+    for (id, minutes) in [(1, 0), (2, -600), (3, 30), (4, -10)] {
+        let parent = (id > 1).then(|| id - 1);
+        make_point(&world.guest(), image(id, parent), noon().plus_seconds(minutes * 60)).unwrap();
+    }
+    let history = world.guest().load().unwrap();
+    let ids: Vec<u64> = history.points.iter().map(|p| p.manifest.point.0).collect();
+    assert_eq!(ids, [1, 2, 3, 4]);
+    assert_eq!(history.newest(&label()).unwrap().manifest.point.0, 4);
+}
+
+#[test]
+fn a_freeze_is_noted_until_the_thaw_and_found_after_a_kill() {
+    let world = World::new();
+    world.point(1, None);
+    let (guest, lock) = (world.guest(), world.lock());
+    let draft = guest.begin(&lock, &label(), noon()).unwrap();
+    let freeze = FreezeRecord {
+        host: "pve1".into(),
+        boot_id: "b".into(),
+        pid: 7,
+        node: "pve2".into(),
+        vmid: key().vmid,
+        armed_at: noon(),
+        deadline_seconds: 10,
+        guard: "pve-ferry-thaw-100".into(),
+    };
+    draft.note_freeze(&freeze).unwrap();
+    let path = draft.path().to_owned();
+    drop(draft);
+    let found = guest.load().unwrap().debris;
+    assert_eq!(found, [Debris { path, freeze: Some(freeze.clone()) }]);
+    let draft = guest.begin(&lock, &label(), noon()).unwrap();
+    assert_eq!(draft.moment(), noon().plus_seconds(1));
+    draft.note_freeze(&freeze).unwrap();
+    draft.note_thawed().unwrap();
+    draft.note_thawed().unwrap();
+    let point = draft.commit(&lock, manifest(vec![])).unwrap().point;
+    assert!(!point.dir.join("freeze.json").exists());
+}
+
+#[test]
+fn everything_is_for_the_owner_only() {
+    let world = World::new();
+    let point = world.point(1, None);
+    let guest = world.guest();
+    let attributes = Attributes { notes: "n".into(), ..Attributes::default() };
+    guest.set_attributes(&world.lock(), &point, &attributes).unwrap();
+    let (mut directories, mut files) = (0, 0);
+    let mut todo = vec![world.dir.path().join("pve-ferry")];
+    while let Some(path) = todo.pop() {
+        let facts = fs::symlink_metadata(&path).unwrap();
+        let mode = facts.permissions().mode() & 0o7777;
+        if facts.is_dir() {
+            directories += 1;
+            assert_eq!(mode, 0o700, "{}", path.display());
+            todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            files += 1;
+            assert_eq!(mode, 0o600, "{}", path.display());
+        }
+        assert!(!path.to_string_lossy().contains("web"), "no guest name in a path");
+    }
+    assert_eq!((directories, files), (6, 8));
+}
+
+#[test]
+fn nothing_is_written_by_opening_and_looking() {
+    let world = World::new();
+    let guest = world.guest();
+    assert!(!guest.exists().unwrap());
+    assert_eq!(guest.load().unwrap(), History::default());
+    assert!(Repository::open(world.dir.path(), Disk::real()).unwrap().guests().unwrap().is_empty());
+    assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 0);
+    let missing = Repository::open(&world.dir.path().join("x"), Disk::real()).unwrap_err();
+    assert!(matches!(missing, RepositoryError::Missing { .. }));
+    fs::write(world.dir.path().join("f"), "").unwrap();
+    let file = Repository::open(&world.dir.path().join("f"), Disk::real()).unwrap_err();
+    assert!(matches!(file, RepositoryError::Missing { .. }));
+}
+
+#[test]
+fn a_chain_is_recorded_before_its_first_point_begins() {
+    let world = World::new();
+    let lock = world.lock();
+    let error = world.guest().begin(&lock, &label(), noon()).unwrap_err();
+    assert!(matches!(error, RepositoryError::NoChain { .. }), "{error:?}");
+}

@@ -1,0 +1,251 @@
+//! Reading what others left: damage, later versions, stale caches, other clusters.
+
+use crate::model::*;
+use crate::repository::fixture::*;
+use crate::repository::*;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+/// Rewrites a sealed file as another version would, with a right seal.
+fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut value = seal::open(&fs::read(path).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(path, seal::close(&value).unwrap()).unwrap();
+}
+
+#[test]
+fn every_kind_of_garbage_is_listed_and_never_taken_for_absent() {
+    let world = World::new();
+    world.point(1, None);
+    let second = world.point(2, Some(1));
+    let path = second.dir.join("manifest.json");
+    let good = fs::read(&path).unwrap();
+    let other =
+        fs::read(world.guest().load().unwrap().points[0].dir.join("manifest.json")).unwrap();
+    let cases: Vec<(&str, Vec<u8>)> = vec![
+        ("empty", vec![]),
+        ("half", good[..good.len() / 2].to_vec()),
+        ("zeros", vec![0; 4096]),
+        ("not UTF-8", vec![0xff; 10]),
+        ("other JSON", b"[1,2]".to_vec()),
+        ("an object", b"{}".to_vec()),
+        ("deep nesting", vec![b'['; 100_000]),
+        ("another point's", other),
+        ("no seal", serde_json::to_vec(&second.manifest).unwrap()),
+    ];
+    for (case, bytes) in cases {
+        fs::write(&path, bytes).unwrap();
+        assert_listed_as_damaged(&world, &second, case);
+    }
+    fs::remove_file(&path).unwrap();
+    fs::create_dir(&path).unwrap();
+    assert_listed_as_damaged(&world, &second, "a directory");
+    fs::remove_dir(&path).unwrap();
+    std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+    assert_listed_as_damaged(&world, &second, "a dangling link");
+}
+
+fn assert_listed_as_damaged(world: &World, second: &StoredPoint, case: &str) {
+    let (guest, lock) = (world.guest(), world.lock());
+    let history = guest.load().unwrap();
+    assert_eq!(history.points.len(), 1, "{case}");
+    assert_eq!(history.debris, [], "{case}");
+    let [unreadable] = &history.unreadable[..] else { panic!("{case}") };
+    assert_eq!(unreadable.path, second.dir.join("manifest.json"), "{case}");
+    assert_eq!(unreadable.kind, UnreadableKind::Damaged, "{case}");
+    let refused = guest.delete_point(&lock, &history.points[0]).unwrap_err();
+    assert!(matches!(refused, RepositoryError::RemovalForbidden { .. }), "{case}: {refused:?}");
+    let debris = Debris { path: second.dir.clone(), freeze: None };
+    guest.sweep(&lock, &debris).unwrap_err();
+    assert!(second.dir.join("scsi0.increment.rbd.zst").exists(), "{case}");
+}
+
+#[test]
+fn even_without_another_unreadable_point_a_directory_with_a_manifest_is_not_swept() {
+    let world = World::new();
+    let point = world.point(1, None);
+    let debris = Debris { path: point.dir.clone(), freeze: None };
+    let error = world.guest().sweep(&world.lock(), &debris).unwrap_err();
+    assert!(matches!(error, RepositoryError::NotDebris { .. }), "{error:?}");
+    let above = Debris { path: world.dir.path().to_owned(), freeze: None };
+    assert!(world.guest().sweep(&world.lock(), &above).is_err());
+}
+
+#[test]
+fn a_later_version_stops_removal_and_increments_but_not_a_new_base() {
+    for change in [(|v: &mut Value| v["requires"] = json!(["shards"])) as fn(&mut Value), |v| {
+        v["format"] = json!(2)
+    }] {
+        let world = World::new();
+        let first = world.point(1, None);
+        let second = world.point(2, Some(1));
+        edit(&second.dir.join("manifest.json"), change);
+        let (guest, disk) = (world.guest(), "scsi0".parse().unwrap());
+        let history = guest.load().unwrap();
+        assert_eq!(history.points, [first.clone()]);
+        assert_eq!(history.unreadable[0].kind, UnreadableKind::Newer);
+        assert_eq!(history.next_seq(), 3, "a later version's point keeps its place");
+        assert!(history.forbids_increments().is_some());
+        assert!(point_usable_as_base(&Disk::real(), &history, &first, &disk).is_some());
+        let lock = world.lock();
+        let debris = guest.begin(&lock, &label(), noon()).unwrap().path().to_owned();
+        assert!(guest.sweep(&lock, &Debris { path: debris.clone(), freeze: None }).is_err());
+        assert!(guest.hide_point(&lock, &first).is_err());
+        assert!(guest.delete_point(&lock, &first).is_err());
+        fs::remove_dir(debris).unwrap();
+        drop(lock);
+        let base = make_point(&guest, image(3, None), noon().plus_seconds(9000)).unwrap();
+        assert_eq!(base.manifest.seq, 3);
+    }
+}
+
+#[test]
+fn fields_of_later_versions_survive_every_rewrite() {
+    let world = World::new();
+    let point = world.point(1, None);
+    let guest = world.guest();
+    edit(&point.dir.join("manifest.json"), |v| {
+        v["colour"] = json!({"deep": [1]});
+        v["images"][0]["shade"] = json!(2.5);
+    });
+    let guest_json = guest.path().join("guest.json");
+    let mut value: Value = serde_json::from_slice(&fs::read(&guest_json).unwrap()).unwrap();
+    value["owner"] = json!("me");
+    fs::write(&guest_json, value.to_string()).unwrap();
+    fs::write(
+        point.dir.join("attributes.json"),
+        json!({"point": point.manifest.point, "protected": true, "mood": "good"}).to_string(),
+    )
+    .unwrap();
+    let point = guest.load().unwrap().points.remove(0);
+    let lock = world.lock();
+    guest.hide_point(&lock, &point).unwrap();
+    guest
+        .set_attributes(
+            &lock,
+            &point,
+            &Attributes { notes: "n".into(), ..point.attributes.clone() },
+        )
+        .unwrap();
+    drop(lock);
+    let renamed = Manifest { name: "renamed".into(), ..manifest(vec![]) };
+    let lock = world.lock();
+    guest.begin(&lock, &label(), noon()).unwrap().commit(&lock, renamed).unwrap();
+    let history = guest.load().unwrap();
+    let point = history.points.iter().find(|p| p.manifest.is_hidden()).unwrap();
+    assert_eq!(point.manifest.other["colour"], json!({"deep": [1]}));
+    assert_eq!(point.manifest.images[0].other["shade"], json!(2.5));
+    assert_eq!(point.attributes.other["mood"], json!("good"));
+    assert_eq!((point.attributes.notes.as_str(), point.attributes.protected), ("n", true));
+    let record = history.record.unwrap();
+    assert_eq!((record.other["owner"].clone(), record.name.as_str()), (json!("me"), "renamed"));
+}
+
+#[test]
+fn attributes_that_cannot_be_read_protect() {
+    let world = World::new();
+    let point = world.point(1, None);
+    let other = json!({"point": PointId(99), "protected": false}).to_string();
+    for text in ["", "{", "[]", "{}", other.as_str()] {
+        fs::write(point.dir.join("attributes.json"), text).unwrap();
+        let history = world.guest().load().unwrap();
+        assert!(history.points[0].is_protected(), "{text}");
+        assert!(history.forbids_removal().is_some(), "{text}");
+    }
+}
+
+#[test]
+fn a_missing_stale_or_damaged_index_changes_nothing() {
+    let world = World::new();
+    world.point(1, None);
+    let second = world.point(2, Some(1));
+    let (guest, index) = (world.guest(), world.guest().path().join("index.json"));
+    let truth = guest.load().unwrap();
+    let fresh = fs::read(&index).unwrap();
+    let mut flipped = fresh.clone();
+    let position = fresh.windows(3).position(|w| w == b"web").unwrap();
+    flipped[position] = b'x';
+    for bytes in [Vec::new(), b"{}".to_vec(), flipped, fresh[..fresh.len() / 2].to_vec()] {
+        fs::write(&index, bytes).unwrap();
+        assert_eq!(guest.load().unwrap(), truth);
+    }
+    fs::remove_file(&index).unwrap();
+    assert_eq!(guest.load().unwrap(), truth);
+    // A later change behind a cache of before: the cache is not believed.
+    fs::write(&index, &fresh).unwrap();
+    let hidden = guest.hide_point(&world.lock(), &second).unwrap();
+    assert_eq!(guest.load().unwrap().points[1], hidden);
+    fs::remove_file(second.dir.join("manifest.json")).unwrap();
+    assert_eq!(guest.load().unwrap().points.len(), 1);
+    world.point(3, Some(1));
+    assert_ne!(fs::read(&index).unwrap(), fresh);
+}
+
+#[test]
+fn the_index_is_used_while_it_is_fresh() {
+    let world = World::new();
+    let point = world.point(1, None);
+    let guest = world.guest();
+    let index = guest.path().join("index.json");
+    edit(&index, |v| v["points"]["daily/20260101T120100Z"]["manifest"]["name"] = json!("cached"));
+    assert_eq!(guest.load().unwrap().points[0].manifest.name, "cached");
+    fs::write(point.dir.join("attributes.json"), "{\"point\":\"0000000000000001\"}").unwrap();
+    assert_eq!(guest.load().unwrap().points[0].manifest.name, "web");
+}
+
+#[test]
+fn a_lost_guest_record_is_rebuilt_with_the_chains() {
+    let world = World::new();
+    world.point(1, None);
+    for bytes in [&b"{"[..], b""] {
+        fs::write(world.guest().path().join("guest.json"), bytes).unwrap();
+        assert_eq!(world.guest().load().unwrap().record, Some(record()));
+    }
+    fs::remove_file(world.guest().path().join("guest.json")).unwrap();
+    assert_eq!(world.guest().load().unwrap().chain(&label()), Some(ChainId(0x1a2b_3c4d)));
+}
+
+#[test]
+fn two_clusters_and_two_incarnations_share_nothing() {
+    let world = World::new();
+    world.point(1, None);
+    let repository = Repository::open(world.dir.path(), Disk::real()).unwrap();
+    let other_cluster = "ffffffff-0000-4000-8000-000000000001".parse().unwrap();
+    let others = [
+        GuestKey { cluster: other_cluster, ..key() },
+        GuestKey { incarnation: Incarnation(1), ..key() },
+    ];
+    for other in others {
+        assert_eq!(repository.guest(&other).load().unwrap(), History::default());
+    }
+    // Ids that begin alike share a directory name; the record tells them apart.
+    let alike = "0f1e2d3c-ffff-4000-8000-000000000001".parse().unwrap();
+    let error = repository.guest(&GuestKey { cluster: alike, ..key() }).load().unwrap_err();
+    assert!(matches!(error, RepositoryError::OtherCluster { .. }), "{error:?}");
+    let found = repository.guests().unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].names(), &key().names());
+    assert_eq!(found[0].load().unwrap().points.len(), 1);
+}
+
+#[test]
+fn a_label_called_locks_and_foreign_files_are_no_trouble() {
+    let world = World::new();
+    let (guest, lock) = (world.guest(), world.lock());
+    let locks: Label = "locks".parse().unwrap();
+    let mut both = record();
+    both.chains.insert(locks.clone(), ChainId(5));
+    guest.save_record(&lock, &both).unwrap();
+    let point = guest.begin(&lock, &locks, noon()).unwrap().commit(&lock, manifest(vec![]));
+    let point = point.unwrap().point;
+    fs::create_dir_all(guest.path().join("daily/not-a-stamp")).unwrap();
+    fs::create_dir_all(guest.path().join(".snapshot/20260101T000000Z")).unwrap();
+    fs::write(guest.path().join("notes"), "mine").unwrap();
+    fs::write(guest.path().join("daily/20260101T000000Z"), "a file").unwrap();
+    let history = guest.load().unwrap();
+    assert_eq!(history.points, [point]);
+    assert_eq!((history.debris.len(), history.unreadable.len()), (0, 0));
+    drop(lock);
+    world.lock();
+}

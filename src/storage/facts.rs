@@ -1,0 +1,156 @@
+//! What drivers report about volumes, and the checks of identities. Pure: no driver asks here.
+
+use super::StorageError;
+use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
+
+/// A volume as its storage shows it at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeFacts {
+    /// The name it was asked for by.
+    pub name: String,
+    /// What it is.
+    pub identity: VolumeIdentity,
+    /// What is needed to make it again; its size is that of the present content.
+    pub shape: VolumeShape,
+    /// Its snapshots that users made (not the storage's own ones), oldest first.
+    pub snapshots: Vec<SnapshotFacts>,
+    /// How many clients have it open.
+    pub watchers: usize,
+    /// Whether changed blocks are recorded, and whether the record is right.
+    pub object_map: ObjectMap,
+    /// The snapshot it was cloned from and still depends on.
+    pub parent: Option<String>,
+}
+
+/// A snapshot as its storage shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotFacts {
+    /// What it is.
+    pub identity: SnapshotIdentity,
+    /// The volume's size in it, in bytes.
+    pub size: u64,
+    /// Whether the storage refuses to delete it.
+    pub protected: bool,
+}
+
+/// The state of a volume's record of which objects exist and changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ObjectMap {
+    /// It is kept and right.
+    Valid,
+    /// It is kept, but the storage itself flags it as wrong: no answer derived from it counts.
+    Invalid,
+    /// There is none.
+    None,
+}
+
+/// What became of something that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// We deleted it.
+    Deleted,
+    /// It was gone before we came.
+    AlreadyGone,
+}
+
+impl VolumeFacts {
+    /// The snapshot of this name.
+    pub fn snapshot(&self, name: &str) -> Option<&SnapshotFacts> {
+        self.snapshots.iter().find(|snapshot| snapshot.identity.name == name)
+    }
+
+    /// Whether this is the volume that was surveyed; `object` names it in the error.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn check(&self, object: &str, expected: &VolumeIdentity) -> Result<(), StorageError> {
+        if self.identity == *expected {
+            return Ok(());
+        }
+        Err(StorageError::Identity {
+            object: object.to_owned(),
+            expected: expected.to_string(),
+            found: self.identity.to_string(),
+        })
+    }
+
+    /// The snapshot that was surveyed, if the volume still has exactly it.
+    ///
+    /// # Errors
+    /// The volume or the snapshot is another one of that name, or the snapshot is gone.
+    pub fn find(
+        &self,
+        object: &str,
+        expected: &SnapshotIdentity,
+    ) -> Result<&SnapshotFacts, StorageError> {
+        self.check(object, &expected.volume)?;
+        let object = object.to_owned();
+        let found = self
+            .snapshot(&expected.name)
+            .ok_or(StorageError::NotFound { object: object.clone() })?;
+        if found.identity == *expected {
+            return Ok(found);
+        }
+        Err(StorageError::Identity {
+            object,
+            expected: format!("snapshot {}", expected.snapshot),
+            found: format!("snapshot {}", found.identity.snapshot),
+        })
+    }
+
+    /// Refuses a volume that someone has open.
+    ///
+    /// # Errors
+    /// Someone has it open.
+    pub fn refuse_watchers(&self, object: &str) -> Result<(), StorageError> {
+        if self.watchers == 0 {
+            return Ok(());
+        }
+        let why = format!("{} client(s) have it open", self.watchers);
+        Err(StorageError::Busy { object: object.to_owned(), why })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(volume: u64, number: &str, name: &str) -> SnapshotIdentity {
+        SnapshotIdentity {
+            volume: VolumeIdentity::Memory { id: volume },
+            snapshot: number.into(),
+            name: name.into(),
+        }
+    }
+
+    fn facts() -> VolumeFacts {
+        let own = SnapshotFacts { identity: snapshot(7, "4", "s"), size: 1, protected: false };
+        VolumeFacts {
+            name: "v".into(),
+            identity: VolumeIdentity::Memory { id: 7 },
+            shape: VolumeShape::default(),
+            snapshots: vec![own],
+            watchers: 0,
+            object_map: ObjectMap::None,
+            parent: None,
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_itself_only_with_volume_number_and_name() {
+        let facts = facts();
+        assert!(facts.find("c:v@s", &snapshot(7, "4", "s")).is_ok());
+        for other in [snapshot(8, "4", "s"), snapshot(7, "5", "s")] {
+            let error = facts.find("c:v@s", &other).unwrap_err();
+            assert!(matches!(error, StorageError::Identity { .. }), "{error}");
+        }
+        let error = facts.find("c:v@t", &snapshot(7, "4", "t")).unwrap_err();
+        assert_eq!(error.to_string(), "c:v@t does not exist; nothing was changed");
+    }
+
+    #[test]
+    fn open_volumes_are_refused() {
+        let open = VolumeFacts { watchers: 2, ..facts() };
+        assert!(matches!(open.refuse_watchers("c:v"), Err(StorageError::Busy { .. })));
+    }
+}

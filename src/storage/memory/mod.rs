@@ -1,0 +1,213 @@
+//! Volumes in this process: the reference that other drivers are compared with, and the storage
+//! on which plans execute in tests. Keeps nothing when the process ends.
+//!
+//! Besides the contract it has knobs: [`Memory::inject`] makes an operation fail, hang or tear its
+//! stream, [`Memory::calls`] tells the order of operations, and the functions in `hands.rs` do
+//! what guests and other administrators do to volumes.
+
+mod content;
+mod fault;
+mod hands;
+mod import;
+mod stream;
+mod world;
+
+pub use fault::{Fault, Operation};
+pub(super) use import::Transfer;
+
+use super::transfer::{End, Export, Finish, Import};
+use super::{Removed, Result, StorageError, VolumeFacts};
+use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
+use fault::Faults;
+use std::io::Read;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use world::{World, at};
+
+/// A storage in memory. A clone is the same storage.
+#[derive(Debug, Clone)]
+pub struct Memory {
+    id: String,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    world: World,
+    faults: Faults,
+    calls: Vec<String>,
+}
+
+impl Memory {
+    /// An empty storage with this id.
+    pub fn new(id: &str) -> Self {
+        let shared = Shared { world: World::new(id), faults: Faults::default(), calls: Vec::new() };
+        Self { id: id.to_owned(), shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// Lets the `nth` call of the operation from now on (1 is the next) go wrong.
+    pub fn inject(&self, operation: Operation, nth: usize, fault: Fault) {
+        self.shared().faults.add(operation, nth, fault);
+    }
+
+    /// All calls of the contract so far, as `create-snapshot ceph:vm-100-disk-0@s`.
+    pub fn calls(&self) -> Vec<String> {
+        self.shared().calls.clone()
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) async fn volume(&self, name: &str) -> Result<Option<VolumeFacts>> {
+        self.perform(Operation::Volume, name, |world| Ok(world.facts(name))).await
+    }
+
+    pub(super) async fn volumes(&self) -> Result<Vec<String>> {
+        let names = |world: &mut World| Ok(world.volumes.keys().cloned().collect());
+        self.perform(Operation::Volumes, "", names).await
+    }
+
+    pub(super) async fn free_bytes(&self) -> Result<Option<u64>> {
+        self.perform(Operation::FreeBytes, "", |world| Ok(world.free)).await
+    }
+
+    pub(super) async fn used_bytes(&self, name: &str) -> Result<Option<u64>> {
+        let used = |world: &mut World| world.volume_mut(name).map(|v| Some(v.content.used()));
+        self.perform(Operation::UsedBytes, name, used).await
+    }
+
+    pub(super) async fn create_snapshot(&self, volume: &str, snapshot: &str) -> Result<()> {
+        let create = |world: &mut World| world.create_snapshot(volume, snapshot);
+        self.perform(Operation::CreateSnapshot, &at(volume, snapshot), create).await
+    }
+
+    pub(super) async fn protect_snapshot(
+        &self,
+        volume: &str,
+        expected: &SnapshotIdentity,
+    ) -> Result<()> {
+        let protect = |world: &mut World| {
+            world.snapshot(volume, expected)?.protected = true;
+            Ok(())
+        };
+        self.perform(Operation::ProtectSnapshot, &at(volume, &expected.name), protect).await
+    }
+
+    pub(super) async fn unprotect_snapshot(
+        &self,
+        volume: &str,
+        expected: &SnapshotIdentity,
+    ) -> Result<()> {
+        let unprotect = |world: &mut World| world.unprotect(volume, expected);
+        self.perform(Operation::UnprotectSnapshot, &at(volume, &expected.name), unprotect).await
+    }
+
+    pub(super) async fn delete_snapshot(
+        &self,
+        volume: &str,
+        expected: &SnapshotIdentity,
+    ) -> Result<Removed> {
+        let delete = |world: &mut World| gone_is_fine(world.delete_snapshot(volume, expected));
+        self.perform(Operation::DeleteSnapshot, &at(volume, &expected.name), delete).await
+    }
+
+    pub(super) async fn create_volume(
+        &self,
+        name: &str,
+        shape: &VolumeShape,
+    ) -> Result<VolumeFacts> {
+        self.perform(Operation::CreateVolume, name, |world| world.create(name, shape)).await
+    }
+
+    pub(super) async fn delete_volume(
+        &self,
+        name: &str,
+        expected: &VolumeIdentity,
+    ) -> Result<Removed> {
+        let delete = |world: &mut World| gone_is_fine(world.delete(name, expected));
+        self.perform(Operation::DeleteVolume, name, delete).await
+    }
+
+    pub(super) async fn rollback(&self, volume: &str, to: &SnapshotIdentity) -> Result<()> {
+        let roll = |world: &mut World| world.rollback(volume, to);
+        self.perform(Operation::Rollback, &at(volume, &to.name), roll).await
+    }
+
+    pub(super) async fn export(
+        &self,
+        volume: &str,
+        own: &SnapshotIdentity,
+        since: Option<&SnapshotIdentity>,
+    ) -> Result<Export> {
+        let object = at(volume, &own.name);
+        let fault = self.enter(Operation::Export, &object).await?;
+        let bytes = {
+            let mut shared = self.shared();
+            let since = match since {
+                Some(since) => Some((since, shared.world.snapshot(volume, since)?.content.clone())),
+                None => None,
+            };
+            let content = shared.world.snapshot(volume, own)?.content.clone();
+            let since = since.as_ref().map(|(identity, content)| (*identity, content));
+            stream::encode((own, &content), since)
+        };
+        let (sender, transfer) = Transfer::new(&format!("{}:{object}", self.id));
+        let (kept, result) = fault::torn(fault, bytes, &transfer.object);
+        // Nobody waits for an export that was dropped.
+        let _ = sender.send(result);
+        let reader: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(kept));
+        Ok(Export { reader, exit: Finish(End::Memory(transfer)) })
+    }
+
+    pub(super) async fn import(&self, volume: &str, expected: &VolumeIdentity) -> Result<Import> {
+        let fault = self.enter(Operation::Import, volume).await?;
+        let object = format!("{}:{volume}", self.id);
+        let facts = self.shared().world.require(volume)?;
+        facts.check(&object, expected)?;
+        facts.refuse_watchers(&object)?;
+        let (sender, transfer) = Transfer::new(&object);
+        let writer = import::Applier::new(self.clone(), (volume, expected), fault, sender);
+        Ok(Import { writer: Box::new(writer), exit: Finish(End::Memory(transfer)) })
+    }
+
+    /// One call of the contract: logged, made to fail where a test said so, done in one piece.
+    async fn perform<T>(
+        &self,
+        operation: Operation,
+        name: &str,
+        work: impl FnOnce(&mut World) -> Result<T>,
+    ) -> Result<T> {
+        let fault = self.enter(operation, name).await?;
+        let result = work(&mut self.shared().world)?;
+        match fault {
+            Some(Fault::After) => Err(fault::error(operation, &format!("{}:{name}", self.id))),
+            _ => Ok(result),
+        }
+    }
+
+    async fn enter(&self, operation: Operation, name: &str) -> Result<Option<Fault>> {
+        let object = format!("{}:{name}", self.id);
+        let fault = {
+            let mut shared = self.shared();
+            shared.calls.push(format!("{operation} {object}"));
+            shared.faults.take(operation)
+        };
+        match fault {
+            Some(Fault::Before) => Err(fault::error(operation, &object)),
+            Some(Fault::Hang) => std::future::pending().await,
+            other => Ok(other),
+        }
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn gone_is_fine(result: Result<()>) -> Result<Removed> {
+    match result {
+        Ok(()) => Ok(Removed::Deleted),
+        Err(StorageError::NotFound { .. }) => Ok(Removed::AlreadyGone),
+        Err(error) => Err(error),
+    }
+}

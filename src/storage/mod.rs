@@ -1,0 +1,174 @@
+//! Volumes and their snapshots, one contract over a closed set of drivers. Knows neither guests
+//! nor repositories.
+//!
+//! Names are what callers give, identities are what the drivers check: whatever destroys or
+//! overwrites takes the identity that the survey saw and refuses another object of that name.
+//! `tests/storage` runs the same conformance suite over every driver.
+
+mod error;
+mod facts;
+pub mod memory;
+pub mod rbd;
+mod transfer;
+
+pub use error::{Changed, StorageError};
+pub use facts::{ObjectMap, Removed, SnapshotFacts, VolumeFacts};
+pub use memory::Memory;
+pub use rbd::{Rbd, RbdConfig};
+pub use transfer::{Export, Finish, Import};
+
+use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
+
+type Result<T> = std::result::Result<T, StorageError>;
+
+/// One storage of the cluster. A clone is the same storage.
+#[derive(Debug, Clone)]
+pub enum Storage {
+    /// A Ceph pool.
+    Rbd(Rbd),
+    /// Volumes in this process: the reference for tests.
+    Memory(Memory),
+}
+
+/// Passes a call to the driver.
+macro_rules! driver {
+    ($storage:expr, $driver:ident => $call:expr) => {
+        match $storage {
+            Storage::Rbd($driver) => $call,
+            Storage::Memory($driver) => $call,
+        }
+    };
+}
+
+impl Storage {
+    /// The storage's id in storage.cfg.
+    pub fn id(&self) -> &str {
+        driver!(self, d => d.id())
+    }
+
+    /// What there is to know about a volume; none when there is no volume of that name. Reads.
+    ///
+    /// # Errors
+    /// The storage cannot be asked, or answers what we do not understand.
+    pub async fn volume(&self, name: &str) -> Result<Option<VolumeFacts>> {
+        driver!(self, d => d.volume(name).await)
+    }
+
+    /// The names of all volumes, sorted. Reads.
+    ///
+    /// # Errors
+    /// As [`Storage::volume`].
+    pub async fn volumes(&self) -> Result<Vec<String>> {
+        driver!(self, d => d.volumes().await)
+    }
+
+    /// Bytes that can still be written, after replication; none when the storage cannot tell. Reads.
+    ///
+    /// # Errors
+    /// As [`Storage::volume`].
+    pub async fn free_bytes(&self) -> Result<Option<u64>> {
+        driver!(self, d => d.free_bytes().await)
+    }
+
+    /// An upper bound of the data bytes of a volume, only where it is cheap to know. Reads.
+    ///
+    /// # Errors
+    /// As [`Storage::volume`].
+    pub async fn used_bytes(&self, name: &str) -> Result<Option<u64>> {
+        driver!(self, d => d.used_bytes(name).await)
+    }
+
+    /// Makes a snapshot, and does nothing else: the guest may stand frozen meanwhile.
+    ///
+    /// # Errors
+    /// There is no such volume, there is such a snapshot already, or the storage failed.
+    pub async fn create_snapshot(&self, volume: &str, snapshot: &str) -> Result<()> {
+        driver!(self, d => d.create_snapshot(volume, snapshot).await)
+    }
+
+    /// Forbids deleting the snapshot. Doing it twice is no error.
+    ///
+    /// # Errors
+    /// It is not the surveyed snapshot, or the storage failed.
+    pub async fn protect_snapshot(&self, volume: &str, expected: &SnapshotIdentity) -> Result<()> {
+        driver!(self, d => d.protect_snapshot(volume, expected).await)
+    }
+
+    /// Permits deleting the snapshot. Doing it twice is no error.
+    ///
+    /// # Errors
+    /// It is not the surveyed snapshot, clones depend on it, or the storage failed.
+    pub async fn unprotect_snapshot(
+        &self,
+        volume: &str,
+        expected: &SnapshotIdentity,
+    ) -> Result<()> {
+        driver!(self, d => d.unprotect_snapshot(volume, expected).await)
+    }
+
+    /// Deletes exactly this snapshot. A protected one is refused: whoever may, unprotects first.
+    ///
+    /// # Errors
+    /// Another volume or snapshot bears the name now, it is protected, or the storage failed.
+    pub async fn delete_snapshot(
+        &self,
+        volume: &str,
+        expected: &SnapshotIdentity,
+    ) -> Result<Removed> {
+        driver!(self, d => d.delete_snapshot(volume, expected).await)
+    }
+
+    /// Makes a volume that reads as zero. Never takes over an existing one.
+    ///
+    /// # Errors
+    /// The name is taken, the shape cannot be made, or the storage failed.
+    pub async fn create_volume(&self, name: &str, shape: &VolumeShape) -> Result<VolumeFacts> {
+        driver!(self, d => d.create_volume(name, shape).await)
+    }
+
+    /// Deletes exactly this volume, which must have no snapshots and no users.
+    ///
+    /// # Errors
+    /// Another volume bears the name now, it is in use, or the storage failed.
+    pub async fn delete_volume(&self, name: &str, expected: &VolumeIdentity) -> Result<Removed> {
+        driver!(self, d => d.delete_volume(name, expected).await)
+    }
+
+    /// Reads a snapshot, or what changed in it since an older one, as a diff stream v1. It counts
+    /// only when [`Finish::wait`] said so after the last byte.
+    ///
+    /// # Errors
+    /// A snapshot is not the surveyed one or is gone, or the storage failed.
+    pub async fn export(
+        &self,
+        volume: &str,
+        own: &SnapshotIdentity,
+        since: Option<&SnapshotIdentity>,
+    ) -> Result<Export> {
+        driver!(self, d => d.export(volume, own, since).await)
+    }
+
+    /// Applies a diff stream v1 to the volume's present content (not to a snapshot). It counts only
+    /// when [`Finish::wait`] said so after the writer was dropped; if not, what came so far was
+    /// written. A base may be imported only into a volume that was just created.
+    ///
+    /// # Errors
+    /// Another volume bears the name now, someone uses it, or the storage failed.
+    pub async fn import(&self, volume: &str, expected: &VolumeIdentity) -> Result<Import> {
+        driver!(self, d => d.import(volume, expected).await)
+    }
+
+    /// Sets the volume's content and size back to what they were in the snapshot.
+    ///
+    /// # Errors
+    /// It is not the surveyed snapshot, someone uses the volume, or the storage failed.
+    pub async fn rollback(&self, volume: &str, to: &SnapshotIdentity) -> Result<()> {
+        driver!(self, d => d.rollback(volume, to).await)
+    }
+}
+
+/// What the volume is called on the storage: for a linked clone PVE puts the base before it
+/// (`base-9000-disk-0/vm-100-disk-0`).
+fn own_name(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}

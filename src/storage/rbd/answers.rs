@@ -1,0 +1,233 @@
+//! Reads the JSON answers of `rbd` and `ceph`. Pure: runs nothing.
+//!
+//! Unknown fields are ignored and absent ones are named; the fixtures in `tests/data/outputs` are
+//! answers of real clusters.
+
+use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
+use crate::storage::{ObjectMap, Result, SnapshotFacts, StorageError, VolumeFacts};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+/// `rbd info`.
+#[derive(Debug, Deserialize)]
+pub(super) struct Info {
+    pub id: String,
+    pub size: u64,
+    object_size: u64,
+    #[serde(default)]
+    features: Vec<String>,
+    #[serde(default)]
+    flags: Vec<String>,
+    data_pool: Option<String>,
+    stripe_unit: Option<u64>,
+    stripe_count: Option<u64>,
+    parent: Option<Parent>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Parent {
+    pool: String,
+    #[serde(default)]
+    pool_namespace: String,
+    image: String,
+    snapshot: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Snapshot {
+    id: u64,
+    name: String,
+    size: u64,
+    #[serde(default)]
+    protected: Truth,
+}
+
+/// `"true"` as a text today; a plain boolean would be no surprise.
+#[derive(Debug, Default, Deserialize)]
+#[serde(untagged)]
+enum Truth {
+    Plain(bool),
+    Text(String),
+    #[default]
+    Absent,
+}
+
+#[derive(Debug, Deserialize)]
+struct Status {
+    watchers: Watchers,
+}
+
+/// A list today, a map in Ceph before 13.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Watchers {
+    List(Vec<serde_json::Value>),
+    Map(BTreeMap<String, serde_json::Value>),
+}
+
+#[derive(Debug, Deserialize)]
+struct Usage {
+    images: Vec<UsedImage>,
+}
+
+#[derive(Debug, Deserialize)]
+struct UsedImage {
+    used_size: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Cluster {
+    fsid: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Space {
+    pools: Vec<Pool>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Pool {
+    name: String,
+    stats: PoolStats,
+}
+
+#[derive(Debug, Deserialize)]
+struct PoolStats {
+    max_avail: u64,
+}
+
+pub(super) fn info(json: &[u8], object: &str) -> Result<Info> {
+    read(json, "rbd info", object)
+}
+
+pub(super) fn names(json: &[u8], object: &str) -> Result<Vec<String>> {
+    let mut names: Vec<String> = read(json, "rbd ls", object)?;
+    names.sort();
+    Ok(names)
+}
+
+/// Oldest first: numbers only grow.
+pub(super) fn snapshots(
+    json: &[u8],
+    object: &str,
+    volume: &VolumeIdentity,
+) -> Result<Vec<SnapshotFacts>> {
+    let mut snapshots: Vec<Snapshot> = read(json, "rbd snap ls", object)?;
+    snapshots.sort_by_key(|snapshot| snapshot.id);
+    Ok(snapshots.into_iter().map(|snapshot| snapshot.facts(volume)).collect())
+}
+
+pub(super) fn watchers(json: &[u8], object: &str) -> Result<usize> {
+    let status: Status = read(json, "rbd status", object)?;
+    Ok(match status.watchers {
+        Watchers::List(list) => list.len(),
+        Watchers::Map(map) => map.len(),
+    })
+}
+
+/// What the image and its snapshots use together, which is at least what one of them holds.
+pub(super) fn used_bytes(json: &[u8], object: &str, size: u64) -> Result<u64> {
+    let usage: Usage = read(json, "rbd du", object)?;
+    let sum = usage.images.iter().fold(0_u64, |sum, image| sum.saturating_add(image.used_size));
+    Ok(sum.min(size))
+}
+
+pub(super) fn fsid(json: &[u8], object: &str) -> Result<String> {
+    let cluster: Cluster = read(json, "ceph fsid", object)?;
+    if cluster.fsid.len() == 36 {
+        return Ok(cluster.fsid);
+    }
+    Err(wrong("ceph fsid", object, format!("{:?} is no fsid", cluster.fsid).into()))
+}
+
+/// What fits into the pool after replication; none when the pool does not show, as for a user
+/// who may not see it.
+pub(super) fn free_bytes(json: &[u8], object: &str, pool: &str) -> Result<Option<u64>> {
+    let space: Space = read(json, "ceph df", object)?;
+    let found = space.pools.into_iter().find(|candidate| candidate.name == pool);
+    Ok(found.map(|pool| pool.stats.max_avail))
+}
+
+impl Info {
+    pub(super) fn has_fast_diff(&self) -> bool {
+        self.object_map() == ObjectMap::Valid && self.features.iter().any(|f| f == "fast-diff")
+    }
+
+    pub(super) fn facts(
+        self,
+        name: &str,
+        identity: VolumeIdentity,
+        snapshots: Vec<SnapshotFacts>,
+        watchers: usize,
+    ) -> VolumeFacts {
+        VolumeFacts {
+            name: name.to_owned(),
+            identity,
+            object_map: self.object_map(),
+            parent: self.parent.as_ref().map(Parent::spec),
+            snapshots,
+            watchers,
+            shape: VolumeShape {
+                size: self.size,
+                object_size: Some(self.object_size),
+                striping: self.stripe_unit.zip(self.stripe_count).filter(|(_, count)| *count > 1),
+                features: self.features,
+                data_pool: self.data_pool,
+                volblocksize: None,
+            },
+        }
+    }
+
+    fn object_map(&self) -> ObjectMap {
+        if !self.features.iter().any(|feature| feature == "object-map") {
+            return ObjectMap::None;
+        }
+        // The words are "object map invalid" and "fast diff invalid".
+        if self.flags.iter().any(|flag| flag.contains("invalid")) {
+            return ObjectMap::Invalid;
+        }
+        ObjectMap::Valid
+    }
+}
+
+impl Parent {
+    fn spec(&self) -> String {
+        let Self { pool, pool_namespace, image, snapshot } = self;
+        match pool_namespace.as_str() {
+            "" => format!("{pool}/{image}@{snapshot}"),
+            namespace => format!("{pool}/{namespace}/{image}@{snapshot}"),
+        }
+    }
+}
+
+impl Snapshot {
+    fn facts(self, volume: &VolumeIdentity) -> SnapshotFacts {
+        SnapshotFacts {
+            size: self.size,
+            protected: match self.protected {
+                Truth::Plain(truth) => truth,
+                Truth::Text(text) => text == "true",
+                Truth::Absent => false,
+            },
+            identity: SnapshotIdentity {
+                volume: volume.clone(),
+                snapshot: self.id.to_string(),
+                name: self.name,
+            },
+        }
+    }
+}
+
+fn read<T: DeserializeOwned>(json: &[u8], tool: &'static str, object: &str) -> Result<T> {
+    // `ceph` puts an empty line before its answer.
+    serde_json::from_slice(json.trim_ascii()).map_err(|error| wrong(tool, object, error.into()))
+}
+
+fn wrong(
+    tool: &'static str,
+    object: &str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+) -> StorageError {
+    StorageError::Answer { tool, object: object.to_owned(), source }
+}

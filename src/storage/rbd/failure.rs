@@ -1,0 +1,70 @@
+//! What the failures of `rbd` mean. Not for streams: transfer.rs tells those.
+
+use super::Rbd;
+use crate::storage::{Changed, StorageError};
+use crate::transport::{Effect, TransportError};
+
+/// What a command was to do, for the error when it does not.
+#[derive(Debug, Clone)]
+pub(super) struct Deed {
+    action: &'static str,
+    storage: String,
+    object: String,
+    effect: Effect,
+    status_2: Missing,
+}
+
+/// What status 2 (ENOENT) speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    /// The object of the command.
+    Object,
+    /// Something else, as the pool: the object is not known to be gone.
+    SomethingElse,
+}
+
+impl Deed {
+    /// A change of `name`, which is part of the storage.
+    pub(super) fn new(action: &'static str, storage: &Rbd, name: &str) -> Self {
+        let (storage, object) = (storage.id().to_owned(), storage.object(name));
+        Self { action, storage, object, effect: Effect::Writes, status_2: Missing::Object }
+    }
+
+    /// A look at `name`.
+    pub(super) fn reading(storage: &Rbd, name: &str) -> Self {
+        Self { effect: Effect::Reads, ..Self::new("read", storage, name) }
+    }
+
+    /// For commands that do not presuppose an object of their own.
+    pub(super) fn on_the_pool(self) -> Self {
+        Self { status_2: Missing::SomethingElse, ..self }
+    }
+
+    /// The error in a caller's words.
+    pub(super) fn failed(self, source: TransportError) -> StorageError {
+        let Self { action, storage, object, status_2, .. } = self;
+        let changed = match self.effect {
+            Effect::Reads => Changed::Nothing,
+            Effect::Writes if source.did_not_run() => Changed::Nothing,
+            Effect::Writes => Changed::Perhaps,
+        };
+        match (source.status(), &source) {
+            (Some(2), _) if status_2 == Missing::Object => StorageError::NotFound { object },
+            (Some(17), _) => StorageError::Exists { object },
+            (Some(16), _) => StorageError::Busy { object, why: said(&source) },
+            (Some(30), _) => StorageError::Busy { object, why: "another client locks it".into() },
+            (Some(39), _) => StorageError::Busy { object, why: "it has snapshots".into() },
+            (Some(110), _)
+            | (_, TransportError::Deadline { .. } | TransportError::Unreachable { .. }) => {
+                StorageError::Unreachable { storage, object, changed, source }
+            }
+            _ => StorageError::Tool { action, object, changed, source },
+        }
+    }
+}
+
+/// The tool's own last line, without its time and thread.
+fn said(error: &TransportError) -> String {
+    let last = error.stderr().lines().last().unwrap_or("it is busy");
+    last.rsplit("librbd::").next().unwrap_or(last).trim_start_matches("rbd: ").to_owned()
+}

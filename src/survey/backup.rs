@@ -1,0 +1,244 @@
+//! The facts of a backup, and what its execution will need of what was read.
+
+use crate::model::{ChainId, Guest, GuestKind, Label, VolumeId};
+use crate::model::SkippedDisk;
+use crate::plan::facts::{
+    BackupFacts, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact, VolumeFact,
+};
+use crate::pve::{FreezeStatus, GuestControl, GuestStatus};
+use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
+use crate::repository::{
+    Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, point_usable_as_base,
+};
+use crate::storage::{ObjectMap, VolumeFacts};
+use crate::world::World;
+use anyhow::Context as _;
+use std::collections::BTreeMap;
+
+/// A guest as it was read for a backup.
+pub struct Surveyed {
+    /// The facts that the plan is made from.
+    pub facts: BackupFacts,
+    /// The configuration as it stands in its file.
+    pub config: String,
+    /// The firewall file, when there is one.
+    pub firewall: Option<String>,
+    /// What guest.json is to hold.
+    pub record: GuestRecord,
+    /// What interrupted runs left in the guest's directory.
+    pub debris: Vec<Debris>,
+    /// How the guest is frozen and asked.
+    pub control: GuestControl,
+}
+
+/// The configuration and the volumes of a guest, before its place in the repository is known.
+pub struct SurveyedGuest {
+    /// The guest, found anew.
+    pub guest: Guest,
+    /// The configuration as it stands in its file.
+    pub config: String,
+    volumes: Vec<VolumeFact>,
+    skipped: Vec<SkippedDisk>,
+    /// Whether it is a template.
+    pub is_template: bool,
+    /// What distinguishes it from an earlier guest of its vmid.
+    pub incarnation: crate::model::Incarnation,
+}
+
+/// Reads configuration and volumes.
+///
+/// # Errors
+/// The configuration cannot be read, or nothing tells the guest from an earlier one of its vmid.
+pub async fn guest(world: &World, guest: Guest) -> anyhow::Result<SurveyedGuest> {
+    let config = world.cluster.read_config(&guest)?;
+    let parsed = GuestConfig::parse(&config);
+    let mut volumes = Vec::new();
+    let mut skipped = Vec::new();
+    for entry in parsed.volumes() {
+        match volume(world, &entry).await {
+            Ok(fact) => volumes.push(fact),
+            Err(skip) => skipped.push(skip),
+        }
+    }
+    let root = match guest.kind {
+        GuestKind::Lxc => volumes.iter().find(|v| v.disk.as_str() == "rootfs"),
+        GuestKind::Qemu => volumes.first(),
+    };
+    let incarnation = super::incarnation(guest.kind, &parsed, root.map(|v| &v.identity))
+        .context("the configuration has neither an smbios uuid nor a volume that tells this guest from an earlier one of its vmid; nothing was changed")?;
+    let is_template = parsed.is_template();
+    Ok(SurveyedGuest { guest, config, volumes, skipped, is_template, incarnation })
+}
+
+async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, SkippedDisk> {
+    let skip = |reason: String, by_configuration| SkippedDisk {
+        disk: entry.key.to_string(),
+        reason,
+        by_configuration,
+    };
+    if let Inclusion::Excluded(reason) = &entry.inclusion {
+        return Err(skip(reason.clone(), true));
+    }
+    let Some(id) = &entry.volume else {
+        return Err(skip("it is to be backed up, but names no volume".into(), false));
+    };
+    let facts = volume_facts(world, id).await.map_err(|reason| skip(reason, false))?;
+    Ok(VolumeFact {
+        disk: entry.key.clone(),
+        volume: id.clone(),
+        identity: facts.identity,
+        size: facts.shape.size,
+        used: None,
+        snapshots: facts.snapshots.into_iter().map(snapshot_fact).collect(),
+        change_record_invalid: facts.object_map == ObjectMap::Invalid,
+    })
+}
+
+fn snapshot_fact(facts: crate::storage::SnapshotFacts) -> SnapshotFact {
+    SnapshotFact { identity: facts.identity, protected: facts.protected }
+}
+
+async fn volume_facts(world: &World, id: &VolumeId) -> Result<VolumeFacts, String> {
+    let Some(storage) = world.storages.get(&id.storage) else {
+        return Err(match world.other_storages.get(&id.storage) {
+            Some(kind) => format!("storage {} is of the kind {kind}, which cannot be backed up incrementally yet", id.storage),
+            None => format!("storage {} does not exist in storage.cfg", id.storage),
+        });
+    };
+    match storage.volume(&id.name).await {
+        Ok(Some(facts)) => Ok(facts),
+        Ok(None) => Err(format!("volume {id} does not exist")),
+        Err(error) => Err(format!("volume {id} cannot be read: {:#}", anyhow::Error::from(error))),
+    }
+}
+
+/// Reads the rest: the guest's state, its history in the repository, the space there.
+///
+/// # Errors
+/// The guest's node or the repository cannot be read.
+pub async fn backup(
+    world: &World,
+    read: SurveyedGuest,
+    place: (&GuestDir, GuestKey, u64),
+    label: &Label,
+) -> anyhow::Result<Surveyed> {
+    let (directory, key, free_bytes) = place;
+    let history = directory.load().context("read the guest's restore points")?;
+    let parsed = GuestConfig::parse(&read.config);
+    let SurveyedGuest { guest, config, mut volumes, skipped, .. } = read;
+    let control = super::control(world, &guest);
+    let run_state = run_state(&control, guest.kind, &parsed).await?;
+    let debris_freeze = history.debris.iter().any(|debris| debris.freeze.is_some());
+    let found_frozen =
+        run_state == RunState::RunningWithAgent && debris_freeze && control.freeze_status().await? == FreezeStatus::Frozen;
+    let record = record(&key, &guest, label, &history)?;
+    let chain = record.chains[label];
+    let points = points(directory, &history, chain);
+    fill_used(world, &mut volumes, &points).await;
+    let facts = BackupFacts {
+        lock: parsed.lock().map(str::to_owned),
+        template: parsed.is_template(),
+        run_state,
+        found_frozen,
+        config_digest: parsed.digest(),
+        volumes,
+        skipped,
+        chain,
+        points,
+        debris: history.debris.iter().map(|d| debris_fact(directory, d, found_frozen)).collect(),
+        frozen_repository: history.forbids_removal(),
+        free_bytes,
+        guest,
+    };
+    let firewall = world.cluster.read_firewall(facts.guest.vmid)?;
+    let debris = history.debris;
+    Ok(Surveyed { facts, config, firewall, record, debris, control })
+}
+
+async fn run_state(
+    control: &GuestControl,
+    kind: GuestKind,
+    config: &GuestConfig,
+) -> anyhow::Result<RunState> {
+    if control.status().await? == GuestStatus::Stopped {
+        return Ok(RunState::Stopped);
+    }
+    if kind == GuestKind::Lxc || !config.freeze_enabled() {
+        return Ok(RunState::RunningWithoutAgent);
+    }
+    let answers = control.agent_ping().await.unwrap_or(false);
+    Ok(if answers { RunState::RunningWithAgent } else { RunState::RunningAgentSilent })
+}
+
+fn record(
+    key: &GuestKey,
+    guest: &Guest,
+    label: &Label,
+    history: &History,
+) -> anyhow::Result<GuestRecord> {
+    let mut record = match &history.record {
+        Some(record) => record.clone(),
+        None => GuestRecord {
+            guest: key.clone(),
+            kind: guest.kind,
+            name: String::new(),
+            chains: BTreeMap::new(),
+            other: serde_json::Map::new(),
+        },
+    };
+    record.name.clone_from(&guest.name);
+    if !record.chains.contains_key(label) {
+        record.chains.insert(label.clone(), ChainId(crate::entropy::random_u32()?));
+    }
+    Ok(record)
+}
+
+fn points(directory: &GuestDir, history: &History, chain: ChainId) -> Vec<PointFact> {
+    let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
+    of_chain.map(|point| point_fact(directory, history, point)).collect()
+}
+
+fn point_fact(directory: &GuestDir, history: &History, point: &StoredPoint) -> PointFact {
+    let images = point.manifest.images.iter().map(|image| ImageFact {
+        image: image.id,
+        source: image.source.clone(),
+        bytes: (image.stream_bytes, image.stored_bytes),
+        is_base: image.parent.is_none(),
+        unusable: point_usable_as_base(directory.disk(), history, point, &image.disk),
+    });
+    PointFact { seq: point.manifest.seq, moment: point.manifest.time, images: images.collect() }
+}
+
+fn debris_fact(directory: &GuestDir, debris: &Debris, found_frozen: bool) -> DebrisFact {
+    let state = if found_frozen {
+        "it was frozen still and is thawed by this run"
+    } else {
+        "it is thawed now"
+    };
+    let freeze = debris.freeze.as_ref().map(|freeze| {
+        format!(
+            "the run of pid {} on {} ended while the guest was frozen (guard {} on {}, armed {}, {} s): {state}",
+            freeze.pid, freeze.host, freeze.guard, freeze.node, freeze.armed_at, freeze.deadline_seconds
+        )
+    });
+    let relative = debris.path.strip_prefix(directory.path()).unwrap_or(&debris.path);
+    DebrisFact { directory: relative.display().to_string(), freeze }
+}
+
+/// Asks for the used bytes of the volumes that will get a base, where the answer is cheap. Without
+/// an answer the free space is not judged.
+async fn fill_used(world: &World, volumes: &mut [VolumeFact], points: &[PointFact]) {
+    let known: BTreeMap<_, ()> = points
+        .iter()
+        .flat_map(|point| &point.images)
+        .map(|image| (image.source.clone(), ()))
+        .collect();
+    for volume in volumes {
+        if volume.snapshots.iter().any(|s| known.contains_key(&s.identity)) {
+            continue;
+        }
+        if let Some(storage) = world.storages.get(&volume.volume.storage) {
+            volume.used = storage.used_bytes(&volume.volume.name).await.unwrap_or(None);
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Reads the world just before a guest's turn and says what is there, as facts. It changes
+//! nothing: every command it issues is one that only reads.
+
+mod backup;
+mod restore;
+
+pub use backup::{Surveyed, backup, guest};
+pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
+
+use crate::model::{Guest, GuestKind, Incarnation, VolumeIdentity};
+use crate::pve::{GuestConfig, GuestControl};
+use crate::world::World;
+
+/// What distinguishes this guest from an earlier one with its vmid. A VM carries an smbios uuid,
+/// which stays through moves, rollbacks and restores under its own number; one without it is told
+/// by the moment of its creation, which PVE notes in `meta`. A container is told by its root
+/// volume. `root` is the identity of the guest's first volume.
+pub fn incarnation(
+    kind: GuestKind,
+    config: &GuestConfig,
+    root: Option<&VolumeIdentity>,
+) -> Option<Incarnation> {
+    let mark = match kind {
+        GuestKind::Qemu => config
+            .smbios_uuid()
+            .map(|uuid| format!("smbios {}", uuid.to_ascii_lowercase()))
+            .or_else(|| config.get("meta").map(|meta| format!("meta {meta}"))),
+        GuestKind::Lxc => None,
+    };
+    let mark = mark.or_else(|| root.map(|identity| format!("volume {identity}")))?;
+    let digest = blake3::hash(mark.as_bytes());
+    let [a, b, c, d, ..] = *digest.as_bytes();
+    Some(Incarnation(u32::from_be_bytes([a, b, c, d])))
+}
+
+/// How a guest is asked and frozen, on the node that has it.
+pub(crate) fn control(world: &World, guest: &Guest) -> GuestControl {
+    GuestControl { host: world.hosts.host(&guest.node), kind: guest.kind, vmid: guest.vmid }
+}

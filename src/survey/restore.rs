@@ -1,0 +1,185 @@
+//! The facts of a restore: which point, what it holds, what is at its target.
+
+use crate::model::{ClusterId, Guest, Label, Moment, VmId};
+use crate::model::SkippedDisk;
+use crate::plan::restore::{
+    PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
+};
+use crate::pve::{GuestConfig, GuestStatus};
+use crate::repository::{GuestDir, History, Repository, StoredPoint};
+use crate::world::World;
+use anyhow::Context as _;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Which restore point the user means.
+#[derive(Debug, Clone)]
+pub struct Sought {
+    /// The guest's number.
+    pub vmid: VmId,
+    /// The label; any when absent.
+    pub label: Option<Label>,
+    /// The newest point not after this moment; the newest of all when absent.
+    pub time: Option<Moment>,
+    /// The guest's directory, `<cluster>-<8 hex>/<vmid>-<8 hex>`, when the vmid is not enough.
+    pub directory: Option<String>,
+}
+
+/// Why no single point is meant.
+#[derive(Debug, thiserror::Error)]
+pub enum NoPoint {
+    /// The repository holds nothing of it.
+    #[error("the repository holds no restore point of {0}; `pve-ferry list` shows what it holds")]
+    None(String),
+    /// Several guests had that vmid.
+    #[error("several guests of the repository had the vmid {0}: choose one with --guest ({1})")]
+    Several(VmId, String),
+}
+
+/// A restore point and the guest it belongs to.
+pub struct SurveyedPoint {
+    /// The guest's directory.
+    pub directory: GuestDir,
+    /// All its points.
+    pub history: History,
+    /// The point that is meant.
+    pub point: StoredPoint,
+}
+
+/// Finds the point that is meant. Among several guests of one vmid those of `here` come first,
+/// because a vmid means the guest of this cluster to the person who types it.
+///
+/// # Errors
+/// [`NoPoint`], or the repository cannot be read.
+pub fn point(
+    repository: &Repository,
+    sought: &Sought,
+    here: Option<&ClusterId>,
+) -> anyhow::Result<SurveyedPoint> {
+    let mut found = candidates(repository, sought)?;
+    let of_here = |candidate: &SurveyedPoint| {
+        candidate.history.record.as_ref().is_some_and(|r| Some(&r.guest.cluster) == here)
+    };
+    if found.len() > 1 && found.iter().any(of_here) {
+        found.retain(of_here);
+    }
+    if found.len() > 1 {
+        let names: Vec<String> = found.iter().map(|f| relative(&f.directory)).collect();
+        return Err(NoPoint::Several(sought.vmid, names.join(", ")).into());
+    }
+    Ok(found.pop().ok_or_else(|| NoPoint::None(described(sought)))?)
+}
+
+/// A guest's directory as the user names it.
+pub fn relative(directory: &GuestDir) -> String {
+    let names = directory.names();
+    format!("{}/{}", names.cluster_dir(), names.guest_dir())
+}
+
+fn described(sought: &Sought) -> String {
+    let label = sought.label.as_ref().map(|l| format!(" with label {l}")).unwrap_or_default();
+    let time = sought.time.map(|t| format!(" not after {t}")).unwrap_or_default();
+    format!("guest {}{label}{time}", sought.vmid)
+}
+
+fn candidates(repository: &Repository, sought: &Sought) -> anyhow::Result<Vec<SurveyedPoint>> {
+    let mut found = Vec::new();
+    for directory in repository.guests()? {
+        let named = sought.directory.as_ref().is_none_or(|name| relative(&directory) == *name);
+        if directory.names().vmid != sought.vmid || !named {
+            continue;
+        }
+        let history = directory.load()?;
+        let fits = |point: &&StoredPoint| {
+            !point.manifest.is_hidden()
+                && sought.label.as_ref().is_none_or(|label| point.manifest.label == *label)
+                && sought.time.is_none_or(|time| point.manifest.time <= time)
+        };
+        let newest = history.points.iter().filter(fits).max_by_key(|p| rank(p, sought)).cloned();
+        if let Some(point) = newest {
+            found.push(SurveyedPoint { directory, history, point });
+        }
+    }
+    Ok(found)
+}
+
+/// Order is `seq`; a moment that the user gave is compared with the points' own moments.
+fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
+    let moment = if sought.time.is_some() { point.manifest.time } else { Moment::from_unix(0) };
+    (moment, point.manifest.seq)
+}
+
+/// Reads what the plan of a restore depends on.
+///
+/// # Errors
+/// The target's node, a storage or the cluster's files cannot be read.
+pub async fn restore(
+    world: &World,
+    point: &StoredPoint,
+    policy: &RestorePolicy,
+) -> anyhow::Result<RestoreFacts> {
+    let manifest = &point.manifest;
+    let target = policy.target.unwrap_or(manifest.guest.vmid);
+    let present = match world.cluster.find(target)? {
+        Some(guest) => Some(present(world, guest).await?),
+        None => None,
+    };
+    let chains = manifest.images.iter().map(|image| StoredVolume {
+        disk: image.disk.clone(),
+        volume: image.volume.clone(),
+        shape: image.shape.clone(),
+        data_bytes: image.data_bytes,
+    });
+    let volumes: Vec<StoredVolume> = chains.collect();
+    let storages = storages(world, &volumes, policy).await?;
+    let skipped = manifest.skipped.iter().map(|skipped| SkippedDisk {
+        disk: skipped.disk.to_string(),
+        reason: skipped.reason.clone(),
+        by_configuration: true,
+    });
+    Ok(RestoreFacts {
+        vmid: manifest.guest.vmid,
+        name: manifest.name.clone(),
+        kind: manifest.kind,
+        volumes,
+        skipped: skipped.collect(),
+        present,
+        storages,
+        node: world.cluster.this_node()?,
+    })
+}
+
+async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {
+    let config = world.cluster.read_config(&guest)?;
+    let parsed = GuestConfig::parse(&config);
+    let control = super::control(world, &guest);
+    let status = control.status().await.context("ask whether the present guest runs")?;
+    Ok(PresentGuest {
+        running: status != GuestStatus::Stopped,
+        lock: parsed.lock().map(str::to_owned),
+        config_digest: parsed.digest(),
+        guest,
+    })
+}
+
+/// Reads the storages that volumes may go to, and no others: one that is down for another reason
+/// must not be in the way at 3 a.m.
+async fn storages(
+    world: &World,
+    volumes: &[StoredVolume],
+    policy: &RestorePolicy,
+) -> anyhow::Result<BTreeMap<String, TargetStorage>> {
+    let to = policy.to.as_ref().map(|(storage, _)| storage);
+    let mut wanted: BTreeSet<&String> =
+        to.into_iter().chain(policy.storage.iter()).chain(policy.storage_map.values()).collect();
+    if policy.storage.is_none() && to.is_none() {
+        wanted.extend(volumes.iter().map(|volume| &volume.volume.storage));
+    }
+    let mut storages = BTreeMap::new();
+    for id in wanted {
+        let Some(storage) = world.storages.get(id) else { continue };
+        let volumes = storage.volumes().await?.into_iter().collect();
+        let free_bytes = storage.free_bytes().await?;
+        storages.insert(id.clone(), TargetStorage { volumes, free_bytes });
+    }
+    Ok(storages)
+}

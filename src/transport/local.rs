@@ -1,0 +1,354 @@
+//! Starts processes on this machine: the only file that does. Not for deciding what to run.
+
+use super::error::last_lines;
+use super::{ChildExit, Command, Ending, Exit, Output, Sink, Source, TransportError};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+/// This machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Local;
+
+impl Local {
+    pub(super) async fn run(&self, command: &Command) -> Result<Output, TransportError> {
+        run(&Launch::of(command)).await
+    }
+
+    pub(super) fn source(&self, command: &Command) -> Result<Source, TransportError> {
+        source(&Launch::of(command))
+    }
+
+    pub(super) fn sink(&self, command: &Command) -> Result<Sink, TransportError> {
+        sink(&Launch::of(command))
+    }
+}
+
+/// What is started, and what is shown of it: over ssh these are two things.
+#[derive(Debug)]
+pub(super) struct Launch<'a> {
+    pub argv: Vec<&'a str>,
+    pub input: Option<&'a [u8]>,
+    pub deadline: Duration,
+    pub shown: String,
+    /// The node that ssh goes to, whose status 255 then means that ssh itself failed.
+    pub node: Option<&'a str>,
+}
+
+impl<'a> Launch<'a> {
+    fn of(command: &'a Command) -> Self {
+        Self {
+            argv: command.argv(),
+            input: command.input.as_deref(),
+            deadline: command.deadline,
+            shown: command.to_string(),
+            node: None,
+        }
+    }
+}
+
+pub(super) async fn run(launch: &Launch<'_>) -> Result<Output, TransportError> {
+    let mut child = Child::start(launch, stdin_for(launch), Stdio::piped())?;
+    let stdout = tokio::spawn(collect(child.process.stdout.take(), usize::MAX));
+    let stderr = child.finish().await?;
+    // A background process that inherited the pipe may hold it open for ever.
+    let stdout = tokio::time::timeout(LINGER, stdout).await;
+    match stdout.map(|joined| joined.map_err(std::io::Error::other).and_then(|read| read)) {
+        Ok(Ok(stdout)) => Ok(Output { stdout, stderr }),
+        Ok(Err(source)) => Err(pipe_error(launch, source)),
+        Err(late) => Err(pipe_error(launch, late.into())),
+    }
+}
+
+pub(super) fn source(launch: &Launch<'_>) -> Result<Source, TransportError> {
+    let (reader, theirs) = pipe().map_err(|source| start_error(launch, source))?;
+    let child = Child::start(launch, stdin_for(launch), theirs.into())?;
+    Ok(Source { reader: reader.into(), exit: ChildExit(Exit::Child(child)) })
+}
+
+pub(super) fn sink(launch: &Launch<'_>) -> Result<Sink, TransportError> {
+    let (theirs, writer) = pipe().map_err(|source| start_error(launch, source))?;
+    let child = Child::start(launch, theirs.into(), Stdio::null())?;
+    Ok(Sink { writer: writer.into(), exit: ChildExit(Exit::Child(child)) })
+}
+
+/// A pipe for bulk data: read end, write end. Children do not inherit it by accident.
+pub(super) fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    // Fewer wake-ups per megabyte; unprivileged users may be refused, and then 64 KiB must do.
+    let _ = fcntl(&writer, FcntlArg::F_SETPIPE_SZ(1 << 20));
+    Ok((reader, writer))
+}
+
+/// A started process in a group of its own; dropped, the group is killed.
+#[derive(Debug)]
+pub(super) struct Child {
+    // The order matters: the group is killed while the process is not yet reaped, so that its
+    // number cannot belong to someone else.
+    group: Group,
+    process: tokio::process::Child,
+    stderr: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
+    deadline: Duration,
+    shown: String,
+    node: Option<String>,
+}
+
+/// After the process ended, only its orphans can hold a pipe; they get this long.
+const LINGER: Duration = Duration::from_secs(2);
+/// More standard error than this is no message, it is a flood; only its end is kept.
+const STDERR_KEPT: usize = 64 << 10;
+
+impl Child {
+    fn start(launch: &Launch<'_>, stdin: Stdio, stdout: Stdio) -> Result<Self, TransportError> {
+        let mut process =
+            spawn(launch, stdin, stdout).map_err(|source| start_error(launch, source))?;
+        let group = Group(process.id());
+        let stderr = Some(tokio::spawn(collect(process.stderr.take(), STDERR_KEPT)));
+        if let (Some(mut stdin), Some(input)) = (process.stdin.take(), launch.input) {
+            let input = input.to_vec();
+            // A program that does not read its input to the end is no error: its status counts.
+            tokio::spawn(async move {
+                let _ = stdin.write_all(&input).await;
+            });
+        }
+        let (shown, node) = (launch.shown.clone(), launch.node.map(str::to_owned));
+        Ok(Self { group, process, stderr, deadline: launch.deadline, shown, node })
+    }
+
+    pub(super) async fn wait(mut self) -> Result<(), TransportError> {
+        let watch = crate::clock::Stopwatch::start();
+        let result = self.finish().await.map(drop);
+        let millis = watch.elapsed().as_millis();
+        let ending = result.as_ref().err().and_then(TransportError::ending);
+        tracing::debug!(command = %self.shown, millis, ?ending, ok = result.is_ok(), "stream ended");
+        result
+    }
+
+    pub(super) fn kill(&mut self) {
+        self.group.kill();
+    }
+
+    /// Waits for the end and tells it; the error output is the result.
+    async fn finish(&mut self) -> Result<String, TransportError> {
+        let Ok(ended) = tokio::time::timeout(self.deadline, self.process.wait()).await else {
+            self.group.kill();
+            let _ = tokio::time::timeout(LINGER, self.process.wait()).await;
+            let (command, after) = (self.shown.clone(), self.deadline);
+            return Err(TransportError::Deadline {
+                command,
+                after,
+                stderr: self.complaints().await,
+            });
+        };
+        let command = self.shown.clone();
+        let status = ended.map_err(|source| TransportError::Pipe { command, source })?;
+        self.group.forget();
+        let stderr = self.stderr_text().await;
+        if status.success() {
+            return Ok(stderr);
+        }
+        Err(self.failure(ending(status), last_lines(&stderr)))
+    }
+
+    fn failure(&self, ending: Ending, stderr: String) -> TransportError {
+        let command = self.shown.clone();
+        match (&self.node, ending) {
+            (Some(node), Ending::Status(255)) => {
+                TransportError::Unreachable { node: node.clone(), command, stderr }
+            }
+            _ => TransportError::Failed { command, ending, stderr },
+        }
+    }
+
+    async fn complaints(&mut self) -> String {
+        last_lines(&self.stderr_text().await)
+    }
+
+    async fn stderr_text(&mut self) -> String {
+        let Some(task) = self.stderr.take() else { return String::new() };
+        let abort = task.abort_handle();
+        match tokio::time::timeout(LINGER, task).await {
+            Ok(Ok(Ok(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
+            _ => {
+                abort.abort();
+                String::new()
+            }
+        }
+    }
+}
+
+/// The process group whose leader is the started process.
+#[derive(Debug)]
+struct Group(Option<u32>);
+
+impl Group {
+    fn kill(&self) {
+        let Some(leader) = self.0.and_then(|id| i32::try_from(id).ok()) else { return };
+        // It may be gone already, which is what we want.
+        let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
+    }
+
+    fn forget(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+// The one place of the project that starts processes.
+#[allow(clippy::disallowed_methods)]
+fn spawn(
+    launch: &Launch<'_>,
+    stdin: Stdio,
+    stdout: Stdio,
+) -> std::io::Result<tokio::process::Child> {
+    let (program, args) = launch.argv.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
+    tokio::process::Command::new(program)
+        .args(args)
+        // Messages and numbers in the form that our parsers know.
+        .env("LC_ALL", "C")
+        .stdin(stdin)
+        .stdout(stdout)
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+}
+
+async fn collect(from: Option<impl AsyncRead + Unpin>, keep: usize) -> std::io::Result<Vec<u8>> {
+    let (mut kept, mut piece) = (Vec::new(), vec![0_u8; 64 << 10]);
+    let Some(mut from) = from else { return Ok(kept) };
+    loop {
+        let count = from.read(&mut piece).await?;
+        if count == 0 {
+            return Ok(kept);
+        }
+        kept.extend_from_slice(&piece[..count]);
+        kept.drain(..kept.len().saturating_sub(keep));
+    }
+}
+
+fn stdin_for(launch: &Launch<'_>) -> Stdio {
+    if launch.input.is_some() { Stdio::piped() } else { Stdio::null() }
+}
+
+fn ending(status: ExitStatus) -> Ending {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ending::Status(code),
+        (None, signal) => Ending::Signal(signal.unwrap_or_default()),
+    }
+}
+
+fn start_error(launch: &Launch<'_>, source: std::io::Error) -> TransportError {
+    TransportError::Start { command: launch.shown.clone(), source }
+}
+
+fn pipe_error(launch: &Launch<'_>, source: std::io::Error) -> TransportError {
+    TransportError::Pipe { command: launch.shown.clone(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::transport::{Command, Ending, Host, TransportError};
+    use std::io::{Read, Write};
+    use std::time::{Duration, Instant};
+
+    fn shell(script: &str) -> Command {
+        Command::reads("sh").args(["-c", script]).deadline(Duration::from_secs(20))
+    }
+
+    async fn gone(pid: &str) -> bool {
+        let begin = Instant::now();
+        // A killed process is a zombie until its new parent has reaped it.
+        let alive = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit(')').next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(" Z"))
+        };
+        while alive() && begin.elapsed() < Duration::from_secs(5) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        !alive()
+    }
+
+    #[tokio::test]
+    async fn output_input_and_locale_arrive() {
+        let command = shell("cat; printf %s \"$LC_ALL\"").input("a\0b");
+        assert_eq!(Host::local().run(&command).await.unwrap().stdout, b"a\0bC");
+    }
+
+    #[tokio::test]
+    async fn failures_name_the_command_the_end_and_the_last_lines() {
+        let error = Host::local().run(&shell("seq 30 >&2; exit 7")).await.unwrap_err();
+        assert_eq!((error.status(), error.stderr().lines().count()), (Some(7), 20));
+        let text = error.to_string();
+        assert!(text.contains("ended with status 7") && text.contains("sh -c"), "{text}");
+        let error = Host::local().run(&shell("kill -9 $$")).await.unwrap_err();
+        assert_eq!(error.ending(), Some(Ending::Signal(9)));
+        let error = Host::local().run(&Command::reads("/nonexistent/tool")).await.unwrap_err();
+        assert!(error.did_not_run() && error.to_string().contains("nothing was changed"));
+    }
+
+    #[tokio::test]
+    async fn the_deadline_kills_the_whole_process_group() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script = format!("sleep 100 & echo $! >{}; wait", file.display());
+        let command = shell(&script).deadline(Duration::from_millis(500));
+        let error = Host::local().run(&command).await.unwrap_err();
+        assert!(matches!(error, TransportError::Deadline { .. }), "{error}");
+        assert!(gone(std::fs::read_to_string(file).unwrap().trim()).await);
+    }
+
+    #[tokio::test]
+    async fn a_dropped_command_dies_with_its_group() {
+        let mut source = Host::local().source(&shell("echo $$; sleep 100 & wait")).unwrap();
+        let mut pid = [0; 32];
+        let count = source.reader.read(&mut pid).unwrap();
+        drop(source.exit);
+        assert!(gone(std::str::from_utf8(&pid[..count]).unwrap().trim()).await);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_breaks_off_is_known_only_from_its_exit() {
+        let mut source = Host::local().source(&shell("printf half; exit 3")).unwrap();
+        let mut text = String::new();
+        source.reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "half");
+        assert_eq!(source.exit.wait().await.unwrap_err().status(), Some(3));
+        let mut source = Host::local().source(&shell("printf x; sleep 100")).unwrap();
+        source.exit.kill();
+        source.reader.read_to_string(&mut text).unwrap();
+        assert_eq!(source.exit.wait().await.unwrap_err().ending(), Some(Ending::Signal(9)));
+    }
+
+    #[tokio::test]
+    async fn a_sink_gets_all_bytes_and_its_end_counts() {
+        let data = vec![7_u8; 3 << 20];
+        let mut sink = Host::local().sink(&shell("test $(wc -c) = 3145728")).unwrap();
+        let writer = std::thread::spawn(move || sink.writer.write_all(&data));
+        tokio::task::spawn_blocking(|| writer.join()).await.unwrap().unwrap().unwrap();
+        sink.exit.wait().await.unwrap();
+        let mut sink = Host::local().sink(&shell("exec 0<&-; exit 28")).unwrap();
+        let broken = std::thread::spawn(move || sink.writer.write_all(&vec![0_u8; 8 << 20]));
+        let joined = tokio::task::spawn_blocking(|| broken.join()).await.unwrap().unwrap();
+        assert_eq!(joined.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+        assert_eq!(sink.exit.wait().await.unwrap_err().status(), Some(28));
+    }
+
+    #[tokio::test]
+    async fn an_orphan_that_holds_the_pipes_does_not_hold_us_for_long() {
+        let begin = Instant::now();
+        let result = Host::local().run(&shell("setsid sleep 15 & echo done")).await;
+        assert!(begin.elapsed() < Duration::from_secs(10), "{result:?}");
+    }
+}
