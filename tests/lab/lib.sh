@@ -114,7 +114,7 @@ backup() {
 
 # points VMID [FILTER]: the times of a guest's points, oldest first, as `list` prints them.
 points() {
-    "$FERRY" list --path "$REPO" --json | jq -r "[.restore_points[] | select(.vmid == $1)] | sort_by(.seq) | .[]${2-.time}"
+    "$FERRY" list --path "$REPO" --json | jq -r "[.restore_points[] | select(.vmid == $1)] | sort_by(.seq) | .[] | ${2-.time}"
 }
 newest() { points "$@" | tail -n 1; }
 count_points() { points "$@" | grep -c . || true; }
