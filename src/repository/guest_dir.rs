@@ -13,6 +13,7 @@ use super::lock::{self, Lock, LockMode, LockOptions};
 use super::records::{Attributes, GuestRecord};
 use super::restore_txt;
 use super::scan;
+use super::verify::{VerifyReport, VerifyRequest};
 use crate::model::{Label, Moment};
 use std::path::{Path, PathBuf};
 
@@ -158,5 +159,13 @@ impl GuestDir {
         files::replace(&self.disk, &index, text.as_bytes())?;
         let text = restore_txt::render(&scanned.history, &self.path);
         files::replace(&self.disk, &self.path.join(layout::RESTORE), text.as_bytes())
+    }
+
+    /// Checks stored points: everything that the selected ones need, each image once.
+    ///
+    /// # Errors
+    /// A directory cannot be listed. Damage is in the report.
+    pub fn verify(&self, request: &VerifyRequest<'_>) -> Result<VerifyReport, RepositoryError> {
+        super::verify::verify(self, request)
     }
 }

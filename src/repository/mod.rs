@@ -21,6 +21,8 @@ mod restore_txt;
 mod scan;
 mod seal;
 mod store;
+mod verify;
+mod verify_image;
 
 pub use chain::{BrokenChain, HeldImage, chain_of, images_of_chain, point_usable_as_base};
 pub use disk::{Disk, DiskFile, Fault};
@@ -33,6 +35,7 @@ pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use records::{Attributes, FreezeRecord, GuestRecord, Verified, VerifiedState};
 pub use store::Repository;
+pub use verify::{DamageFound, Subset, VerifyReport, VerifyRequest};
 
 #[cfg(test)]
 mod tests;
