@@ -83,7 +83,10 @@ impl GuestDir {
     /// # Errors
     /// Somebody else holds one ([`RepositoryError::Locked`]), or the file system fails.
     pub fn lock(&self, mode: LockMode, options: &LockOptions) -> Result<Lock, RepositoryError> {
-        self.ensure()?;
+        // Whoever only reads makes nothing, so that a read-only repository can be restored from.
+        if mode == LockMode::Exclusive {
+            self.ensure()?;
+        }
         lock::acquire(&self.path, &lock::Wanted::by_us(&self.disk, mode, options))
     }
 
