@@ -235,3 +235,64 @@ fn shape(shape: &VolumeShape) -> String {
     }
     options
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::VolumeShape;
+    use crate::repository::fixture::{World, image, make_point, noon, record};
+    use crate::repository::{Disk, ImageEntry};
+
+    #[test]
+    fn nothing_that_a_name_holds_becomes_a_command_of_the_root_shell() {
+        let world = World::new();
+        let shape = VolumeShape {
+            data_pool: Some("x; reboot".into()),
+            features: vec!["layering".into(), "a`id`".into()],
+            ..VolumeShape::default()
+        };
+        let mut entry =
+            ImageEntry { volume: "c:vm$(id)".parse().unwrap(), shape, ..image(1, None) };
+        entry.source.volume = VolumeIdentity::Rbd {
+            fsid: "f".into(),
+            pool: "p|q".into(),
+            namespace: "n&".into(),
+            image: "1".into(),
+        };
+        make_point(&world.guest(), entry, noon()).unwrap();
+        let lock = world.lock();
+        let mut named = record();
+        named.name = "web\n    reboot".into();
+        world.guest().save_record(&lock, &named).unwrap();
+        world.guest().refresh_derived(&lock).unwrap();
+        let path = world.guest().path().join(layout::RESTORE);
+        let text = String::from_utf8(Disk::real().read(&path).unwrap()).unwrap();
+        let (text, _) = text.split_once(CUT_BEGIN).unwrap();
+        let commands: Vec<&str> = text.lines().filter(|line| line.starts_with("    ")).collect();
+        assert_eq!(commands[0], "    POOL=rbd");
+        assert_eq!(
+            commands[1],
+            "    rbd create --size 4294967296B --image-feature layering \"$POOL/vm-100-scsi0\""
+        );
+        let joined = commands.join("\n");
+        for trace in ["id)", "reboot", "p|q", "n&", "`"] {
+            assert!(!joined.contains(trace), "{trace}\n{joined}");
+        }
+    }
+
+    #[test]
+    fn without_a_visible_point_the_text_says_so() {
+        let text = render(&History::default(), Path::new("/x"));
+        assert!(text.contains("There is no restore point here."));
+        assert!(!text.contains("\n    rbd"));
+    }
+
+    #[test]
+    fn a_broken_chain_is_said_and_not_restored_half() {
+        let world = World::new();
+        let point = world.point(2, Some(1));
+        let text = render(&world.guest().load().unwrap(), world.guest().path());
+        assert!(text.contains("scsi0 cannot be restored: "), "{text}");
+        assert!(!text.contains("rbd import-diff --no"), "{}", point.dir.display());
+    }
+}
