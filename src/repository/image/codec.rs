@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn frames_round_trip_and_end_where_they_end() {
-        let frame: Vec<u8> = (0..200_000_u32).flat_map(|n| (n.wrapping_mul(n)).to_le_bytes()).collect();
+        let frame: Vec<u8> =
+            (0..200_000_u32).flat_map(|n| (n.wrapping_mul(n)).to_le_bytes()).collect();
         for compression in [Compression::Zstd(1), Compression::Gzip, Compression::Bzip2] {
             let (mut stored, mut back) = (Vec::new(), Vec::new());
             Encoder::new(compression).unwrap().encode(&frame, &mut stored).unwrap();
