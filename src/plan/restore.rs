@@ -129,7 +129,9 @@ pub enum NoRestore {
     #[error("{0}; nothing was changed")]
     Usage(String),
     /// The storage would be full.
-    #[error("not enough space on storage {storage}: {free} free, {needed} needed; nothing was changed")]
+    #[error(
+        "not enough space on storage {storage}: {free} free, {needed} needed; nothing was changed"
+    )]
     NoSpace {
         /// The storage.
         storage: String,
