@@ -2,6 +2,7 @@
 //! it judges nothing, because machines differ.
 //!
 //! `cargo bench --bench stream [-- MiB]`: how much data to use, 512 unless told.
+#![allow(clippy::expect_used, clippy::print_stdout)]
 
 use pve_ferry::repository::image::{
     ChainLink, ChainReader, Compression, ImageError, ImageOptions, ImageSink, ImageSummary,

@@ -1,4 +1,5 @@
 //! Streams and images against a volume that is a plain `Vec<u8>`. No storage and no manifest.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::cast_possible_truncation)]
 
 use proptest::collection::vec;
 use proptest::prelude::*;
