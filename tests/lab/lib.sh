@@ -86,7 +86,8 @@ ferry() {
 # ferry_background ARGUMENT...: the same in a session of its own; FERRY_PID is also its process group.
 ferry_background() {
     LAST="pve-ferry $*"
-    setsid timeout -k 5 180 "$FERRY" "$@" >"$OUT" 2>"$ERR" </dev/null &
+    # A SIGTERM for timeout goes to the program, which then has a minute to leave cleanly.
+    setsid timeout -k 60 180 "$FERRY" "$@" >"$OUT" 2>"$ERR" </dev/null &
     FERRY_PID=$!
 }
 
