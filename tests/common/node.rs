@@ -134,7 +134,8 @@ impl Node {
             }
             ["test", "-d", "/run/systemd/system"] if state.systemd => Answer::nothing(),
             ["test", "-d", "/run/systemd/system"] => Answer::fails(1, ""),
-            ["systemd-run", options @ ..] if state.systemd => {
+            ["systemd-run", ..] if !state.systemd => Answer::fails(1, "not booted with systemd\n"),
+            ["systemd-run", options @ ..] => {
                 let unit = options.iter().find_map(|word| word.strip_prefix("--unit="));
                 state.arm(unit.expect("a guard has a name").to_owned(), argv);
                 Answer::nothing()
@@ -142,7 +143,7 @@ impl Node {
             ["systemctl", "stop", unit] => {
                 state.disarm(unit.strip_suffix(".timer").expect("a timer is stopped"))
             }
-            ["setsid", "--fork", "sh", "-c", ..] if !state.systemd => {
+            ["setsid", "--fork", "sh", "-c", ..] => {
                 let pid = 5000 + state.started_guards;
                 state.arm(pid.to_string(), argv);
                 Answer::prints(format!("{pid}\n"))

@@ -8,4 +8,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod disk;
+mod host;
 mod round_trip;
+mod situation;
+mod storage;
