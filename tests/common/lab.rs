@@ -30,7 +30,7 @@ pub struct Lab {
     pub node: Arc<Node>,
     pub events: Arc<Events>,
     pub clock: Clock,
-    pub cancel: Mutex<Cancel>,
+    pub cancel: Arc<Mutex<Cancel>>,
     pub(super) model: Mutex<Model>,
 }
 
@@ -53,7 +53,7 @@ impl Lab {
             node: Node::new(events.clone()),
             events,
             clock: Clock::fixed(Moment::from_unix(1_790_000_000)),
-            cancel: Mutex::default(),
+            cancel: Arc::default(),
             model: Mutex::default(),
         }
     }
@@ -150,9 +150,10 @@ impl Lab {
         block_on(self.driver().volumes()).unwrap()
     }
 
-    /// The user wishes to stop.
-    pub fn stop(&self) {
-        self.cancel.lock().unwrap().cancel();
+    /// The user's finger on ^C: called, it stops the run that is under way then.
+    pub fn wish(&self) -> impl Fn() + Send + 'static {
+        let cancel = self.cancel.clone();
+        move || cancel.lock().unwrap().cancel()
     }
 }
 

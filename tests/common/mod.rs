@@ -2,7 +2,7 @@
 //! through the library: guests, one storage, nodes that answer, a clock. Starts no process.
 
 // A helper of a test may fail as loudly as the test itself, and not every test uses all of them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, unused_imports)]
 
 mod events;
 mod lab;
@@ -10,7 +10,6 @@ mod model;
 mod node;
 mod run;
 
-pub use events::Events;
-pub use lab::{FOREIGN, Lab, VMID};
-pub use node::{CommandFault, Node};
+pub use lab::{FOREIGN, Lab, VMID, block_on};
+pub use node::CommandFault;
 pub use run::{Backup, Restore};

@@ -10,6 +10,7 @@ mod common;
 
 mod disk;
 mod host;
+mod interruptions;
 mod round_trip;
 mod situation;
 mod storage;
