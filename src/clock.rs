@@ -3,7 +3,8 @@
 use crate::model::Moment;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// Where the time comes from: the machine, or a test.
 #[derive(Debug, Clone)]
@@ -36,7 +37,7 @@ impl Clock {
     }
 }
 
-/// Measures a duration with the monotonic clock, which no one sets.
+/// Measures a duration with the monotonic clock, which no one sets; tests can make it stand still.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch(Instant);
 

@@ -101,7 +101,6 @@ impl Execution {
             [Item::Scope(crate::plan::Scope::Frozen { seconds }, steps)] => {
                 self.while_frozen(*seconds, steps).await
             }
-            [Item::Step(step)] => self.step(step).await,
             items => {
                 let steps = items.iter().filter_map(|item| match item {
                     Item::Step(step) => Some(step),
@@ -113,7 +112,8 @@ impl Execution {
     }
 
     /// Runs steps at the same time and waits for all of them, so that nothing of a failed group
-    /// is still at work while it is undone. The first failure is the group's.
+    /// is still at work while it is undone. The first failure is the group's. Each runs in a task,
+    /// also a single one, so that a panic in it is its failure and not the whole run's.
     async fn run_beside(
         self: Arc<Self>,
         steps: impl Iterator<Item = &Step>,

@@ -16,6 +16,9 @@ pub enum NoBackup {
     /// PVE, or another tool through PVE, is working on the guest.
     #[error("guest is locked by PVE ({0}); nothing was changed")]
     Locked(String),
+    /// There are volumes to be saved, and not one of them can be.
+    #[error("no volume can be backed up ({0}); nothing was changed")]
+    NothingReadable(String),
     /// The repository would be full before the run ended.
     #[error(
         "not enough space in the repository: {free} free, about {needed} needed; nothing was changed"
@@ -65,6 +68,15 @@ fn refuse(facts: &BackupFacts) -> Result<(), NoBackup> {
     }
     if let Some(lock) = &facts.lock {
         return Err(NoBackup::Locked(lock.clone()));
+    }
+    let unread: Vec<String> = facts
+        .skipped
+        .iter()
+        .filter(|skipped| !skipped.by_configuration)
+        .map(|skipped| format!("{}: {}", skipped.disk, skipped.reason))
+        .collect();
+    if facts.volumes.is_empty() && !unread.is_empty() {
+        return Err(NoBackup::NothingReadable(unread.join("; ")));
     }
     if facts.volumes.is_empty() {
         return Err(NoBackup::Skipped("no volume is included in backup".into()));

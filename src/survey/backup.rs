@@ -60,14 +60,34 @@ pub async fn guest(world: &World, guest: Guest) -> anyhow::Result<SurveyedGuest>
             Err(skip) => skipped.push(skip),
         }
     }
-    let root = match guest.kind {
-        GuestKind::Lxc => volumes.iter().find(|v| v.disk.as_str() == "rootfs"),
-        GuestKind::Qemu => volumes.first(),
-    };
+    let root = root(guest.kind, &parsed, &volumes);
     let incarnation = super::incarnation(guest.kind, &parsed, root.map(|v| &v.identity))
-        .context("the configuration has neither an smbios uuid nor a volume that tells this guest from an earlier one of its vmid; nothing was changed")?;
+        .with_context(|| no_identity(&skipped))?;
     let is_template = parsed.is_template();
     Ok(SurveyedGuest { guest, config, volumes, skipped, is_template, incarnation })
+}
+
+/// The volume that tells a guest without a uuid from others: a container's root, a machine's
+/// first. None when just this one cannot be read: another one would make it another guest.
+fn root<'a>(
+    kind: GuestKind,
+    config: &GuestConfig,
+    volumes: &'a [VolumeFact],
+) -> Option<&'a VolumeFact> {
+    let included = config.volumes().into_iter().filter(|v| v.inclusion == Inclusion::Included);
+    let first = match kind {
+        GuestKind::Lxc => "rootfs".parse().ok(),
+        GuestKind::Qemu => included.map(|volume| volume.key).next(),
+    };
+    volumes.iter().find(|volume| Some(&volume.disk) == first.as_ref())
+}
+
+fn no_identity(skipped: &[SkippedDisk]) -> String {
+    let why = skipped.iter().find(|skipped| !skipped.by_configuration);
+    let why = why.map(|s| format!(" ({}: {})", s.disk, s.reason)).unwrap_or_default();
+    format!(
+        "neither an smbios uuid nor its first volume{why} tells this guest from an earlier one of its vmid; nothing was changed"
+    )
 }
 
 async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, SkippedDisk> {

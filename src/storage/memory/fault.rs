@@ -3,6 +3,7 @@
 use crate::storage::{Changed, StorageError};
 use crate::transport::{Ending, TransportError};
 use std::fmt;
+use std::time::Duration;
 
 /// An operation of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Fault {
     After,
     /// It never returns.
     Hang,
+    /// It takes so long, and then does its work.
+    Late(Duration),
     /// A transfer ends after so many bytes, and its end says so.
     Cut(u64),
     /// An export ends after so many bytes, and its end claims that all is well.

@@ -189,6 +189,10 @@ impl Memory {
         match fault {
             Some(Fault::Before) => Err(fault::error(operation, &object)),
             Some(Fault::Hang) => std::future::pending().await,
+            Some(Fault::Late(by)) => {
+                tokio::time::sleep(by).await;
+                Ok(None)
+            }
             other => Ok(other),
         }
     }

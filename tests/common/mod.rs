@@ -1,0 +1,15 @@
+//! A small cluster in memory and on a temporary directory, for tests that run whole operations
+//! through the library: guests, one storage, nodes that answer, a clock. Starts no process.
+
+// A helper of a test may fail as loudly as the test itself, and not every test uses all of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code, unused_imports)]
+
+mod events;
+mod lab;
+mod model;
+mod node;
+mod run;
+
+pub use lab::{FOREIGN, Lab, VMID, block_on};
+pub use node::CommandFault;
+pub use run::{Backup, Restore};

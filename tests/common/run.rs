@@ -1,0 +1,155 @@
+//! Runs of operations as a user starts them, each in a runtime of its own. Checks nothing.
+
+use super::events::Notes;
+use super::lab::{Lab, VMID, block_on};
+use pve_ferry::model::VmId;
+use pve_ferry::operation::{BackupRequest, Mode, Operation, Performed, RestoreRequest, perform};
+use pve_ferry::plan::facts::SnapshotProtection;
+use pve_ferry::plan::restore::RestorePolicy;
+use pve_ferry::pve::files::ClusterFiles;
+use pve_ferry::pve::Identity;
+use pve_ferry::report::{GuestOutcome, Report};
+use pve_ferry::repository::image::{Compression, ImageOptions, ZeroRuns};
+use pve_ferry::repository::{Disk, Repository};
+use pve_ferry::select::Selection;
+use pve_ferry::storage::Storage;
+use pve_ferry::survey::{self, Sought};
+use pve_ferry::world::{Hosts, Limits, World};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// What a backup is asked for.
+#[derive(Clone)]
+pub struct Backup {
+    pub selection: String,
+    pub label: &'static str,
+    pub repository: &'static str,
+    pub disk: Disk,
+    pub snapshots: SnapshotProtection,
+    pub mode: Mode,
+}
+
+impl Default for Backup {
+    fn default() -> Self {
+        Self {
+            selection: VMID.to_string(),
+            label: "daily",
+            repository: "repository",
+            disk: Disk::real(),
+            snapshots: SnapshotProtection::Unprotected,
+            mode: Mode::Execute,
+        }
+    }
+}
+
+/// What a restore is asked for: a point of guest 100.
+#[derive(Clone)]
+pub struct Restore {
+    pub sought: Sought,
+    pub repository: &'static str,
+    pub disk: Disk,
+    pub policy: RestorePolicy,
+    pub mode: Mode,
+}
+
+impl Restore {
+    /// The newest point, to this vmid.
+    pub fn to(vmid: u32) -> Self {
+        Self {
+            sought: Sought {
+                vmid: VmId::try_from(VMID).unwrap(),
+                label: None,
+                time: None,
+                directory: None,
+            },
+            repository: "repository",
+            disk: Disk::real(),
+            policy: RestorePolicy {
+                target: Some(VmId::try_from(vmid).unwrap()),
+                ..RestorePolicy::default()
+            },
+            mode: Mode::Execute,
+        }
+    }
+}
+
+impl Lab {
+    /// The world as a run sees it.
+    pub fn world(&self) -> Arc<World> {
+        let storages = [("ceph".to_owned(), Storage::Memory(self.storage.clone()))];
+        Arc::new(World {
+            cluster: ClusterFiles::new(self.etc()),
+            hosts: Hosts::Scripted(self.node.script()),
+            storages: storages.into_iter().collect(),
+            other_storages: BTreeMap::from([("local".to_owned(), "dir".to_owned())]),
+            clock: self.clock.clone(),
+            progress: Arc::new(Notes(self.events.clone())),
+            cancel: self.cancel.lock().unwrap().clone(),
+            limits: Limits {
+                guests: 2,
+                transfers: Arc::new(Semaphore::new(2)),
+                image: ImageOptions {
+                    compression: Compression::Zstd(1),
+                    threads: 1,
+                    zeros: ZeroRuns::default(),
+                },
+                lock_wait: Some(Duration::ZERO),
+            },
+        })
+    }
+
+    /// A backup, a minute after what was before.
+    pub fn backup(&self, wanted: &Backup) -> Report {
+        self.perform_backup(wanted).unwrap().report
+    }
+
+    /// The same with the plans, or the error that kept every guest from its turn.
+    pub fn perform_backup(&self, wanted: &Backup) -> anyhow::Result<Performed> {
+        self.clock.advance(60);
+        *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
+        let operation = self.backup_operation(wanted)?;
+        let performed = block_on(perform(self.world(), operation, wanted.mode));
+        self.learn(wanted.repository);
+        performed
+    }
+
+    /// What a backup is asked for, as the library wants it.
+    pub fn backup_operation(&self, wanted: &Backup) -> anyhow::Result<Operation> {
+        let path = self.repository(wanted.repository);
+        Ok(Operation::Backup(BackupRequest {
+            selection: Selection::parse(&wanted.selection)?,
+            label: wanted.label.parse()?,
+            repository: Repository::open(&path, wanted.disk.clone())?,
+            snapshots: wanted.snapshots,
+        }))
+    }
+
+    /// A backup of one guest that must end well.
+    pub fn good_backup(&self, wanted: &Backup) -> GuestOutcome {
+        let report = self.backup(wanted);
+        assert_eq!(report.exit_code(), 0, "{report:#?}");
+        report.guests.into_iter().next().unwrap()
+    }
+
+    /// A restore.
+    pub fn restore(&self, wanted: &Restore) -> anyhow::Result<Report> {
+        *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
+        let repository = Repository::open(&self.repository(wanted.repository), wanted.disk.clone())?;
+        let point = survey::point(&repository, &wanted.sought, None)?;
+        let request =
+            RestoreRequest { point, policy: wanted.policy.clone(), identity: Identity::Kept };
+        let operation = Operation::Restore(request);
+        Ok(block_on(perform(self.world(), operation, wanted.mode))?.report)
+    }
+
+    /// The process of an earlier run is dead: the locks that it could not remove are seen to be
+    /// nobody's. (Both runs of a test are the same process, which lives.)
+    pub fn earlier_process_is_dead(&self, repository: &str) {
+        for directory in self.guest_directories(repository) {
+            let Ok(locks) = std::fs::read_dir(directory.path().join("locks")) else { continue };
+            locks.for_each(|file| std::fs::remove_file(file.unwrap().path()).unwrap());
+        }
+    }
+}

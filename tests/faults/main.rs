@@ -1,0 +1,16 @@
+//! Whole operations on a cluster in memory: round trips, and everything that can go wrong going
+//! wrong in turn. After each fault the scopes are closed, nothing that was there is lost, and the
+//! next run converges. Not for texts and exit codes of the program: `tests/cli`.
+
+// A helper of a test may fail as loudly as the test itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod disk;
+mod host;
+mod interruptions;
+mod round_trip;
+mod situation;
+mod storage;
