@@ -1,7 +1,9 @@
 //! Options that mean the same in every command. What is typed is made into values here.
 
 use crate::cancel::Cancel;
+use crate::model::Rate;
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
+use crate::throttle::Throttle;
 use crate::world::Limits;
 use clap::Args;
 use std::path::PathBuf;
@@ -40,6 +42,9 @@ pub struct Parallel {
     /// Storage operations in flight per volume.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub iothreads: u16,
+    /// All transfers together move at most so much [default: no limit].
+    #[arg(long, value_name = "RATE")]
+    pub bwlimit: Option<Rate>,
     /// Seconds to wait for locks of other runs [default: not at all].
     #[arg(long, value_name = "SECONDS")]
     pub lock_wait: Option<u64>,
@@ -63,6 +68,7 @@ impl Parallel {
         Limits {
             guests: jobs,
             transfers: Arc::new(Semaphore::new(jobs)),
+            throttle: Throttle::new(self.bwlimit),
             image: ImageOptions {
                 compression,
                 threads: self.threads(),

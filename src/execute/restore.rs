@@ -108,9 +108,13 @@ impl Execution {
         let threads = self.world.limits.image.threads;
         let meter = self.world.progress.begin(what, chain.data_bytes());
         let Import { writer, exit } = import;
-        let bar = meter.clone();
+        let (bar, throttle) = (meter.clone(), self.world.limits.throttle.clone());
         let task = tokio::task::spawn_blocking(move || -> Result<(), ImageError> {
-            let mut counted = Counted { writer, told: |bytes| bar.add(bytes) };
+            let told = |bytes: usize| {
+                throttle.pass(bytes);
+                bar.add(bytes as u64);
+            };
+            let mut counted = Counted { writer, told };
             chain.write_stream(&mut counted, None, IMPORT_RECORD, threads)?;
             counted.flush().map_err(ImageError::Write)
         });
@@ -188,10 +192,10 @@ struct Counted<W, F> {
     told: F,
 }
 
-impl<W: Write, F: FnMut(u64)> Write for Counted<W, F> {
+impl<W: Write, F: FnMut(usize)> Write for Counted<W, F> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let count = self.writer.write(buffer)?;
-        (self.told)(count as u64);
+        (self.told)(count);
         Ok(count)
     }
 
