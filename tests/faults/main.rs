@@ -10,7 +10,10 @@ mod common;
 
 mod disk;
 mod host;
+mod identity;
 mod interruptions;
+mod races;
+mod restore;
 mod round_trip;
 mod situation;
 mod storage;
