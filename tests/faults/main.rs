@@ -12,6 +12,7 @@ mod disk;
 mod host;
 mod identity;
 mod interruptions;
+mod points;
 mod races;
 mod restore;
 mod round_trip;
