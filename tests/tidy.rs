@@ -290,14 +290,15 @@ fn unsafe_code_stands_only_in_the_bridge() {
 fn every_action_stands_in_a_golden_plan() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let display = std::fs::read_to_string(root.join("src/plan/display.rs")).unwrap();
-    let verbs: Vec<&str> = display
-        .split("fn words")
-        .nth(1)
-        .unwrap()
+    let words = display.split("fn words").nth(1).unwrap();
+    // A verb opens a pair: `("create snapshot", ...`.
+    let verbs: Vec<&str> = words
         .match_indices("(\"")
-        .map(|(at, _)| {
-            display.split("fn words").nth(1).unwrap()[at + 2..].split('"').next().unwrap()
-        })
+        .map(|(at, _)| &words[at + 2..])
+        .filter_map(|rest| rest.split_once('"'))
+        .filter(|(_, after)| after.starts_with(", "))
+        .map(|(verb, _)| verb)
+        .filter(|verb| !verb.contains('{'))
         .collect();
     assert!(verbs.len() > 12, "the verbs were not found: {verbs:?}");
     let mut golden = String::new();

@@ -10,7 +10,7 @@ use crate::survey::{self, Sought};
 use anyhow::Context as _;
 use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Confirm, Input, MultiSelect, Select};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a restore needs to know, typed or chosen.
 pub struct Chosen {
@@ -70,7 +70,7 @@ pub fn restore(args: &Args) -> Result<Chosen, CliError> {
 /// # Errors
 /// The user gave up, or the repository holds nothing.
 pub fn choose_point(
-    path: &PathBuf,
+    path: &Path,
     vmid: Option<&str>,
     moment: Option<&str>,
 ) -> Result<(String, StoredPoint), CliError> {

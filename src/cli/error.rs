@@ -32,7 +32,8 @@ impl CliError {
     }
 }
 
-fn code_of(error: &anyhow::Error) -> u8 {
+/// The exit code of an error's kind.
+pub fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.chain().find_map(|e| e.downcast_ref::<RepositoryError>()) {
         return match error {
             RepositoryError::Missing { .. } => 10,

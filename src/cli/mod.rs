@@ -56,6 +56,7 @@ enum Command {
     Restore(restore::Args),
     Assemble(assemble::Args),
     List(list::Args),
+    Verify(verify::Args),
     /// Print the version.
     Version,
 }
@@ -85,6 +86,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Restore(args) => restore::run(args, &cli.logging),
         Command::Assemble(args) => assemble::run(args, &cli.logging),
         Command::List(args) => list::run(args),
+        Command::Verify(args) => verify::run(args, &cli.logging),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
             Ok(0)

@@ -10,6 +10,7 @@ pub mod guard;
 mod restore;
 mod save;
 mod state;
+mod transfer;
 mod undo;
 
 pub use restore::RestoreWork;

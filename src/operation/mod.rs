@@ -18,6 +18,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// What is to be done.
+// There is one per run: its size in memory does not matter.
+#[allow(clippy::large_enum_variant)]
 pub enum Operation {
     /// Back selected guests up into a repository.
     Backup(BackupRequest),

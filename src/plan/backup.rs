@@ -20,7 +20,9 @@ pub enum NoBackup {
     #[error("no volume can be backed up ({0}); nothing was changed")]
     NothingReadable(String),
     /// The repository would be full before the run ended.
-    #[error("{free} free in the repository, about {needed} needed; nothing was changed")]
+    #[error(
+        "not enough space in the repository: {free} free, about {needed} needed; nothing was changed"
+    )]
     NoSpace {
         /// What is free.
         free: Bytes,

@@ -129,7 +129,9 @@ pub enum NoRestore {
     #[error("{0}; nothing was changed")]
     Usage(String),
     /// The storage would be full.
-    #[error("{free} free on storage {storage}, {needed} needed; nothing was changed")]
+    #[error(
+        "not enough space on storage {storage}: {free} free, {needed} needed; nothing was changed"
+    )]
     NoSpace {
         /// The storage.
         storage: String,
@@ -157,7 +159,7 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     let mut steps: Vec<Step> = volumes
         .iter()
         .map(|(stored, volume)| {
-            let (disk, shape) = (stored.disk.clone(), stored.shape.clone());
+            let (disk, shape) = (stored.disk.clone(), shape_on(stored, volume));
             Action::CreateVolume { disk, volume: volume.clone(), shape }.step()
         })
         .collect();
@@ -223,6 +225,16 @@ fn check_present(
         return Err(NoRestore::GuestInUse(target, format!("is on node {node}, restore it there")));
     }
     Ok(())
+}
+
+/// The shape that a volume gets: on its own storage the one it had, on another one that storage's
+/// own data pool.
+fn shape_on(stored: &StoredVolume, volume: &VolumeId) -> VolumeShape {
+    let mut shape = stored.shape.clone();
+    if volume.storage != stored.volume.storage {
+        shape.data_pool = None;
+    }
+    shape
 }
 
 type Placed<'a> = Vec<(&'a StoredVolume, VolumeId)>;

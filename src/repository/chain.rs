@@ -3,7 +3,7 @@
 
 use super::disk::Disk;
 use super::history::{History, StoredPoint};
-use super::image::ChainLink;
+use super::image::{ChainLink, ImageReader};
 use super::manifest::ImageEntry;
 use crate::model::{DiskKey, ImageId};
 use std::path::PathBuf;
@@ -165,5 +165,12 @@ fn unusable(fs: &Disk, held: &HeldImage<'_>) -> Option<String> {
         }
         Ok(Some(_)) => {}
     }
-    None
+    match ImageReader::open_indexed(&path) {
+        Err(error) => Some(format!("{name} cannot be opened: {error}")),
+        Ok(None) => Some(format!("the index of {name} is missing or damaged")),
+        Ok(Some(reader)) if reader.index().root_digest() != image.digest => {
+            Some(format!("the index of {name} is another image's"))
+        }
+        Ok(Some(_)) => None,
+    }
 }

@@ -19,6 +19,8 @@ pub enum Fault {
     Io,
     /// This and every later operation, reads too, fail with EIO: the server is gone.
     Vanish,
+    /// This and every later write operation fail with EROFS; reads go on.
+    ReadOnly,
     /// The operation is done and yet reported as EIO: the answer of an NFS server was lost.
     LostReply,
 }
@@ -141,7 +143,7 @@ impl Disk {
 
     fn alive(&self) -> io::Result<()> {
         match &self.faults {
-            Some(faults) if faults.vanished() => Err(broken()),
+            Some(faults) if faults.vanished() => Err(Fault::Vanish.error()),
             _ => Ok(()),
         }
     }
@@ -150,17 +152,30 @@ impl Disk {
     fn next(&self) -> Option<Fault> {
         let faults = self.faults.as_ref()?;
         let n = faults.count.fetch_add(1, Ordering::SeqCst);
-        let hit = n == faults.at || (n > faults.at && faults.fault == Fault::Vanish);
+        let hit = n == faults.at || (n > faults.at && faults.fault.lasts());
         hit.then_some(faults.fault)
     }
 
     fn change<T>(&self, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match self.next() {
             None => operation(),
-            Some(Fault::NoSpace) => Err(io::Error::from_raw_os_error(nix::libc::ENOSPC)),
-            Some(Fault::Io | Fault::Vanish) => Err(broken()),
-            Some(Fault::LostReply) => operation().and(Err(broken())),
+            Some(Fault::LostReply) => operation().and(Err(Fault::LostReply.error())),
+            Some(fault) => Err(fault.error()),
         }
+    }
+}
+
+impl Fault {
+    fn lasts(self) -> bool {
+        matches!(self, Self::Vanish | Self::ReadOnly)
+    }
+
+    fn error(self) -> io::Error {
+        io::Error::from_raw_os_error(match self {
+            Self::NoSpace => nix::libc::ENOSPC,
+            Self::ReadOnly => nix::libc::EROFS,
+            Self::Io | Self::Vanish | Self::LostReply => nix::libc::EIO,
+        })
     }
 }
 
@@ -168,10 +183,6 @@ impl Faults {
     fn vanished(&self) -> bool {
         self.fault == Fault::Vanish && self.count.load(Ordering::SeqCst) > self.at
     }
-}
-
-fn broken() -> io::Error {
-    io::Error::from_raw_os_error(nix::libc::EIO)
 }
 
 /// A file open for writing.
@@ -213,13 +224,11 @@ impl Write for DiskFile {
         };
         let arrives = match fault {
             Fault::LostReply => bytes.len(),
+            Fault::ReadOnly => 0,
             _ => bytes.len() / 2,
         };
         self.file.write_all(&bytes[..arrives])?;
-        match fault {
-            Fault::NoSpace => Err(io::Error::from_raw_os_error(nix::libc::ENOSPC)),
-            _ => Err(broken()),
-        }
+        Err(fault.error())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -14,6 +14,7 @@ use super::lock::{self, Lock, LockMode, LockOptions};
 use super::records::{Attributes, GuestRecord};
 use super::restore_txt;
 use super::scan;
+use super::verify::{VerifyReport, VerifyRequest};
 use crate::model::{Label, Moment};
 use std::path::{Path, PathBuf};
 
@@ -83,7 +84,10 @@ impl GuestDir {
     /// # Errors
     /// Somebody else holds one ([`RepositoryError::Locked`]), or the file system fails.
     pub fn lock(&self, mode: LockMode, options: &LockOptions) -> Result<Lock, RepositoryError> {
-        self.ensure()?;
+        // Whoever only reads makes nothing, so that a read-only repository can be restored from.
+        if mode == LockMode::Exclusive {
+            self.ensure()?;
+        }
         lock::acquire(&self.path, &lock::Wanted::by_us(&self.disk, mode, options))
     }
 
@@ -192,5 +196,13 @@ impl GuestDir {
         files::replace(&self.disk, &index, text.as_bytes())?;
         let text = restore_txt::render(&scanned.history, &self.path);
         files::replace(&self.disk, &self.path.join(layout::RESTORE), text.as_bytes())
+    }
+
+    /// Checks stored points: everything that the selected ones need, each image once.
+    ///
+    /// # Errors
+    /// A directory cannot be listed. Damage is in the report.
+    pub fn verify(&self, request: &VerifyRequest<'_>) -> Result<VerifyReport, RepositoryError> {
+        super::verify::verify(self, request)
     }
 }

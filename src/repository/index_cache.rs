@@ -72,6 +72,9 @@ impl IndexCache {
     /// The point as it was read when its files had these facts.
     pub(crate) fn point(&self, facts: &PointFacts, dir: &Path) -> Option<StoredPoint> {
         let entry = self.points.get(&key(dir)?).filter(|entry| entry.facts == *facts)?;
+        if !entry.manifest.is_known() {
+            return None;
+        }
         let (manifest, attributes) = (entry.manifest.clone(), entry.attributes.clone());
         Some(StoredPoint { manifest, attributes, dir: dir.to_owned() })
     }

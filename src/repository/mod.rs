@@ -1,5 +1,106 @@
-//! The repository: restore points of guests in a plain directory. Not for deciding what goes in
-//! or out: that is `plan`.
+//! The repository: restore points of guests in a plain directory. Not for deciding what goes in or
+//! out: that is `plan`.
+//!
+//! # Format 1
+//! Everything is below `pve-ferry/` in the directory that the user gives. Directories are 0700,
+//! files 0600. Names that do not have these forms are foreign and are left alone.
+//!
+//! ```text
+//! pve-ferry/<cluster name>-<8 hex>/<vmid>-<8 hex>/     first 8 digits of the cluster id; incarnation
+//!     guest.json      the guest, and the chain of each label
+//!     index.json      a cache; nothing but a reader's time is lost with it
+//!     RESTORE.txt     how to get everything back without us; derived
+//!     locks/<16 hex>.lock
+//!     <label>/<YYYYMMDDTHHMMSSZ>/                      a restore point, or debris
+//!         manifest.json     its presence makes the point exist
+//!         guest.conf        PVE's configuration file, byte by byte
+//!         guest.fw          the firewall rules, when there were some
+//!         <disk key>.base.<suffix>, <disk key>.increment.<suffix>, each with .idx behind it
+//!         attributes.json   absent: all defaults
+//!         freeze.json       only until the guest was seen thawed
+//! ```
+//! Suffixes and content of image files: [`image`]. `*.tmp` are unfinished writes of the file named
+//! before it.
+//!
+//! ## Values
+//! All JSON is UTF-8, one object. Ids are lower-case hexadecimal digits in strings: points and images
+//! 16, chains and incarnations 8; a cluster id is a UUID. Moments are RFC 3339 in UTC, to the second.
+//! Sizes are bytes. Digests are `blake3:` and 64 digits. A field that is not described here is to be
+//! kept by whoever rewrites the file.
+//!
+//! ## manifest.json
+//! A *sealed* object: its last field is `seal`, in this very form at the end of the file, where `X` is
+//! the BLAKE3 of all bytes before the comma:
+//!
+//! ```text
+//! ,\n  "seal": "blake3:X"\n}\n
+//! ```
+//! A manifest without a fitting seal is damaged. Fields:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `format` | 1. Another number: a later format; see below |
+//! | `requires` | features that a reader must know; none are defined yet |
+//! | `point` | the point's id, random |
+//! | `seq` | the order of the guest's points, growing with each commit. Names and times give no order |
+//! | `chain` | the chain's id: snapshots `ferry.<chain>.<label>.<stamp>` on the volumes belong to it |
+//! | `label`, `time` | the same as the names of the directories; else the manifest is in a wrong place |
+//! | `cluster_name`, `cluster`, `vmid`, `incarnation` | the guest |
+//! | `kind` | `qemu` or `lxc` |
+//! | `name`, `node` | the guest's name (may be empty) and where it ran |
+//! | `consistency` | `frozen`, `stopped` or `crash` |
+//! | `state` | `committed`, or `hidden`: gone for the user, kept for the points that need its images |
+//! | `config_digest`, `firewall_digest` | of guest.conf and guest.fw; absent when there is no such file |
+//! | `images` | see below |
+//! | `skipped` | `disk` and `reason` of each volume that is not in the point |
+//!
+//! Each image:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | `id` | random; it names the content and stays when images merge |
+//! | `parent` | the id of the image that an increment follows, in any point of this guest; absent in a base |
+//! | `disk`, `device` | the configuration's key and its value |
+//! | `volume` | PVE's volume id |
+//! | `size` | the volume's size at that moment |
+//! | `shape` | what is needed to make the volume: `size`, `object_size`, `features`, `data_pool`, `striping`, `volblocksize` |
+//! | `source`, `base_source` | the snapshots that the stream was read from and since: `driver`, the volume's identity, `snapshot`, `name` |
+//! | `from`, `to` | the snapshot names in the stream; `from` is absent in a base and else the parent's `to` |
+//! | `file` | the file's name in the same directory |
+//! | `compression` | `none`, `zstd:LEVEL`, `gzip`, `bzip2`; the content decides, this is for people |
+//! | `stream_bytes`, `stored_bytes`, `data_bytes` | of the uncompressed stream, of the file, of volume data in it |
+//! | `digest` | the image's root digest |
+//!
+//! A volume's content is its chain: from the image along `parent` to the base, applied in the other
+//! direction. A point is whole when that is so for each of its images.
+//!
+//! ## Reading what one does not know
+//! A manifest of another format, or with an unknown feature, is a point of a later version. A manifest
+//! that cannot be read is a damaged point. Both exist: they are listed, their directory is no debris,
+//! and nothing at all is removed from their guest. On a later version's guest no increments are made;
+//! a new base may be. A directory without a manifest (certainly: the name is absent) is debris of an
+//! unfinished run and is removed under an exclusive lock.
+//!
+//! ## guest.json
+//! `cluster_name`, `cluster`, `vmid`, `incarnation`, `kind`, `name`, and `chains`: the chain id per
+//! label. It is written before a chain's first snapshot is made. Lost, it follows from the newest
+//! manifests.
+//!
+//! ## attributes.json
+//! `point` (the id of the point that it belongs to; another one: not believed), `notes`, `protected`,
+//! `verified` (`state` `ok` or `failed`, `at`, `why`), `failed_images` (ids of images of this point
+//! that were found damaged: no increment is based on a chain with one). Unreadable, it protects.
+//!
+//! ## freeze.json
+//! Written durably before a guest is frozen, removed when it was seen thawed: `host`, `boot_id`, `pid`
+//! of the run; `node`, `vmid`; `armed_at`, `deadline_seconds`, `guard` of the guard that thaws.
+//!
+//! ## Commit, removal, locks
+//! A commit fsyncs all files, writes `manifest.json.tmp`, fsyncs it and the directory, confirms the
+//! lock, renames, fsyncs the directory. Removal unlinks the manifest first. Other files are replaced by
+//! rename. Every change needs an exclusive lock; restoring, verifying and copying need a shared one. A
+//! lock is a file with `host`, `boot_id`, `pid`, `pid_namespace`, `started`, `random`, `mode`, `what`,
+//! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it.
 
 mod chain;
 mod disk;
@@ -21,6 +122,8 @@ mod restore_txt;
 mod scan;
 mod seal;
 mod store;
+mod verify;
+mod verify_image;
 
 pub use chain::{BrokenChain, HeldImage, chain_of, images_of_chain, point_usable_as_base};
 pub use disk::{Disk, DiskFile, Fault};
@@ -33,6 +136,7 @@ pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use records::{Attributes, FreezeRecord, GuestRecord, Verified, VerifiedState};
 pub use store::Repository;
+pub use verify::{DamageFound, Subset, VerifyReport, VerifyRequest};
 
 #[cfg(test)]
 mod tests;

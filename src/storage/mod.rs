@@ -126,7 +126,8 @@ impl Storage {
         driver!(self, d => d.create_volume(name, shape).await)
     }
 
-    /// Deletes exactly this volume, which must have no snapshots and no users.
+    /// Deletes exactly this volume, which must have no snapshots and no users. May wait for half a
+    /// minute until the storage has forgotten users that died.
     ///
     /// # Errors
     /// Another volume bears the name now, it is in use, or the storage failed.

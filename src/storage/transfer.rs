@@ -44,7 +44,8 @@ impl Finish {
         }
     }
 
-    /// Breaks the transfer off; a wait afterwards is an error.
+    /// Breaks the transfer off; a wait afterwards is an error. To give up an import, rather drop its
+    /// writer and wait: a killed `rbd` keeps the image open in Ceph's eyes for another 30 s.
     pub fn kill(&mut self) {
         match &mut self.0 {
             End::Rbd(transfer) => transfer.kill(),

@@ -136,25 +136,28 @@ mod tests {
         assert_eq!(newest(chain), vec![(0, 40, 0, 1000), (90, 5, 2, 1090)]);
     }
 
+    /// A gap, a length, and whether it is zeros.
+    type Run = (u64, u64, bool);
+
     /// Images over a volume of up to 40 bytes.
     fn images() -> impl Strategy<Value = Vec<(u64, Vec<Piece>)>> {
         let runs = proptest::collection::vec((0_u64..6, 1_u64..8, any::<bool>()), 0..8);
         let image = (1_u64..40, runs);
         proptest::collection::vec(image, 1..6).prop_map(|images| {
-            let place = |(number, (size, runs)): (usize, (u64, Vec<(u64, u64, bool)>))| {
+            let place = |(number, (size, runs)): (u32, (u64, Vec<Run>))| {
                 let mut pieces = Vec::new();
                 let mut offset = 0;
                 for (gap, length, zero) in runs {
                     offset += gap;
                     let content = if zero { Content::Zero } else { Content::Data };
                     if offset + length <= size {
-                        pieces.push(piece(u32::try_from(number).unwrap(), offset, length, content));
+                        pieces.push(piece(number, offset, length, content));
                     }
                     offset += length;
                 }
                 (size, pieces)
             };
-            images.into_iter().enumerate().map(place).collect()
+            (0..).zip(images).map(place).collect()
         })
     }
 

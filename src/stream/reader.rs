@@ -287,7 +287,7 @@ mod tests {
             bytes.extend(offset.to_le_bytes());
             bytes.extend(length.to_le_bytes());
             if *tag == b'w' {
-                bytes.extend(vec![1; *length as usize]);
+                bytes.extend(vec![1; usize::try_from(*length).unwrap()]);
             }
         }
         bytes.push(b'e');

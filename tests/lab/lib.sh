@@ -86,7 +86,8 @@ ferry() {
 # ferry_background ARGUMENT...: the same in a session of its own; FERRY_PID is also its process group.
 ferry_background() {
     LAST="pve-ferry $*"
-    setsid timeout -k 5 180 "$FERRY" "$@" >"$OUT" 2>"$ERR" </dev/null &
+    # A SIGTERM for timeout goes to the program, which then has a minute to leave cleanly.
+    setsid timeout -k 60 180 "$FERRY" "$@" >"$OUT" 2>"$ERR" </dev/null &
     FERRY_PID=$!
 }
 
@@ -114,7 +115,7 @@ backup() {
 
 # points VMID [FILTER]: the times of a guest's points, oldest first, as `list` prints them.
 points() {
-    "$FERRY" list --path "$REPO" --json | jq -r "[.restore_points[] | select(.vmid == $1)] | sort_by(.seq) | .[]${2-.time}"
+    "$FERRY" list --path "$REPO" --json | jq -r "[.restore_points[] | select(.vmid == $1)] | sort_by(.seq) | .[] | ${2-.time}"
 }
 newest() { points "$@" | tail -n 1; }
 count_points() { points "$@" | grep -c . || true; }

@@ -206,3 +206,130 @@ fn split(extents: Vec<Extent>, record: u64) -> Vec<Extent> {
     }
     parts
 }
+
+#[cfg(test)]
+#[allow(clippy::cast_possible_truncation)]
+mod tests {
+    use super::*;
+    use crate::repository::image::{
+        ChainLink, Compression, ImageOptions, ImageSink, ZeroRuns, index_path, write_image,
+    };
+    use crate::stream::Content;
+    use std::fs::{self, File};
+    use std::path::Path;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Writes an image whose MiB number n is filled with `fill`, for all n in `parts`.
+    fn image(directory: &Path, names: (Option<&str>, &str), parts: &[u64], fill: u8) -> ChainLink {
+        let (from, to) = (names.0.map(str::to_owned), names.1.to_owned());
+        let header = Header { from: from.clone(), to: Some(to.clone()), size: 8 * MIB };
+        let mut writer = StreamWriter::new(Vec::new(), &header).unwrap();
+        for part in parts {
+            let noise: Vec<u8> = (0..MIB).map(|n| ((n * n) >> 7) as u8 | fill).collect();
+            writer.write(part * MIB, &noise).unwrap();
+        }
+        let stream = writer.finish().unwrap();
+        let path = directory.join(&to);
+        let mut data = File::create(&path).unwrap();
+        let mut index = File::create(index_path(&path)).unwrap();
+        let files = ImageSink { data: &mut data, index: &mut index };
+        let options = ImageOptions {
+            compression: Compression::Zstd(1),
+            threads: 1,
+            zeros: ZeroRuns::Aligned,
+        };
+        let summary = write_image(&mut &stream[..], &header, files, options, &|_| ()).unwrap();
+        ChainLink { path, digest: summary.digest, from, to }
+    }
+
+    fn chain(directory: &Path) -> Vec<ChainLink> {
+        vec![
+            image(directory, (None, "a"), &[0, 1, 2, 3], 1),
+            image(directory, (Some("a"), "b"), &[2], 2),
+            image(directory, (Some("b"), "c"), &[3, 7], 4),
+        ]
+    }
+
+    #[test]
+    fn damage_names_the_file_the_frame_and_what_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = chain(directory.path());
+        let frame = ChainReader::open(&links).unwrap().images()[0].index().frames()[1];
+        let mut bytes = fs::read(&links[0].path).unwrap();
+        bytes[frame.stored_offset as usize + 100] ^= 1;
+        fs::write(&links[0].path, bytes).unwrap();
+
+        let chain = ChainReader::open(&links).unwrap();
+        let damage = chain.verify(2, &mut |_| ()).unwrap();
+        let lost = vec![Extent { offset: MIB, length: MIB, content: Content::Data }];
+        assert_eq!(damage.len(), 1);
+        assert_eq!((damage[0].frame, &damage[0].extents), (Some(1), &lost));
+        assert_eq!(damage[0].path, links[0].path);
+
+        let mut first = Vec::new();
+        let mut take = |offset, _: &[u8]| -> Result<(), ImageError> {
+            first.push(offset);
+            Ok(())
+        };
+        let error = chain.for_each_block(2, &mut take).unwrap_err();
+        assert!(matches!(error, ImageError::Damaged(_)), "{error}");
+        assert_eq!(first, [0], "only what comes before the damage was handed out");
+    }
+
+    #[test]
+    fn a_frame_that_nothing_needs_any_more_is_not_read_but_is_verified() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = chain(directory.path());
+        let open = ChainReader::open(&links).unwrap();
+        // MiB 2 of the base is covered by b, and MiB 3 by c.
+        assert_eq!(open.tasks().iter().filter(|task| task.image == 0).count(), 2);
+        let mut checked = 0;
+        assert_eq!(open.verify(1, &mut |bytes| checked += bytes).unwrap(), []);
+        let frames = open.images().iter().flat_map(|image| image.index().frames());
+        assert_eq!(checked, frames.map(|frame| u64::from(frame.stored_length)).sum::<u64>());
+    }
+
+    #[test]
+    fn images_that_are_no_chain_or_not_those_of_their_manifests_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = chain(directory.path());
+        for wrong in [
+            vec![links[1].clone()],
+            vec![links[0].clone(), links[2].clone()],
+            vec![links[0].clone(), ChainLink { to: "x".to_owned(), ..links[1].clone() }],
+            vec![ChainLink { from: Some("x".to_owned()), ..links[0].clone() }],
+        ] {
+            let error = ChainReader::open(&wrong).unwrap_err();
+            assert!(matches!(error, ImageError::BrokenChain { .. }), "{error}");
+        }
+        let mut other = links.clone();
+        other[1].digest = links[2].digest;
+        let error = ChainReader::open(&other).unwrap_err();
+        assert!(matches!(error, ImageError::OtherImage { .. }), "{error}");
+    }
+
+    #[test]
+    fn the_index_of_another_image_is_not_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = chain(directory.path());
+        let twin = image(directory.path(), (Some("a"), "twin"), &[5], 2);
+        fs::copy(index_path(&twin.path), index_path(&links[1].path)).unwrap();
+        let open = ChainReader::open(&links).unwrap();
+        assert_eq!(open.images()[1].index().extents()[0].offset, 2 * MIB);
+        assert!(open.images()[1].index_was_rebuilt());
+    }
+
+    #[test]
+    fn an_error_of_the_taker_ends_the_reading() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = ChainReader::open(&chain(directory.path())).unwrap();
+        let mut calls = 0;
+        let result = open.for_each_block(2, &mut |_, _| -> Result<(), ImageError> {
+            calls += 1;
+            Err(ImageError::Write(io::Error::other("full")))
+        });
+        assert!(matches!(result, Err(ImageError::Write(_))));
+        assert_eq!(calls, 1);
+    }
+}

@@ -11,8 +11,9 @@ use std::ops::Range;
 const WRITE_LIMIT: u64 = 1 << 20;
 /// A zero record neither crosses a multiple of this nor is it longer: one discard stays small.
 const ZERO_LIMIT: u64 = 64 << 20;
-/// Both ends of a zero record are multiples of this: `rbd import-diff` applies it as a discard, and
-/// librbd drops what is not aligned to `rbd_discard_granularity_bytes` (64 KiB) without a word.
+/// Both ends of a zero record are multiples of this: whoever applies it as a discard loses what is
+/// not aligned to `rbd_discard_granularity_bytes` (64 KiB) without a word. `rbd import-diff` of Ceph
+/// 16.2.15 writes zeros, exactly (tried); other versions and tools need not.
 const GRANULE: u64 = GRANULE_BYTES as u64;
 const GRANULE_BYTES: usize = 64 << 10;
 
@@ -237,7 +238,7 @@ impl<S: FrameSink> Cutter<S> {
         self.close_write();
         self.zero_bytes += range.end - range.start;
         while !self.is_base && range.start < range.end {
-            let limit = range.start - range.start % ZERO_LIMIT + ZERO_LIMIT;
+            let limit = (range.start - range.start % ZERO_LIMIT).saturating_add(ZERO_LIMIT);
             let end = range.end.min(limit);
             let continued = range.start % ZERO_LIMIT != 0;
             match &mut self.zero {

@@ -204,8 +204,10 @@ impl<R: BufRead> Hashed<R> {
         let content = if length & 1 == 1 { Content::Zero } else { Content::Data };
         let length = length / 2;
         let end = offset.and_then(|offset| offset.checked_add(length));
+        // The bytes of a write stand in its frame; zeros take no room.
+        let limit = if content == Content::Data { FRAME_LIMIT as u64 } else { u64::MAX };
         match (offset, end) {
-            (Some(offset), Some(end)) if end <= size && length > 0 => {
+            (Some(offset), Some(end)) if end <= size && length > 0 && length <= limit => {
                 Ok(Extent { offset, length, content })
             }
             _ => Err(invalid("a record lies outside of the volume")),

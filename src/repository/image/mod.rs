@@ -5,9 +5,10 @@
 //! An image is a stream of [`crate::stream`] that stock tools restore with nothing of ours:
 //! `zstd -dc FILE | rbd import-diff - POOL/IMAGE`. Beyond that:
 //! - Writes have at most 1 MiB and do not cross a multiple of 1 MiB of the volume.
-//! - Zero records begin and end at multiples of 64 KiB and do not cross a multiple of 64 MiB. Import
-//!   applies them as discards, and librbd drops what is not aligned; so zeros that are not aligned
-//!   are written as data. A base has no zero records: it goes to a volume that reads as zero.
+//! - Zero records begin and end at multiples of 64 KiB and do not cross a multiple of 64 MiB. Whoever
+//!   applies them as discards would lose what is not aligned (librbd drops it without a word); so
+//!   zeros that are not aligned are written as data. A base has no zero records: it goes to a volume
+//!   that reads as zero.
 //! - A frame is a run of whole records (the first one also has banner, names and size; the last one
 //!   the end mark). It is closed before the next record once it has 1 MiB or more.
 //! - zstd: each frame is a zstd frame with content size and checksum; then a seek table of zstd's

@@ -58,7 +58,7 @@ pub struct ImageSummary {
 }
 
 /// Reads a whole diff stream from `source`, which must be the one that `expect` tells, and writes it
-/// as an image. `progress` is told how many bytes of the source were taken since it was last told.
+/// as an image. `progress` is told how many bytes of data were taken since it was last told.
 ///
 /// The names and the size are compared before anything is written; the end mark and that nothing
 /// follows it are checked before this succeeds. The source's own success is the caller's to check.
@@ -248,4 +248,161 @@ fn write_frames<D: Write>(
 /// Frames have a few MiB at most; see `codec::FRAME_LIMIT`.
 fn short(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{Content, StreamWriter};
+
+    const OPTIONS: ImageOptions =
+        ImageOptions { compression: Compression::Zstd(1), threads: 2, zeros: ZeroRuns::Aligned };
+
+    fn header(from: Option<&str>, size: u64) -> Header {
+        Header { from: from.map(str::to_owned), to: Some("s2".to_owned()), size }
+    }
+
+    /// The stream of 8 MiB of data.
+    fn source(header: &Header) -> Vec<u8> {
+        let mut writer = StreamWriter::new(Vec::new(), header).unwrap();
+        writer.write(0, &vec![5; 8 << 20]).unwrap();
+        writer.finish().unwrap()
+    }
+
+    /// The records of the image that is made of `source`.
+    fn records(source: &[u8], header: &Header, zeros: ZeroRuns) -> Vec<(Content, u64, u64)> {
+        let (mut data, mut index) = (Vec::new(), Vec::new());
+        let files = ImageSink { data: &mut data, index: &mut index };
+        let options = ImageOptions { zeros, ..OPTIONS };
+        write_image(&mut &source[..], header, files, options, &|_| ()).unwrap();
+        let index = ImageIndex::read(&mut &index[..]).unwrap();
+        index.extents().iter().map(|e| (e.content, e.offset, e.length)).collect()
+    }
+
+    #[test]
+    fn unaligned_zeros_are_written_and_only_aligned_ones_are_zero_records() {
+        use Content::{Data, Zero};
+        let header = header(Some("s1"), (200 << 20) + 5);
+        let mut writer = StreamWriter::new(Vec::new(), &header).unwrap();
+        writer.zero(1000, (128 << 10) - 1000).unwrap();
+        writer.zero(300_000, 1000).unwrap();
+        writer.zero(1 << 20, (199 << 20) + 5).unwrap();
+        let source = writer.finish().unwrap();
+        let expected = vec![
+            (Data, 1000, (64 << 10) - 1000),
+            (Zero, 64 << 10, 64 << 10),
+            (Data, 300_000, 1000),
+            (Zero, 1 << 20, 63 << 20),
+            (Zero, 64 << 20, 64 << 20),
+            (Zero, 128 << 20, 64 << 20),
+            (Zero, 192 << 20, 8 << 20),
+            (Data, 200 << 20, 5),
+        ];
+        assert_eq!(records(&source, &header, ZeroRuns::Aligned), expected);
+        let written = records(&source, &header, ZeroRuns::Written);
+        assert!(written.iter().all(|(content, ..)| *content == Data));
+        assert_eq!(written.iter().map(|record| record.2).sum::<u64>(), {
+            (128 << 10) - 1000 + 1000 + (199 << 20) + 5
+        });
+    }
+
+    #[test]
+    fn zero_runs_in_data_become_zero_records_and_are_left_out_of_a_base() {
+        use Content::{Data, Zero};
+        let mut volume = vec![1; 3 << 20];
+        volume[(64 << 10) + 1..(2 << 20) + 7].fill(0);
+        let make = |header: &Header| {
+            let mut writer = StreamWriter::new(Vec::new(), header).unwrap();
+            writer.write(0, &volume).unwrap();
+            writer.finish().unwrap()
+        };
+        let increment = header(Some("s1"), 3 << 20);
+        let expected = vec![
+            (Data, 0, 128 << 10),
+            (Zero, 128 << 10, (2 << 20) - (128 << 10)),
+            (Data, 2 << 20, 1 << 20),
+        ];
+        assert_eq!(records(&make(&increment), &increment, ZeroRuns::Aligned), expected);
+        let base = header(None, 3 << 20);
+        assert_eq!(records(&make(&base), &base, ZeroRuns::Aligned), [expected[0], expected[2]]);
+    }
+
+    #[test]
+    fn another_stream_than_the_one_asked_for_is_refused_before_anything_is_written() {
+        let sent = header(Some("s1"), 8 << 20);
+        for asked in [header(None, 8 << 20), header(Some("s0"), 8 << 20), header(Some("s1"), 1)] {
+            let (mut data, mut index) = (Vec::new(), Vec::new());
+            let files = ImageSink { data: &mut data, index: &mut index };
+            let source = source(&sent);
+            let error = write_image(&mut &source[..], &asked, files, OPTIONS, &|_| ()).unwrap_err();
+            assert!(matches!(error, ImageError::Unexpected { .. }), "{error}");
+            assert!(data.is_empty() && index.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_source_that_breaks_off_is_an_error_wherever_it_does() {
+        let header = header(None, 8 << 20);
+        let source = source(&header);
+        for length in [0, 11, 30, 5000, 1 << 20, 3 << 20, source.len() - 1] {
+            let (mut data, mut index) = (Vec::new(), Vec::new());
+            let files = ImageSink { data: &mut data, index: &mut index };
+            let result = write_image(&mut &source[..length], &header, files, OPTIONS, &|_| ());
+            let error = result.unwrap_err();
+            assert!(matches!(error, ImageError::Source(StreamError::Truncated { .. })), "{error}");
+            assert!(index.is_empty(), "an index makes an image look whole");
+        }
+    }
+
+    /// A disk with room for so many bytes.
+    struct FullDisk(usize);
+
+    impl Write for FullDisk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 == 0 {
+                return Err(io::Error::from_raw_os_error(28));
+            }
+            let count = bytes.len().min(self.0);
+            self.0 -= count;
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_ends_the_work_with_its_error() {
+        let header = header(None, 8 << 20);
+        let source = source(&header);
+        let none = ImageOptions { compression: Compression::None, ..OPTIONS };
+        for (data, index) in [(0, 1000), (3 << 20, 1000), (8 << 20, 1000), (9 << 20, 10)] {
+            let files = ImageSink { data: FullDisk(data), index: FullDisk(index) };
+            let error = write_image(&mut &source[..], &header, files, none, &|_| ()).unwrap_err();
+            let ImageError::Write(error) = error else { panic!("{error}") };
+            assert_eq!(error.raw_os_error(), Some(28));
+        }
+    }
+
+    #[test]
+    fn progress_tells_of_all_data_and_threads_do_not_change_the_image() {
+        let header = header(None, 8 << 20);
+        let source = source(&header);
+        let told = std::sync::atomic::AtomicU64::new(0);
+        let mut images = Vec::new();
+        for threads in [0, 1, 5] {
+            told.store(0, std::sync::atomic::Ordering::Relaxed);
+            let (mut data, mut index) = (Vec::new(), Vec::new());
+            let files = ImageSink { data: &mut data, index: &mut index };
+            let tell = |count| {
+                told.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+            };
+            let options = ImageOptions { threads, ..OPTIONS };
+            write_image(&mut &source[..], &header, files, options, &tell).unwrap();
+            assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 8 << 20);
+            images.push((data, index));
+        }
+        assert!(images.windows(2).all(|pair| pair[0] == pair[1]));
+    }
 }

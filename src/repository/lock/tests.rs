@@ -256,3 +256,13 @@ fn an_exclusive_lock_covers_its_own_guest_only() {
     assert!(lock.confirm(dir.path()).is_ok());
     assert!(matches!(lock.confirm(other.path()), Err(RepositoryError::NotLocked { .. })));
 }
+
+#[test]
+fn a_read_only_repository_can_be_read_under_a_shared_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Disk::failing_at(0, super::super::Fault::ReadOnly);
+    let lock = take_with(dir.path(), LockMode::Shared, host("a"), &disk).unwrap();
+    assert!(lock.still_held());
+    assert!(take_with(dir.path(), LockMode::Exclusive, host("a"), &disk).is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}

@@ -83,7 +83,7 @@ fn a_later_version_stops_removal_and_increments_but_not_a_new_base() {
         edit(&second.dir.join("manifest.json"), change);
         let (guest, disk) = (world.guest(), "scsi0".parse().unwrap());
         let history = guest.load().unwrap();
-        assert_eq!(history.points, [first.clone()]);
+        assert_eq!(history.points, std::slice::from_ref(&first));
         assert_eq!(history.unreadable[0].kind, UnreadableKind::Newer);
         assert_eq!(history.next_seq(), 3, "a later version's point keeps its place");
         assert!(history.forbids_increments().is_some());
@@ -192,6 +192,16 @@ fn the_index_is_used_while_it_is_fresh() {
     assert_eq!(guest.load().unwrap().points[0].manifest.name, "cached");
     fs::write(point.dir.join("attributes.json"), "{\"point\":\"0000000000000001\"}").unwrap();
     assert_eq!(guest.load().unwrap().points[0].manifest.name, "web");
+}
+
+#[test]
+fn a_later_versions_point_is_not_believed_through_a_cache_either() {
+    let world = World::new();
+    world.point(1, None);
+    let index = world.guest().path().join("index.json");
+    let cached = "daily/20260101T120100Z";
+    edit(&index, |v| v["points"][cached]["manifest"]["requires"] = json!(["shards"]));
+    assert_eq!(world.guest().load().unwrap().points[0].manifest.requires, [""; 0]);
 }
 
 #[test]

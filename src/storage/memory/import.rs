@@ -5,7 +5,7 @@ use super::Memory;
 use super::fault::{Fault, Operation, error};
 use super::stream::{Decoder, Record};
 use super::world::{World, at};
-use crate::model::VolumeIdentity;
+use crate::model::{SnapshotIdentity, VolumeIdentity};
 use crate::storage::{Changed, StorageError};
 use std::io::Write;
 use tokio::sync::oneshot;
@@ -18,12 +18,21 @@ pub(in crate::storage) struct Transfer {
     pub(super) object: String,
     ending: oneshot::Receiver<Ending>,
     killed: bool,
+    /// What an export came from, and must still be there at its end.
+    pub(super) source: Option<Source>,
+}
+
+#[derive(Debug)]
+pub(super) struct Source {
+    pub memory: Memory,
+    pub volume: String,
+    pub snapshots: Vec<SnapshotIdentity>,
 }
 
 impl Transfer {
     pub(super) fn new(object: &str) -> (oneshot::Sender<Ending>, Self) {
         let (sender, ending) = oneshot::channel();
-        (sender, Self { object: object.to_owned(), ending, killed: false })
+        (sender, Self { object: object.to_owned(), ending, killed: false, source: None })
     }
 
     pub(in crate::storage) async fn wait(self) -> Ending {
@@ -35,11 +44,20 @@ impl Transfer {
         if self.killed {
             return Err(broken_off("it was broken off"));
         }
-        self.ending.await.unwrap_or_else(|_| Err(broken_off("its other end is gone")))
+        self.ending.await.unwrap_or_else(|_| Err(broken_off("its other end is gone")))?;
+        self.source.map_or(Ok(()), |source| source.check())
     }
 
     pub(in crate::storage) fn kill(&mut self) {
         self.killed = true;
+    }
+}
+
+impl Source {
+    fn check(&self) -> Ending {
+        let mut shared = self.memory.shared();
+        let world = &mut shared.world;
+        self.snapshots.iter().try_for_each(|s| world.snapshot(&self.volume, s).map(drop))
     }
 }
 

@@ -141,17 +141,11 @@ impl Memory {
     ) -> Result<Export> {
         let object = at(volume, &own.name);
         let fault = self.enter(Operation::Export, &object).await?;
-        let bytes = {
-            let mut shared = self.shared();
-            let since = match since {
-                Some(since) => Some((since, shared.world.snapshot(volume, since)?.content.clone())),
-                None => None,
-            };
-            let content = shared.world.snapshot(volume, own)?.content.clone();
-            let since = since.as_ref().map(|(identity, content)| (*identity, content));
-            stream::encode((own, &content), since)
-        };
-        let (sender, transfer) = Transfer::new(&format!("{}:{object}", self.id));
+        let bytes = self.shared().world.encode(volume, own, since)?;
+        let (sender, mut transfer) = Transfer::new(&format!("{}:{object}", self.id));
+        let snapshots = std::iter::once(own).chain(since).cloned().collect();
+        transfer.source =
+            Some(import::Source { memory: self.clone(), volume: volume.to_owned(), snapshots });
         let (kept, result) = fault::torn(fault, bytes, &transfer.object);
         // Nobody waits for an export that was dropped.
         let _ = sender.send(result);

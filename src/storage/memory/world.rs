@@ -1,6 +1,7 @@
 //! The state of a memory storage and what its operations do to it. Not async, and injects nothing.
 
 use super::content::Content;
+use super::stream;
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
 use crate::storage::{ObjectMap, SnapshotFacts, StorageError, VolumeFacts, own_name};
 use std::collections::BTreeMap;
@@ -163,6 +164,22 @@ impl World {
         self.require(name)?.refuse_watchers(&object)?;
         self.volume_mut(name)?.content = content;
         Ok(())
+    }
+
+    /// A whole diff stream.
+    pub(super) fn encode(
+        &mut self,
+        name: &str,
+        own: &SnapshotIdentity,
+        since: Option<&SnapshotIdentity>,
+    ) -> Result<Vec<u8>> {
+        let base = match since {
+            Some(since) => Some((since, self.snapshot(name, since)?.content.clone())),
+            None => None,
+        };
+        let content = &self.snapshot(name, own)?.content;
+        let base = base.as_ref().map(|(identity, content)| (*identity, content));
+        Ok(stream::encode((own, content), base))
     }
 
     pub(super) fn clone_volume(&mut self, name: &str, snapshot: &str, clone: &str) -> Result<()> {

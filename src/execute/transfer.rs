@@ -1,0 +1,194 @@
+//! Moves one volume into the open restore point: export, image file, and the proof that it was all.
+//! Which volume and since when stands in the plan.
+
+use super::save::{BackupWork, snapshot_in};
+use super::{Execution, Stopped};
+use crate::clock::Stopwatch;
+use crate::model::{DiskKey, ImageId, SnapshotName, VolumeId};
+use crate::plan::BaseImage;
+use crate::report::VolumeOutcome;
+use crate::repository::image::{
+    Compression, ImageOptions, ImageSink, ImageSummary, ZeroRuns, write_image,
+};
+use crate::repository::layout::image_file;
+use crate::repository::{ImageEntry, ImageKind};
+use crate::storage::{Export, Finish, SnapshotFacts, VolumeFacts};
+use crate::stream::Header;
+use anyhow::Context as _;
+use std::sync::Arc;
+
+/// One volume on its way into the restore point.
+pub(super) struct Saving<'a> {
+    pub disk: &'a DiskKey,
+    pub volume: &'a VolumeId,
+    pub snapshot: &'a SnapshotName,
+    pub since: Option<&'a BaseImage>,
+    pub compression: Compression,
+    /// Whether the volume has striping of its own, where zeros must be written.
+    pub striped: bool,
+}
+
+impl Saving<'_> {
+    fn kind(&self) -> ImageKind {
+        if self.since.is_some() { ImageKind::Increment } else { ImageKind::Base }
+    }
+
+    /// What vzdump calls the device (PVE::VZDump::QemuServer); a container's is its key.
+    fn device(&self) -> String {
+        match self.disk.as_str() {
+            key if key.starts_with("mp") || key == "rootfs" => key.to_owned(),
+            key if key.starts_with("tpmstate") => format!("drive-{key}-backup"),
+            key => format!("drive-{key}"),
+        }
+    }
+}
+
+impl Execution {
+    pub(super) async fn save_volume(
+        self: &Arc<Self>,
+        work: &BackupWork,
+        mut saving: Saving<'_>,
+    ) -> Result<(), Stopped> {
+        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
+        if self.world.cancel.is_cancelled() {
+            return Err(Stopped::Interrupted);
+        }
+        let begun = Stopwatch::start();
+        let facts = self.present(saving.volume).await?;
+        saving.striped = facts.shape.striping.is_some();
+        let own = snapshot_in(&facts, saving.volume, saving.snapshot)?.clone();
+        let since = saving.since.map(|base| &base.snapshot);
+        let storage = self.storage(saving.volume)?;
+        let export = storage.export(&saving.volume.name, &own.identity, since).await?;
+        let header = Header {
+            from: since.map(|identity| identity.name.clone()),
+            to: Some(own.identity.name.clone()),
+            size: own.size,
+        };
+        let summary = self.write_image(work, &saving, export, header).await?;
+        let entry = entry(&saving, &facts, &own, &summary, self.random_image_id()?);
+        let outcome = outcome(&entry, begun.elapsed().as_secs_f64());
+        self.note(&format!("saved {} of {} ({})", saving.disk, saving.volume, outcome.kind));
+        let mut state = self.state();
+        state.outcome.volumes.push(outcome);
+        state.images.push(entry);
+        Ok(())
+    }
+
+    fn random_image_id(&self) -> anyhow::Result<ImageId> {
+        Ok(ImageId(crate::entropy::random_u64()?))
+    }
+
+    /// Moves one stream into its file on a thread of its own. The transfer counts only when the
+    /// stream was whole and the process behind it ended well, too.
+    async fn write_image(
+        &self,
+        work: &BackupWork,
+        saving: &Saving<'_>,
+        export: Export,
+        header: Header,
+    ) -> Result<ImageSummary, Stopped> {
+        let zeros = if saving.striped { ZeroRuns::Written } else { ZeroRuns::Aligned };
+        let options = ImageOptions { zeros, ..self.world.limits.image };
+        let (data, index) = work.with_draft(|draft| {
+            draft.image_files(saving.disk, saving.kind(), options.compression)
+        })??;
+        let total = if saving.since.is_some() { 0 } else { header.size };
+        let what = format!("{} {}", self.plan.guest.vmid, saving.volume);
+        let meter = self.world.progress.begin(&what, total);
+        let Export { mut reader, exit } = export;
+        let bar = meter.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let files = ImageSink { data, index };
+            write_image(&mut reader, &header, files, options, &|bytes| bar.add(bytes))
+        });
+        let written = self.until_done_or_cancelled(task, exit).await;
+        meter.end();
+        written
+    }
+
+    /// Waits for a transfer's thread and then for its process; a wish to stop kills the process,
+    /// which ends the thread.
+    pub(super) async fn until_done_or_cancelled<T, E>(
+        &self,
+        mut task: tokio::task::JoinHandle<Result<T, E>>,
+        mut exit: Finish,
+    ) -> Result<T, Stopped>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let joined = tokio::select! {
+            joined = &mut task => joined,
+            () = self.world.cancel.cancelled() => {
+                exit.kill();
+                // The thread ends with its pipe; nothing of it is at work when we undo.
+                let _ = task.await;
+                let _ = exit.wait().await;
+                return Err(Stopped::Interrupted);
+            }
+        };
+        match joined? {
+            Ok(done) => {
+                exit.wait().await?;
+                Ok(done)
+            }
+            Err(error) => {
+                // A process that failed by itself knows better why; one that still runs does not.
+                tokio::time::sleep(GRACE).await;
+                exit.kill();
+                let error = anyhow::Error::new(error);
+                Err(match exit.wait().await {
+                    Err(cause) => error.context(format!("{:#}", anyhow::Error::from(cause))),
+                    Ok(()) => error,
+                }
+                .into())
+            }
+        }
+    }
+}
+
+/// How long a process whose pipe has ended may take to end by itself.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+
+fn entry(
+    saving: &Saving,
+    facts: &VolumeFacts,
+    own: &SnapshotFacts,
+    summary: &ImageSummary,
+    id: ImageId,
+) -> ImageEntry {
+    let mut shape = facts.shape.clone();
+    shape.size = own.size;
+    ImageEntry {
+        id,
+        parent: saving.since.map(|base| base.image),
+        disk: saving.disk.clone(),
+        device: saving.device(),
+        volume: saving.volume.clone(),
+        size: own.size,
+        shape,
+        source: own.identity.clone(),
+        base_source: saving.since.map(|base| base.snapshot.clone()),
+        from: summary.from.clone(),
+        to: own.identity.name.clone(),
+        file: image_file(saving.disk, saving.kind(), saving.compression),
+        compression: saving.compression,
+        stream_bytes: summary.stream_bytes,
+        stored_bytes: summary.stored_bytes,
+        data_bytes: summary.data_bytes,
+        digest: summary.digest,
+        other: serde_json::Map::new(),
+    }
+}
+
+fn outcome(entry: &ImageEntry, seconds: f64) -> VolumeOutcome {
+    VolumeOutcome {
+        disk: entry.disk.to_string(),
+        volume: entry.volume.to_string(),
+        kind: if entry.parent.is_some() { "increment" } else { "base" }.to_owned(),
+        logical_bytes: entry.size,
+        stream_bytes: entry.stream_bytes,
+        stored_bytes: entry.stored_bytes,
+        seconds,
+    }
+}

@@ -1,0 +1,269 @@
+//! Checks what is stored: manifests, configurations, chains, image files frame by frame; and says
+//! which restore points each damage costs. Not for repairing, nor for marking without being told.
+
+use super::chain::{BrokenChain, HeldImage, images_of_chain};
+use super::draft::text_digest;
+use super::error::RepositoryError;
+use super::guest_dir::GuestDir;
+use super::history::{History, StoredPoint};
+use super::image::Digest;
+use super::layout;
+use super::lock::Lock;
+use super::records::{Attributes, Verified, VerifiedState};
+use super::scan;
+use super::verify_image::{self, Finding};
+use crate::model::{ImageId, Moment};
+use crate::stream::Extent;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// A part of all images: those whose id falls into the `n`-th of `of` equal parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subset {
+    /// Which part, from 1.
+    pub n: u64,
+    /// Of how many.
+    pub of: u64,
+}
+
+impl Subset {
+    fn holds(self, image: ImageId) -> bool {
+        image.0 % self.of.max(1) + 1 == self.n
+    }
+}
+
+/// What to check.
+pub struct VerifyRequest<'a> {
+    /// Which points; with each one everything that it needs is checked.
+    pub select: &'a dyn Fn(&StoredPoint) -> bool,
+    /// The images whose content is read; `None` reads all. The rest is always checked.
+    pub subset: Option<Subset>,
+    /// How many threads decode and digest.
+    pub threads: usize,
+    /// Told bytes of image files as they are read.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// One damage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamageFound {
+    /// The damaged file.
+    pub file: PathBuf,
+    /// What is wrong with it.
+    pub what: String,
+    /// The image, when it is one.
+    pub image: Option<ImageId>,
+    /// What of the volume is lost, as far as that is known.
+    pub extents: Vec<Extent>,
+    /// The directories of the visible points that cannot be restored whole because of it.
+    pub points_lost: Vec<PathBuf>,
+}
+
+/// What a verification did and found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// The directories of the points that were checked.
+    pub points: Vec<PathBuf>,
+    /// The images whose content was read.
+    pub images: BTreeSet<ImageId>,
+    /// How many bytes of image files were read.
+    pub bytes: u64,
+    /// Whether every image of the checked points was read.
+    pub complete: bool,
+    /// What is damaged.
+    pub damage: Vec<DamageFound>,
+}
+
+impl VerifyReport {
+    /// The directories of all points that cannot be restored whole, each once.
+    pub fn points_lost(&self) -> BTreeSet<&Path> {
+        let lost = self.damage.iter().flat_map(|damage| &damage.points_lost);
+        lost.map(PathBuf::as_path).collect()
+    }
+}
+
+/// Checks the points that the request selects. The caller holds a shared lock.
+pub(super) fn verify(
+    guest: &GuestDir,
+    request: &VerifyRequest<'_>,
+) -> Result<VerifyReport, RepositoryError> {
+    let history = scan::scan_uncached(guest.disk(), guest.path(), guest.names())?.history;
+    let report = VerifyReport { complete: true, ..VerifyReport::default() };
+    let mut checker = Checker { guest, history: &history, report };
+    checker.records();
+    let points: Vec<&StoredPoint> =
+        history.visible().filter(|point| (request.select)(point)).collect();
+    let mut images: BTreeMap<(u64, ImageId), HeldImage<'_>> = BTreeMap::new();
+    for point in points {
+        checker.report.points.push(point.dir.clone());
+        checker.texts(point);
+        for held in checker.chains(point) {
+            images.insert((held.point.manifest.seq, held.image.id), held);
+        }
+    }
+    for held in images.into_values() {
+        checker.image(&held, request);
+    }
+    Ok(checker.report)
+}
+
+struct Checker<'a> {
+    guest: &'a GuestDir,
+    history: &'a History,
+    report: VerifyReport,
+}
+
+impl<'a> Checker<'a> {
+    /// What could not be read while the directory was walked, and guest.json.
+    fn records(&mut self) {
+        for unreadable in &self.history.unreadable {
+            // Attributes say what a person thinks of a point; without them it restores as well.
+            let is_point = unreadable.path.ends_with(layout::MANIFEST);
+            let lost = unreadable.path.parent().filter(|_| is_point).map(Path::to_owned);
+            self.found(&unreadable.path, unreadable.why.clone(), lost.into_iter().collect());
+        }
+        let path = self.guest.path().join(layout::GUEST);
+        let record = self.guest.disk().read(&path).map_err(|error| error.to_string());
+        let record = record.and_then(|bytes| {
+            serde_json::from_slice::<super::GuestRecord>(&bytes).map_err(|e| e.to_string())
+        });
+        if let (Err(why), false) = (record, self.history.points.is_empty()) {
+            self.found(&path, format!("{why}; the next backup makes it again"), vec![]);
+        }
+    }
+
+    /// The configuration and the firewall rules of a point.
+    fn texts(&mut self, point: &StoredPoint) {
+        let files = [
+            (layout::CONFIG, point.manifest.config_digest),
+            (layout::FIREWALL, point.manifest.firewall_digest),
+        ];
+        for (name, expected) in files {
+            let path = point.dir.join(name);
+            if let Some(why) = expected.and_then(|digest| self.text_differs(&path, digest)) {
+                self.found(&path, why, vec![point.dir.clone()]);
+            }
+        }
+    }
+
+    fn text_differs(&self, path: &Path, expected: Digest) -> Option<String> {
+        match self.guest.disk().read(path) {
+            Err(error) => Some(error.to_string()),
+            Ok(bytes) if text_digest(&bytes) == Some(expected) => None,
+            Ok(_) => Some("it is not what was saved".to_owned()),
+        }
+    }
+
+    /// All images that a point needs; a chain that breaks is a damage of this point alone, since
+    /// every other point that it breaks finds that for itself.
+    fn chains(&mut self, point: &'a StoredPoint) -> Vec<HeldImage<'a>> {
+        let mut images = Vec::new();
+        for image in &point.manifest.images {
+            match images_of_chain(self.history, point, &image.disk) {
+                Ok(chain) => images.extend(chain),
+                Err(broken) => {
+                    let file = broken_file(&broken, point);
+                    self.found(&file, broken.to_string(), vec![point.dir.clone()]);
+                    images.push(HeldImage { point, image });
+                }
+            }
+        }
+        images
+    }
+
+    fn image(&mut self, held: &HeldImage<'_>, request: &VerifyRequest<'_>) {
+        let read = request.subset.is_none_or(|subset| subset.holds(held.image.id));
+        let findings = if read {
+            self.report.images.insert(held.image.id);
+            self.report.bytes += held.image.stored_bytes;
+            verify_image::content(held, request.threads, request.progress)
+        } else {
+            self.report.complete = false;
+            verify_image::outside(held)
+        };
+        for Finding { file, what, extents, costs } in findings {
+            let points_lost = if costs.points() { self.needing(held) } else { vec![] };
+            let image = costs.points().then_some(held.image.id);
+            self.report.damage.push(DamageFound { file, what, image, extents, points_lost });
+        }
+    }
+
+    /// The visible points with this image in a chain.
+    fn needing(&self, held: &HeldImage<'_>) -> Vec<PathBuf> {
+        let needs = |point: &&StoredPoint| {
+            point.manifest.images.iter().any(|own| {
+                own.id == held.image.id
+                    || images_of_chain(self.history, point, &own.disk)
+                        .is_ok_and(|chain| chain.iter().any(|h| h.image.id == held.image.id))
+            })
+        };
+        self.history.visible().filter(needs).map(|point| point.dir.clone()).collect()
+    }
+
+    fn found(&mut self, file: &Path, what: String, points_lost: Vec<PathBuf>) {
+        let (file, extents) = (file.to_owned(), Vec::new());
+        self.report.damage.push(DamageFound { file, what, image: None, extents, points_lost });
+    }
+}
+
+fn broken_file(broken: &BrokenChain, point: &StoredPoint) -> PathBuf {
+    match broken {
+        BrokenChain::MissingParent { file, .. }
+        | BrokenChain::Circle { file }
+        | BrokenChain::Mismatch { file, .. } => file.clone(),
+        BrokenChain::NoSuchDisk { .. } => point.dir.clone(),
+    }
+}
+
+impl GuestDir {
+    /// Writes into the points' attributes what a verification found: lost points as failed, their
+    /// damaged images as no base for increments, and what was read whole without damage as good.
+    ///
+    /// # Errors
+    /// No exclusive lock, or the file system fails; points are marked one after the other.
+    pub fn mark_verified(
+        &self,
+        lock: &Lock,
+        report: &VerifyReport,
+        at: Moment,
+    ) -> Result<(), RepositoryError> {
+        lock.confirm(self.path())?;
+        let damaged: BTreeSet<ImageId> = report.damage.iter().filter_map(|d| d.image).collect();
+        for point in &self.load()?.points {
+            let attributes = marked(point, report, &damaged, at);
+            if attributes != point.attributes {
+                self.set_attributes(lock, point, &attributes)?;
+            }
+        }
+        self.refresh_derived(lock)
+    }
+}
+
+fn marked(
+    point: &StoredPoint,
+    report: &VerifyReport,
+    damaged: &BTreeSet<ImageId>,
+    at: Moment,
+) -> Attributes {
+    let mut attributes = point.attributes.clone();
+    let why: Vec<String> = report
+        .damage
+        .iter()
+        .filter(|damage| damage.points_lost.contains(&point.dir))
+        .map(|damage| format!("{}: {}", damage.file.display(), damage.what))
+        .collect();
+    let checked = report.points.contains(&point.dir);
+    if !why.is_empty() {
+        let why = Some(why.join("; "));
+        attributes.verified = Some(Verified { state: VerifiedState::Failed, at, why });
+    } else if checked && report.complete {
+        attributes.verified = Some(Verified { state: VerifiedState::Ok, at, why: None });
+    }
+    let failed_before = |id: &ImageId| point.attributes.failed_images.contains(id);
+    // What failed before and was read well now had a passing trouble.
+    let fails =
+        |id: &ImageId| damaged.contains(id) || (failed_before(id) && !report.images.contains(id));
+    let own = point.manifest.images.iter().map(|image| image.id);
+    attributes.failed_images = own.filter(fails).collect();
+    attributes
+}

@@ -1,0 +1,198 @@
+//! Checks one image file against its manifest entry. Not for what its damage costs: `verify.rs`
+//! knows the points.
+
+use super::chain::HeldImage;
+use super::image::{Damage, Frame, ImageError, ImageIndex, ImageReader, index_path};
+use crate::stream::Extent;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// What a damage costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Costs {
+    /// Data.
+    Points,
+    /// Only convenience: an index or a seek table, which follow from the data.
+    Nothing,
+}
+
+impl Costs {
+    pub(super) fn points(self) -> bool {
+        self == Self::Points
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) file: PathBuf,
+    pub(super) what: String,
+    pub(super) extents: Vec<Extent>,
+    pub(super) costs: Costs,
+}
+
+impl Finding {
+    fn lost(file: &Path, what: String) -> Self {
+        Self { file: file.to_owned(), what, extents: Vec::new(), costs: Costs::Points }
+    }
+}
+
+/// Checks everything but the content: the file is there and has its length, the index is its own.
+pub(super) fn outside(held: &HeldImage<'_>) -> Vec<Finding> {
+    wrong_length(held).or_else(|| indexed(held).err()).into_iter().collect()
+}
+
+/// What a file that is missing, cut off or too long has lost.
+fn wrong_length(held: &HeldImage<'_>) -> Option<Finding> {
+    let path = held.path();
+    let length = match std::fs::metadata(&path) {
+        Ok(facts) if facts.len() == held.image.stored_bytes => return None,
+        Ok(facts) => facts.len(),
+        Err(error) => return Some(Finding::lost(&path, error.to_string())),
+    };
+    let what = format!("it has {length} bytes instead of {}", held.image.stored_bytes);
+    let index = File::open(index_path(&path)).and_then(|mut file| ImageIndex::read(&mut file));
+    let index = index.ok().filter(|index| index.root_digest() == held.image.digest);
+    let extents = index.map_or_else(Vec::new, |index| extents_behind(&index, length));
+    Some(Finding { extents, ..Finding::lost(&path, what) })
+}
+
+fn extents_behind(index: &ImageIndex, length: u64) -> Vec<Extent> {
+    let cut = |frame: &Frame| frame.stored_offset + u64::from(frame.stored_length) > length;
+    let frames = index.frames().iter().enumerate().filter(|(_, frame)| cut(frame));
+    frames.flat_map(|(number, _)| index.extents_of(number).to_vec()).collect()
+}
+
+/// Reads every frame.
+pub(super) fn content(
+    held: &HeldImage<'_>,
+    threads: usize,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Vec<Finding> {
+    if let Some(finding) = wrong_length(held) {
+        return vec![finding];
+    }
+    let path = held.path();
+    let (reader, mut findings) = match indexed(held) {
+        Ok(reader) => (reader, Vec::new()),
+        // Without a good index the whole file is read once, which checks as much, by one thread.
+        Err(bad_index) => {
+            return match scanned(held) {
+                Ok(()) => {
+                    progress(held.image.stored_bytes);
+                    vec![bad_index]
+                }
+                Err(lost) => vec![bad_index, lost],
+            };
+        }
+    };
+    if let Some(what) = contradiction(held, &reader) {
+        findings.push(Finding::lost(&path, what));
+    }
+    findings.extend(frames(&reader, threads, progress));
+    findings.extend(tail(&reader));
+    findings
+}
+
+/// The image with the index beside it, when that is whole and of this very image.
+fn indexed(held: &HeldImage<'_>) -> Result<ImageReader, Finding> {
+    let path = held.path();
+    let bad = |what: &str| Finding {
+        file: index_path(&path),
+        what: format!("{what}; it can be made again from the image"),
+        extents: Vec::new(),
+        costs: Costs::Nothing,
+    };
+    match ImageReader::open_indexed(&path) {
+        Err(error) => Err(Finding::lost(&path, text(&error))),
+        Ok(Some(reader)) if reader.index().root_digest() == held.image.digest => Ok(reader),
+        Ok(Some(_)) => Err(bad("it is the index of another image")),
+        Ok(None) => Err(bad("it is missing or damaged")),
+    }
+}
+
+fn scanned(held: &HeldImage<'_>) -> Result<(), Finding> {
+    let path = held.path();
+    let reader =
+        ImageReader::open_scanning(&path).map_err(|error| Finding::lost(&path, text(&error)))?;
+    let found = reader.index().root_digest();
+    if found != held.image.digest {
+        let what = format!("its digest is {found}, and the manifest says {}", held.image.digest);
+        return Err(Finding::lost(&path, what));
+    }
+    contradiction(held, &reader).map_or(Ok(()), |what| Err(Finding::lost(&path, what)))
+}
+
+/// What manifest and stream tell differently, although the digest fits.
+fn contradiction(held: &HeldImage<'_>, reader: &ImageReader) -> Option<String> {
+    let (header, image) = (&reader.index().header, held.image);
+    let told = (&image.from, Some(&image.to), image.size);
+    let is = (&header.from, header.to.as_ref(), header.size);
+    (told != is).then(|| format!("its stream is {header}, which the manifest denies"))
+}
+
+/// Decodes all frames on several threads; each takes the next one that nobody has.
+fn frames(reader: &ImageReader, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Vec<Finding> {
+    let next = AtomicUsize::new(0);
+    let damage: Mutex<Vec<(usize, Finding)>> = Mutex::default();
+    let all = reader.index().frames();
+    let work = || {
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(frame) = all.get(number) else { return };
+            if let Err(error) = reader.frame(number) {
+                let finding = frame_finding(reader.path(), error);
+                damage.lock().unwrap_or_else(PoisonError::into_inner).push((number, finding));
+            }
+            progress(frame.stored_length.into());
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads.clamp(1, all.len().max(1)) {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let mut damage = damage.into_inner().unwrap_or_else(PoisonError::into_inner);
+    damage.sort_by_key(|(number, _)| *number);
+    damage.into_iter().map(|(_, finding)| finding).collect()
+}
+
+fn frame_finding(path: &Path, error: ImageError) -> Finding {
+    match error {
+        ImageError::Damaged(Damage { frame, extents, what, .. }) => {
+            let frame = frame.map_or_else(String::new, |frame| format!("frame {frame}: "));
+            let what = format!("{frame}{what}");
+            Finding { file: path.to_owned(), what, extents, costs: Costs::Points }
+        }
+        other => Finding::lost(path, text(&other)),
+    }
+}
+
+/// The seek table behind the frames, which other tools use.
+fn tail(reader: &ImageReader) -> Option<Finding> {
+    let expected = reader.index().tail();
+    let mut found = vec![0; expected.len()];
+    let offset = reader.index().file_length() - expected.len() as u64;
+    let read = File::open(reader.path()).and_then(|file| file.read_exact_at(&mut found, offset));
+    if read.is_ok() && found == expected {
+        return None;
+    }
+    let what = "its seek table is damaged; the data is not".to_owned();
+    let file = reader.path().to_owned();
+    Some(Finding { file, what, extents: Vec::new(), costs: Costs::Nothing })
+}
+
+/// An error with its causes, in one line.
+fn text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,144 @@
+//! What must hold for whatever bytes come: no panic, no memory without end, and what is accepted means
+//! the same after a round trip. How the bytes are found is libFuzzer's work, or the smoke run's.
+//!
+//! A parser of foreign input that is added to the product gets a target here and a line in `TARGETS`.
+
+use pve_ferry::repository::image::{
+    Compression, ImageIndex, ImageOptions, ImageSink, ZeroRuns, write_image,
+};
+use pve_ferry::stream::{Header, Record, StreamReader, StreamWriter};
+use std::fs;
+
+/// A target: its name, what it does with bytes, and valid inputs to begin with.
+pub struct Target {
+    /// The name of the libFuzzer binary, too.
+    pub name: &'static str,
+    /// Panics when something does not hold.
+    pub run: fn(&[u8]),
+    /// Inputs that are accepted.
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target { name: "stream", run: stream, seeds: stream_seeds },
+    Target { name: "index", run: index, seeds: index_seeds },
+    Target { name: "image", run: image, seeds: image_seeds },
+];
+
+/// Bigger volumes are not made in memory.
+const SIZE_LIMIT: u64 = 8 << 20;
+
+/// The stream reader; a stream that it accepts must mean the same as an image.
+pub fn stream(data: &[u8]) {
+    let Some((header, content)) = content_of(data) else { return };
+    let (image, _) = image_of(data, &header, Compression::None).expect("a stream that is accepted");
+    let (again, restored) = content_of(&image).expect("our own image");
+    assert_eq!(again, header);
+    // What was in the volume before shows where an increment says nothing.
+    assert!(restored == content, "the image means something else than the stream");
+}
+
+/// The index reader. The digest at its end is made right, or nothing else would be reached.
+pub fn index(data: &[u8]) {
+    let signed = [data, blake3::hash(data).as_bytes()].concat();
+    let Ok(index) = ImageIndex::read(&mut &signed[..]) else { return };
+    let mut written = Vec::new();
+    index.write(&mut written).expect("memory");
+    let again = ImageIndex::read(&mut &written[..]).expect("our own index");
+    assert_eq!(again, index);
+    assert_eq!(again.root_digest(), index.root_digest());
+    assert!(index.file_length() >= index.tail().len() as u64);
+}
+
+/// The scan of an image file, of any codec.
+pub fn image(data: &[u8]) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), data).expect("a file");
+    let Ok(index) = ImageIndex::scan(file.path()) else { return };
+    assert_eq!(index.file_length(), data.len() as u64);
+}
+
+fn image_of(
+    stream: &[u8],
+    header: &Header,
+    compression: Compression,
+) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (mut data, mut index) = (Vec::new(), Vec::new());
+    let files = ImageSink { data: &mut data, index: &mut index };
+    let options = ImageOptions { compression, threads: 1, zeros: ZeroRuns::Aligned };
+    write_image(&mut &stream[..], header, files, options, &|_| ()).ok()?;
+    Some((data, index))
+}
+
+/// What a volume full of ones holds after a stream, when it is a valid one of a small volume.
+fn content_of(data: &[u8]) -> Option<(Header, Vec<u8>)> {
+    let mut reader = StreamReader::new(data).ok()?;
+    let header = reader.read_header().ok()?;
+    // A base is for a volume that reads as zero.
+    let before = u8::from(header.from.is_some());
+    let small = header.size <= SIZE_LIMIT;
+    let mut content = vec![before; if small { header.size as usize } else { 0 }];
+    let mut buffer = vec![0; 4096];
+    loop {
+        assert!(reader.position() <= data.len() as u64);
+        match reader.next_record().ok()? {
+            Record::Write { mut offset, .. } => loop {
+                let count = reader.read_data(&mut buffer).ok()?;
+                if count == 0 {
+                    break;
+                }
+                if small {
+                    let start = offset as usize;
+                    content[start..start + count].copy_from_slice(&buffer[..count]);
+                }
+                offset += count as u64;
+            },
+            Record::Zero { offset, length } if small => {
+                content[offset as usize..(offset + length) as usize].fill(0);
+            }
+            Record::Zero { .. } => {}
+            Record::End => break,
+            // Metadata behind the header: a second name, which may stand there until data comes.
+            _ => return None,
+        }
+    }
+    reader.finish().ok()?;
+    small.then_some((header, content))
+}
+
+fn stream_seeds() -> Vec<Vec<u8>> {
+    let make = |from: Option<&str>, size: u64| {
+        let header = Header { from: from.map(str::to_owned), to: Some("s".into()), size };
+        let mut writer = StreamWriter::new(Vec::new(), &header).expect("memory");
+        writer.write(10, b"some data").expect("memory");
+        writer.zero(1000, 300).expect("memory");
+        writer.write(65_000, &vec![0; 70_000]).expect("memory");
+        writer.zero(140_000, 200_000).expect("memory");
+        writer.write(400_000, b"more").expect("memory");
+        writer.finish().expect("memory")
+    };
+    vec![make(None, 500_000), make(Some("r"), 1 << 20), make(Some("r"), 1 << 40)]
+}
+
+fn images(part: fn((Vec<u8>, Vec<u8>)) -> Vec<u8>) -> Vec<Vec<u8>> {
+    let codecs = [Compression::None, Compression::Zstd(1), Compression::Gzip, Compression::Bzip2];
+    let mut all = Vec::new();
+    for stream in stream_seeds() {
+        let mut reader = StreamReader::new(&stream[..]).expect("a seed");
+        let header = reader.read_header().expect("a seed");
+        for codec in codecs {
+            all.push(part(image_of(&stream, &header, codec).expect("a seed")));
+        }
+    }
+    all
+}
+
+fn image_seeds() -> Vec<Vec<u8>> {
+    images(|(data, _)| data)
+}
+
+fn index_seeds() -> Vec<Vec<u8>> {
+    // Without its digest, which the target adds.
+    images(|(_, index)| index[..index.len() - 32].to_vec())
+}
