@@ -24,9 +24,10 @@ fn point_directories(env: &Env) -> usize {
     let mut open = vec![env.path("repository")];
     let mut found = 0;
     while let Some(path) = open.pop() {
-        found += usize::from(path.file_name().is_some_and(|n| {
-            n.len() == 16 && n.to_str().is_some_and(|n| n.ends_with('Z'))
-        }));
+        found += usize::from(
+            path.file_name()
+                .is_some_and(|n| n.len() == 16 && n.to_str().is_some_and(|n| n.ends_with('Z'))),
+        );
         if let Ok(entries) = std::fs::read_dir(path) {
             open.extend(entries.map(|entry| entry.unwrap().path()));
         }
@@ -111,7 +112,7 @@ fn a_polite_signal_in_a_transfer_ends_with_130_and_leaves_nothing_f10() {
         said.complains(&["stopping cleanly"]).says(&["interrupted; nothing half is left"]);
         env.repair();
         nothing_is_left(&env, 0, 0);
-            env.run(BACKUP).exits(0);
+        env.run(BACKUP).exits(0);
         nothing_is_left(&env, 1, 1);
     }
 }
@@ -151,7 +152,9 @@ fn a_second_run_meanwhile_is_exit_11_and_says_who_is_first_f11() {
 #[test]
 fn a_run_that_waits_gets_its_turn_f11() {
     let env = Env::with_disks(1);
-    env.spoil(&json!({"match": ["export-diff", "vm-100-disk-0"], "pause": 2, "bytes": 60, "once": true}));
+    env.spoil(
+        &json!({"match": ["export-diff", "vm-100-disk-0"], "pause": 2, "bytes": 60, "once": true}),
+    );
     let first = env.spawn(BACKUP);
     env.wait_for("#paused");
     env.run(&format!("{BACKUP} --lock-wait 60")).exits(0);
@@ -164,7 +167,11 @@ fn a_guest_that_refuses_the_freeze_is_saved_and_said() {
     let env = Env::with_disks(1);
     std::fs::write(env.path("state/100/freeze-fails"), "disk on fire").unwrap();
     let said = env.run(BACKUP).exits(0);
-    said.says(&["crash", "warning: crash-consistent only: the guest did not freeze", "disk on fire"]);
+    said.says(&[
+        "crash",
+        "warning: crash-consistent only: the guest did not freeze",
+        "disk on fire",
+    ]);
     nothing_is_left(&env, 1, 1);
 }
 
@@ -176,10 +183,23 @@ fn a_dead_node_fails_its_guest_quickly_and_no_other_d1_25() {
     std::fs::rename(conf("pve1"), conf("pve2")).unwrap();
     // The fake of ssh takes its facts from the environment, which this program passes on.
     std::fs::remove_file(env.path("bin/ssh")).unwrap();
-    std::fs::write(env.path("bin/ssh"), "#!/bin/sh\necho 'ssh: connect to host pve2 port 22: Connection timed out' >&2\nexit 255\n").unwrap();
-    std::fs::set_permissions(env.path("bin/ssh"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::write(
+        env.path("bin/ssh"),
+        "#!/bin/sh\necho 'ssh: connect to host pve2 port 22: Connection timed out' >&2\nexit 255\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(
+        env.path("bin/ssh"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o755),
+    )
+    .unwrap();
     let said = env.run("backup --vmid all --label daily --path REPO").exits(3);
-    said.says(&["guest 200 web200 on pve2: FAILED", "pve2", "Connection timed out", "guest 100 web100 on pve1: ok"]);
+    said.says(&[
+        "guest 200 web200 on pve2: FAILED",
+        "pve2",
+        "Connection timed out",
+        "guest 100 web100 on pve1: ok",
+    ]);
     assert_eq!(env.snapshots("vm-200-disk-0").len(), 0);
     env.assert_expected();
 }

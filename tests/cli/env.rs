@@ -50,8 +50,15 @@ impl Env {
     pub fn new() -> Self {
         let env = Self { home: tempfile::tempdir().unwrap() };
         for directory in [
-            "bin", "state", "rbd/rbd", "repository", "etc/priv/ceph", "etc/firewall",
-            "etc/nodes/pve1/qemu-server", "etc/nodes/pve1/lxc", "etc/nodes/pve2/qemu-server",
+            "bin",
+            "state",
+            "rbd/rbd",
+            "repository",
+            "etc/priv/ceph",
+            "etc/firewall",
+            "etc/nodes/pve1/qemu-server",
+            "etc/nodes/pve1/lxc",
+            "etc/nodes/pve2/qemu-server",
             "etc/nodes/pve2/lxc",
         ] {
             fs::create_dir_all(env.path(directory)).unwrap();
@@ -83,9 +90,15 @@ impl Env {
     fn put_fakes_on_path(&self) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let fakes = [
-            ("rbd", "cli/fakes/rbd.py"), ("ceph", "cli/fakes/rbd.py"), ("test", "cli/fakes/test"),
-            ("qm", "fakes/pve.py"), ("pct", "fakes/pve.py"), ("pvesh", "fakes/pve.py"),
-            ("systemd-run", "fakes/pve.py"), ("systemctl", "fakes/pve.py"), ("ssh", "fakes/ssh"),
+            ("rbd", "cli/fakes/rbd.py"),
+            ("ceph", "cli/fakes/rbd.py"),
+            ("test", "cli/fakes/test"),
+            ("qm", "fakes/pve.py"),
+            ("pct", "fakes/pve.py"),
+            ("pvesh", "fakes/pve.py"),
+            ("systemd-run", "fakes/pve.py"),
+            ("systemctl", "fakes/pve.py"),
+            ("ssh", "fakes/ssh"),
         ];
         for (name, fake) in fakes {
             symlink(root.join(fake), self.path("bin").join(name)).unwrap();
@@ -251,6 +264,10 @@ impl Running {
     pub fn ends(self) -> Said {
         let output = self.0.wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Said {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
     }
 }

@@ -25,9 +25,7 @@ pub fn redacted(text: &str) -> String {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let after_word = result.chars().last().is_some_and(|c| c.is_ascii_alphanumeric());
-        let found = DIFFER.iter().find(|(pattern, _)| {
-            !after_word && begins(rest, pattern)
-        });
+        let found = DIFFER.iter().find(|(pattern, _)| !after_word && begins(rest, pattern));
         match found {
             Some((pattern, name)) => {
                 result.push_str(name);
@@ -64,6 +62,7 @@ pub fn compare(name: &str, text: &str) {
 
 #[test]
 fn only_what_differs_is_left_out() {
-    let text = "ferry.0a1b2c3d.daily.20260101T000000Z 2026-01-01T00:00:00Z cafe 262144 0.3 s, 12 s, 106 B";
+    let text =
+        "ferry.0a1b2c3d.daily.20260101T000000Z 2026-01-01T00:00:00Z cafe 262144 0.3 s, 12 s, 106 B";
     assert_eq!(redacted(text), "ferry.HEX.daily.STAMP TIME cafe 262144 N s, N s, N B");
 }

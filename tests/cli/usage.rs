@@ -11,7 +11,9 @@ fn wrong_words_are_exit_2_and_name_the_way_out() {
     let upper = env.run("backup --vmid 100 --label Daily --path REPO").exits(2);
     upper.complains(&["Daily", "--label daily"]);
     env.run("backup --vmid 100:50 --label daily --path REPO").exits(2);
-    env.run("backup --vmid 100 --label daily --path REPO --compress lzma").exits(2).complains(&["lzma", "zstd"]);
+    env.run("backup --vmid 100 --label daily --path REPO --compress lzma")
+        .exits(2)
+        .complains(&["lzma", "zstd"]);
     env.run("restore --path REPO").exits(2).complains(&["--vmid"]);
     env.run("restore --path REPO --vmid x").exits(2);
     env.run("restore --path REPO --vmid 100 --map-storage ceph").exits(2).complains(&["A:B"]);

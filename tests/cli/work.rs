@@ -76,8 +76,13 @@ fn a_guest_on_another_node_is_asked_and_frozen_there_d1_25() {
     std::fs::rename(conf("pve1"), conf("pve2")).unwrap();
     env.run(BACKUP).exits(0).says(&["guest 100 web100 on pve2: ok", "frozen"]);
     let log = std::fs::read_to_string(env.path("state/log")).unwrap();
-    let on = |node: &str, word: &str| log.lines().filter(|l| l.contains(&format!(" {node} {word}"))).count();
-    assert!(on("pve2", "qm guest cmd 100 fsfreeze-freeze") == 1 && on("pve2", "systemd-run") == 1, "{log}");
+    let on = |node: &str, word: &str| {
+        log.lines().filter(|l| l.contains(&format!(" {node} {word}"))).count()
+    };
+    assert!(
+        on("pve2", "qm guest cmd 100 fsfreeze-freeze") == 1 && on("pve2", "systemd-run") == 1,
+        "{log}"
+    );
     assert_eq!(on("pve1", "qm"), 0, "{log}");
     env.assert_expected();
 }
@@ -89,7 +94,8 @@ fn the_report_as_json_has_the_documented_fields() {
     assert_eq!((&report["operation"], &report["status"]), (&json!("backup"), &json!("ok")));
     keys(&report, &["operation", "status", "started", "finished", "guests", "totals", "warnings"]);
     let guest = &report["guests"][0];
-    let fields = ["vmid", "name", "node", "status", "error", "frozen_seconds", "volumes", "skipped"];
+    let fields =
+        ["vmid", "name", "node", "status", "error", "frozen_seconds", "volumes", "skipped"];
     keys(guest, &fields);
     assert_eq!((&guest["vmid"], &guest["error"]), (&json!(100), &Value::Null));
     let volume = &guest["volumes"][0];
@@ -124,8 +130,22 @@ fn the_list_is_a_table_or_the_documented_document() {
     let points = list["restore_points"].as_array().unwrap();
     assert_eq!(points.len(), 2);
     let fields = [
-        "id", "seq", "vmid", "kind", "name", "cluster", "label", "time", "consistency", "verified",
-        "verified_at", "protected", "notes", "path", "images", "skipped",
+        "id",
+        "seq",
+        "vmid",
+        "kind",
+        "name",
+        "cluster",
+        "label",
+        "time",
+        "consistency",
+        "verified",
+        "verified_at",
+        "protected",
+        "notes",
+        "path",
+        "images",
+        "skipped",
     ];
     points.iter().for_each(|point| keys(point, &fields));
     assert_eq!(points[0]["kind"], json!("qemu"));
@@ -134,8 +154,16 @@ fn the_list_is_a_table_or_the_documented_document() {
     assert_eq!((&points[0]["seq"], &points[1]["seq"]), (&json!(1), &json!(2)));
     let (base, increment) = (&points[0]["images"][0], &points[1]["images"][0]);
     let fields = [
-        "disk", "volume", "kind", "size", "stream_bytes", "stored_bytes", "compression", "digest",
-        "base", "file",
+        "disk",
+        "volume",
+        "kind",
+        "size",
+        "stream_bytes",
+        "stored_bytes",
+        "compression",
+        "digest",
+        "base",
+        "file",
     ];
     keys(base, &fields);
     assert_eq!((&base["kind"], &base["base"]), (&json!("base"), &Value::Null));
@@ -148,7 +176,8 @@ fn the_list_is_a_table_or_the_documented_document() {
 fn a_restore_to_another_vmid_brings_every_byte_and_says_so() {
     let env = two_points();
     env.forget();
-    let said = env.run("restore --path REPO --vmid 100 --target-vmid 901 --start --jobs 1").exits(0);
+    let said =
+        env.run("restore --path REPO --vmid 100 --target-vmid 901 --start --jobs 1").exits(0);
     compare("restore.txt", &env.redacted(&said.stdout));
     compare("restore.order", &beside(&env.order()));
     for disk in 0..2 {
@@ -168,7 +197,8 @@ fn a_restore_of_an_older_moment_takes_the_newest_point_not_after_it() {
     assert!(env.head("vm-901-disk-0") == content(1));
     env.run("restore --path REPO --vmid 100 --target-vmid 902 --time latest").exits(0);
     assert!(env.head("vm-902-disk-0") == env.head("vm-100-disk-0"));
-    env.run("restore --path REPO --vmid 100 --target-vmid 903 --time 2020-01-01T00:00:00Z").exits(4);
+    env.run("restore --path REPO --vmid 100 --target-vmid 903 --time 2020-01-01T00:00:00Z")
+        .exits(4);
 }
 
 #[test]
@@ -216,7 +246,11 @@ fn what_is_verified_is_whole_and_damage_is_exit_12() {
     env.run("verify --path REPO").exits(0);
     let list = env.run("list --path REPO --json").json();
     let point = &list["restore_points"][1];
-    let file = format!("{}/{}", point["path"].as_str().unwrap(), point["images"][0]["file"].as_str().unwrap());
+    let file = format!(
+        "{}/{}",
+        point["path"].as_str().unwrap(),
+        point["images"][0]["file"].as_str().unwrap()
+    );
     let mut bytes = std::fs::read(&file).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

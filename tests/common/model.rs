@@ -59,7 +59,10 @@ impl Lab {
                         let whole = read_chain(&ChainReader::open(&links).unwrap()) == *bytes;
                         assert!(whole, "{context}: {disk} of {} differs", point.dir.display());
                     }
-                    assert!(directory.saved_config(point).unwrap().contains("smbios1"), "{context}");
+                    assert!(
+                        directory.saved_config(point).unwrap().contains("smbios1"),
+                        "{context}"
+                    );
                     found.push(point.dir.clone());
                 }
             }
@@ -87,7 +90,8 @@ impl Lab {
     pub fn assert_foreign_snapshots_stay(&self, context: &str) {
         for volume in self.volumes_of(VMID) {
             let names = self.snapshots(&volume);
-            let gone: Vec<_> = FOREIGN.iter().filter(|name| !names.iter().any(|n| n == *name)).collect();
+            let gone: Vec<_> =
+                FOREIGN.iter().filter(|name| !names.iter().any(|n| n == *name)).collect();
             assert!(gone.is_empty(), "{context}: {gone:?} of {volume} are gone");
         }
     }

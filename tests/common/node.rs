@@ -148,7 +148,9 @@ impl Node {
                 state.arm(pid.to_string(), argv);
                 Answer::prints(format!("{pid}\n"))
             }
-            ["kill", "--", group] => state.disarm(group.strip_prefix('-').expect("a group is killed")),
+            ["kill", "--", group] => {
+                state.disarm(group.strip_prefix('-').expect("a group is killed"))
+            }
             other => panic!("a command that no node knows: {other:?}"),
         }
     }

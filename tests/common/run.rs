@@ -6,8 +6,8 @@ use pve_ferry::model::VmId;
 use pve_ferry::operation::{BackupRequest, Mode, Operation, Performed, RestoreRequest, perform};
 use pve_ferry::plan::facts::SnapshotProtection;
 use pve_ferry::plan::restore::RestorePolicy;
-use pve_ferry::pve::files::ClusterFiles;
 use pve_ferry::pve::Identity;
+use pve_ferry::pve::files::ClusterFiles;
 use pve_ferry::report::{GuestOutcome, Report};
 use pve_ferry::repository::image::{ImageOptions, ZeroRuns};
 use pve_ferry::repository::{Disk, Repository};
@@ -136,7 +136,8 @@ impl Lab {
     /// A restore.
     pub fn restore(&self, wanted: &Restore) -> anyhow::Result<Report> {
         *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
-        let repository = Repository::open(&self.repository(wanted.repository), wanted.disk.clone())?;
+        let repository =
+            Repository::open(&self.repository(wanted.repository), wanted.disk.clone())?;
         let point = survey::point(&repository, &wanted.sought, None)?;
         let request =
             RestoreRequest { point, policy: wanted.policy.clone(), identity: Identity::Kept };

@@ -21,7 +21,10 @@ fn judge(lab: &Lab, command: &str, outcome: &pve_ferry::report::GuestOutcome, co
         assert!(held, "{context}: {outcome:#?}");
         return;
     }
-    assert!(lab.node.guards().is_empty() || lab.node.get(VMID).frozen.is_some() || !held, "{context}");
+    assert!(
+        lab.node.guards().is_empty() || lab.node.get(VMID).frozen.is_some() || !held,
+        "{context}"
+    );
     if !held {
         let said = shows("crash-consistent") || shows("not frozen");
         assert!(said, "{context}: a point that is worth less says so: {outcome:#?}");
@@ -56,7 +59,8 @@ fn met(hit: &[String], words: &str) -> usize {
 #[test]
 fn every_command_of_a_backup_may_fail_where_systemd_runs() {
     let hit = each_command(|_| {});
-    for words in ["status", "ping", "systemd-run", "fsfreeze-freeze", "fsfreeze-thaw", "systemctl"] {
+    for words in ["status", "ping", "systemd-run", "fsfreeze-freeze", "fsfreeze-thaw", "systemctl"]
+    {
         assert!(met(&hit, words) >= 5, "{words} was not let fail: {hit:?}");
     }
 }
@@ -149,7 +153,9 @@ fn nothing_but_snapshots_happens_while_the_guest_is_frozen_d1_13() {
     let lab = Lab::new();
     lab.good_backup(&Backup::default());
     let events = lab.events.log();
-    let at = |word: &str| events.iter().position(|e| e.starts_with("run qm") && e.contains(word)).unwrap();
+    let at = |word: &str| {
+        events.iter().position(|e| e.starts_with("run qm") && e.contains(word)).unwrap()
+    };
     let between = &events[at("fsfreeze-freeze") + 1..at("fsfreeze-thaw")];
     assert_eq!(between.len(), 2, "{between:?}");
     assert!(between.iter().all(|event| event.starts_with("note created snapshot")), "{between:?}");

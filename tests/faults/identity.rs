@@ -129,7 +129,10 @@ fn a_point_with_an_unknown_feature_stops_removal_and_increments_until_it_is_know
     lab.write_somewhere(3);
     let outcome = lab.good_backup(&Backup::default());
     assert_eq!(kinds(&outcome), ["base", "base"]);
-    let said = outcome.warnings.iter().any(|w| w.contains("nothing of this guest is removed") && w.contains("time-travel"));
+    let said = outcome
+        .warnings
+        .iter()
+        .any(|w| w.contains("nothing of this guest is removed") && w.contains("time-travel"));
     assert!(said, "{outcome:#?}");
     let now = lab.own_snapshots("vm-100-disk-0");
     assert!(before.iter().all(|name| now.contains(name)), "{before:?} may be needed");

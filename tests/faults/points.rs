@@ -13,14 +13,33 @@ const MOST: u64 = 200_000;
 /// What happens to the guest.
 #[derive(Debug, Clone)]
 enum Happens {
-    Write { disk: usize, at: u64, length: u64, seed: u8 },
-    Discard { disk: usize, at: u64, length: u64 },
-    Resize { disk: usize, size: u64 },
+    Write {
+        disk: usize,
+        at: u64,
+        length: u64,
+        seed: u8,
+    },
+    Discard {
+        disk: usize,
+        at: u64,
+        length: u64,
+    },
+    Resize {
+        disk: usize,
+        size: u64,
+    },
     /// Somebody deletes the newest of our snapshots of a disk.
-    LosesSnapshot { disk: usize },
+    LosesSnapshot {
+        disk: usize,
+    },
     /// The disk is removed and made again under its name.
-    IsMadeAgain { disk: usize, size: u64 },
-    Backup { label: usize },
+    IsMadeAgain {
+        disk: usize,
+        size: u64,
+    },
+    Backup {
+        label: usize,
+    },
 }
 
 /// Offsets and sizes that like the borders of sectors, blocks and zero runs.
@@ -50,7 +69,8 @@ fn apply(lab: &Lab, event: &Happens) {
         Happens::Write { disk, at, length, seed } => {
             let length = (*length).min(size(disk).saturating_sub(*at));
             // Zeros among the data, as file systems write them.
-            let bytes: Vec<u8> = (0..length).map(|n| if n % 9000 < 5000 { *seed } else { 0 }).collect();
+            let bytes: Vec<u8> =
+                (0..length).map(|n| if n % 9000 < 5000 { *seed } else { 0 }).collect();
             if !bytes.is_empty() {
                 lab.storage.write(&name(disk), *at, &bytes).unwrap();
             }

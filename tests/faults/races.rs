@@ -102,12 +102,22 @@ fn a_base_that_vanishes_before_the_transfer_fails_the_run_and_heals_with_the_nex
     lab.events.unwatch();
     let outcome = &report.guests[0];
     assert_eq!(outcome.status, GuestStatus::Failed);
-    assert!(outcome.error.as_deref().unwrap().contains(&base), "the snapshot is named: {outcome:#?}");
+    assert!(
+        outcome.error.as_deref().unwrap().contains(&base),
+        "the snapshot is named: {outcome:#?}"
+    );
     assert_eq!(lab.own_snapshots("vm-100-disk-0"), [""; 0]);
     assert_eq!(lab.own_snapshots("vm-100-disk-1").len(), 1, "the other disk keeps its base");
     converges(&lab, &Backup::default(), "the base vanished");
-    let kinds: Vec<bool> = lab.points("repository").pop().unwrap().manifest.images.iter()
-        .map(|image| image.parent.is_none()).collect();
+    let kinds: Vec<bool> = lab
+        .points("repository")
+        .pop()
+        .unwrap()
+        .manifest
+        .images
+        .iter()
+        .map(|image| image.parent.is_none())
+        .collect();
     assert_eq!(kinds, [true, false], "a base for the one, an increment for the other");
 }
 
@@ -176,7 +186,8 @@ fn two_runs_into_two_repositories_do_not_disturb_each_other() {
     lab.learn("second");
     lab.assert_points_are_whole("two repositories");
     lab.assert_tidy(2, "two repositories");
-    let increments = |report: &Report| report.guests[0].volumes.iter().all(|v| v.kind == "increment");
+    let increments =
+        |report: &Report| report.guests[0].volumes.iter().all(|v| v.kind == "increment");
     assert!(increments(&first) && increments(&second));
 }
 

@@ -105,7 +105,8 @@ fn a_volume_that_cannot_be_taken_back_is_named() {
 
 #[test]
 fn a_repository_that_fails_anywhere_fails_the_restore() {
-    let faults = [repository::Fault::NoSpace, repository::Fault::Vanish, repository::Fault::LostReply];
+    let faults =
+        [repository::Fault::NoSpace, repository::Fault::Vanish, repository::Fault::LostReply];
     for fault in faults {
         let lab = lab();
         let mut reached = 0;
@@ -192,7 +193,9 @@ fn force_keeps_the_old_volumes_of_a_stopped_guest() {
     let report = lab.restore(&wanted).unwrap();
     assert_eq!(report.exit_code(), 0, "{report:#?}");
     let config = lab.config(VMID);
-    for kept in ["unused0: ceph:vm-100-disk-0", "unused1: ceph:vm-100-disk-1", "scsi0: ceph:vm-100-disk-2"] {
+    for kept in
+        ["unused0: ceph:vm-100-disk-0", "unused1: ceph:vm-100-disk-1", "scsi0: ceph:vm-100-disk-2"]
+    {
         assert!(config.contains(kept), "{kept} in {config}");
     }
     assert!(lab.storage.read("vm-100-disk-0").unwrap() == old);

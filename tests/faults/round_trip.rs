@@ -4,8 +4,8 @@ use crate::common::{Backup, Lab, Restore, VMID};
 use pve_ferry::assemble::{Watch, assemble};
 use pve_ferry::cancel::Cancel;
 use pve_ferry::progress::Silent;
-use pve_ferry::repository::chain_of;
 use pve_ferry::repository::Consistency;
+use pve_ferry::repository::chain_of;
 
 /// Four points with writes, discards, growth, shrinking and shrinking-then-growing in between.
 fn lab_with_four_points() -> Lab {
