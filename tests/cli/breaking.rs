@@ -3,7 +3,6 @@
 
 use crate::env::{Env, Said};
 use nix::sys::signal::{Signal, kill};
-use serde_json::json;
 
 const BACKUP: &str = "backup --vmid 100 --label daily --path REPO --jobs 1 --threads 1";
 
@@ -36,7 +35,7 @@ fn point_directories(env: &Env) -> usize {
 }
 
 /// A first backup breaks, and the next one is well.
-fn breaks(fault: &serde_json::Value, words: &[&str]) -> Env {
+fn breaks(fault: &str, words: &[&str]) -> Env {
     let env = Env::with_disks(1);
     env.spoil(fault);
     let said = env.run(BACKUP).exits(1);
@@ -50,9 +49,9 @@ fn breaks(fault: &serde_json::Value, words: &[&str]) -> Env {
 
 #[test]
 fn a_killed_export_is_named_f4() {
-    let fault = json!({"match": ["export-diff", "vm-100-disk-0"], "kill": 9, "bytes": 60});
-    let env = breaks(&fault, &["killed by signal 9"]);
-    env.spoil(&fault);
+    let fault = "match export-diff\nmatch vm-100-disk-0\nkill 9\nbytes 60\n";
+    let env = breaks(fault, &["killed by signal 9"]);
+    env.spoil(fault);
     env.run(BACKUP).exits(1);
     env.repair();
     nothing_is_left(&env, 1, 1);
@@ -62,30 +61,27 @@ fn a_killed_export_is_named_f4() {
 
 #[test]
 fn a_truncated_stream_is_named_although_its_program_ended_with_0_f4_d1_2() {
-    let fault = json!({"match": ["export-diff", "vm-100-disk-0"], "truncate": 70});
-    breaks(&fault, &["end"]);
+    let fault = "match export-diff\nmatch vm-100-disk-0\ntruncate 70\n";
+    breaks(fault, &["end"]);
 }
 
 #[test]
 fn an_export_that_fails_is_named_with_what_the_program_said() {
-    let fault = json!({"match": ["export-diff", "vm-100-disk-0"], "fail": 5,
-        "stderr": "rbd: error reading: (5) Input/output error"});
-    breaks(&fault, &["ended with status 5", "Input/output error"]);
+    let fault = "match export-diff\nmatch vm-100-disk-0\nfail 5 rbd: error reading: (5) Input/output error\n";
+    breaks(fault, &["ended with status 5", "Input/output error"]);
 }
 
 #[test]
 fn a_snapshot_that_fails_is_named() {
-    let fault = json!({"match": ["snap", "create", "vm-100-disk-0"], "fail": 28,
-        "stderr": "rbd: failed to create snapshot: (28) No space left on device"});
-    breaks(&fault, &["No space left on device"]);
+    let fault = "match snap\nmatch create\nmatch vm-100-disk-0\nfail 28 rbd: failed to create snapshot: (28) No space left on device\n";
+    breaks(fault, &["No space left on device"]);
 }
 
 #[test]
 fn an_import_that_fails_leaves_no_guest_and_no_volume_d1_9() {
     let env = Env::with_guest();
     env.run(BACKUP).exits(0);
-    env.spoil(&json!({"match": ["import-diff", "vm-901-disk-1"], "fail": 33,
-        "stderr": "rbd: import-diff failed: (33) Numerical argument out of domain"}));
+    env.spoil("match import-diff\nmatch vm-901-disk-1\nfail 33 rbd: import-diff failed: (33) Numerical argument out of domain\n");
     let said = env.run("restore --path REPO --vmid 100 --target-vmid 901").exits(1);
     said.says(&["FAILED", "ceph:vm-901-disk-1", "status 33"]);
     assert_eq!(env.images(), ["vm-100-disk-0", "vm-100-disk-1"]);
@@ -107,7 +103,7 @@ fn stopped(env: &Env, words: &str, signal: Signal) -> Said {
 fn a_polite_signal_in_a_transfer_ends_with_130_and_leaves_nothing_f10() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let env = Env::with_disks(1);
-        env.spoil(&json!({"match": ["export-diff", "vm-100-disk-0"], "pause": 60, "bytes": 60}));
+        env.spoil("match export-diff\nmatch vm-100-disk-0\npause 60\nbytes 60\n");
         let said = stopped(&env, BACKUP, signal).exits(130);
         said.complains(&["stopping cleanly"]).says(&["interrupted; nothing half is left"]);
         env.repair();
@@ -122,7 +118,7 @@ fn a_killed_run_is_cleaned_up_by_the_next_one_f10() {
     let env = Env::with_disks(1);
     env.run(BACKUP).exits(0);
     env.forget();
-    env.spoil(&json!({"match": ["export-diff", "vm-100-disk-0"], "pause": 5, "bytes": 60}));
+    env.spoil("match export-diff\nmatch vm-100-disk-0\npause 5\nbytes 60\n");
     let said = stopped(&env, BACKUP, Signal::SIGKILL);
     assert_eq!(said.code, None, "{said:?}");
     assert_eq!(env.snapshots("vm-100-disk-0").len(), 2);
@@ -137,7 +133,7 @@ fn a_killed_run_is_cleaned_up_by_the_next_one_f10() {
 #[test]
 fn a_second_run_meanwhile_is_exit_11_and_says_who_is_first_f11() {
     let env = Env::with_disks(1);
-    env.spoil(&json!({"match": ["export-diff", "vm-100-disk-0"], "pause": 60, "bytes": 60}));
+    env.spoil("match export-diff\nmatch vm-100-disk-0\npause 60\nbytes 60\n");
     let first = env.spawn(BACKUP);
     env.wait_for("#paused");
     let pid = first.pid().to_string();
@@ -152,9 +148,7 @@ fn a_second_run_meanwhile_is_exit_11_and_says_who_is_first_f11() {
 #[test]
 fn a_run_that_waits_gets_its_turn_f11() {
     let env = Env::with_disks(1);
-    env.spoil(
-        &json!({"match": ["export-diff", "vm-100-disk-0"], "pause": 2, "bytes": 60, "once": true}),
-    );
+    env.spoil("match export-diff\nmatch vm-100-disk-0\nonce\npause 2\nbytes 60\n");
     let first = env.spawn(BACKUP);
     env.wait_for("#paused");
     env.run(&format!("{BACKUP} --lock-wait 60")).exits(0);

@@ -48,7 +48,8 @@ impl Said {
 
 impl Env {
     pub fn new() -> Self {
-        let env = Self { home: tempfile::tempdir().unwrap() };
+        let home = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let env = Self { home: home.unwrap() };
         for directory in [
             "bin",
             "state",
@@ -90,8 +91,8 @@ impl Env {
     fn put_fakes_on_path(&self) {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
         let fakes = [
-            ("rbd", "cli/fakes/rbd.py"),
-            ("ceph", "cli/fakes/rbd.py"),
+            ("rbd", "cli/fakes/rbd.pl"),
+            ("ceph", "cli/fakes/rbd.pl"),
             ("test", "cli/fakes/test"),
             ("qm", "fakes/pve.py"),
             ("pct", "fakes/pve.py"),
@@ -120,11 +121,8 @@ impl Env {
             config.push_str(&format!("scsi{disk}: ceph:{name},size=256K\n"));
             let image = self.path("rbd/rbd").join(&name);
             fs::create_dir(&image).unwrap();
-            let meta = serde_json::json!({
-                "id": format!("{vmid}0{disk}abcdef"), "name": name, "size": 262_144,
-                "object_size": 4_194_304, "features": ["layering"], "snaps": [], "last": 0,
-            });
-            fs::write(image.join("meta.json"), meta.to_string()).unwrap();
+            let facts = format!("{vmid}0{disk}abcdef\n262144\n0\n");
+            fs::write(image.join("facts"), facts).unwrap();
             fs::write(image.join("head"), content(u8::try_from(disk).unwrap() + 1)).unwrap();
         }
         fs::write(self.path(&format!("etc/nodes/pve1/qemu-server/{vmid}.conf")), config).unwrap();
@@ -141,10 +139,9 @@ impl Env {
 
     /// The names of an image's snapshots.
     pub fn snapshots(&self, image: &str) -> Vec<String> {
-        let text = fs::read_to_string(self.path("rbd/rbd").join(image).join("meta.json")).unwrap();
-        let meta: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let snaps = meta["snaps"].as_array().unwrap().clone();
-        snaps.iter().map(|snap| snap["name"].as_str().unwrap().to_owned()).collect()
+        let file = self.path("rbd/rbd").join(image).join("snaps");
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(|line| line.split(' ').nth(1).unwrap().to_owned()).collect()
     }
 
     pub fn images(&self) -> Vec<String> {
@@ -155,9 +152,9 @@ impl Env {
         names
     }
 
-    /// What goes wrong with rbd from now on (see `fakes/rbd.py`).
-    pub fn spoil(&self, fault: &serde_json::Value) {
-        fs::write(self.path("rbd/fault"), fault.to_string()).unwrap();
+    /// What goes wrong with rbd from now on, one thing a line (see `fakes/rbd.pl`).
+    pub fn spoil(&self, fault: &str) {
+        fs::write(self.path("rbd/fault"), fault).unwrap();
     }
 
     pub fn repair(&self) {
