@@ -53,6 +53,7 @@ pub mod cancel;
 pub mod clock;
 pub mod entropy;
 pub mod progress;
+pub mod throttle;
 pub mod transport;
 
 pub mod storage;

@@ -7,6 +7,7 @@ use crate::progress::Progress;
 use crate::pve::files::ClusterFiles;
 use crate::repository::image::ImageOptions;
 use crate::storage::Storage;
+use crate::throttle::Throttle;
 use crate::transport::{Host, Script, Ssh};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -41,6 +42,8 @@ pub struct Limits {
     pub guests: usize,
     /// Volumes at once, over all guests.
     pub transfers: Arc<Semaphore>,
+    /// How many bytes per second all transfers together may move.
+    pub throttle: Throttle,
     /// How images are written.
     pub image: ImageOptions,
     /// How long to wait for locks; `None` waits without limit.

@@ -8,7 +8,17 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 5] = [
     &["model", "report"],
     &["select", "plan", "stream"],
-    &["cancel", "clock", "entropy", "progress", "transport", "storage", "repository", "pve"],
+    &[
+        "cancel",
+        "clock",
+        "entropy",
+        "progress",
+        "throttle",
+        "transport",
+        "storage",
+        "repository",
+        "pve",
+    ],
     &["world", "survey", "assemble", "execute", "operation"],
     &["cli", "main"],
 ];

@@ -2,8 +2,9 @@
 
 use super::error::CliError;
 use crate::cancel::Cancel;
-use crate::model::{Invalid, Label};
+use crate::model::{Invalid, Label, Rate};
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
+use crate::throttle::Throttle;
 use crate::world::Limits;
 use clap::Args;
 use std::path::PathBuf;
@@ -42,6 +43,9 @@ pub struct Parallel {
     /// Storage operations in flight per volume.
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub iothreads: u16,
+    /// All transfers together move at most so much [default: no limit].
+    #[arg(long, value_name = "RATE")]
+    pub bwlimit: Option<Rate>,
     /// Seconds to wait for locks of other runs [default: not at all].
     #[arg(long, value_name = "SECONDS")]
     pub lock_wait: Option<u64>,
@@ -76,6 +80,7 @@ impl Parallel {
         Limits {
             guests: jobs,
             transfers: Arc::new(Semaphore::new(jobs)),
+            throttle: Throttle::new(self.bwlimit),
             image: ImageOptions {
                 compression,
                 threads: self.threads(),

@@ -1,7 +1,10 @@
-//! Signals: the first asks for a clean end, the second ends at once and names what stays.
+//! Signals: the first asks for a clean end, a later one ends at once and names what stays.
 
 use super::output;
 use crate::cancel::Cancel;
+use crate::clock::Stopwatch;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Listens for SIGINT, SIGTERM and SIGHUP as long as the runtime lives.
@@ -10,19 +13,28 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// The system refuses to tell us of signals.
 pub fn listen(cancel: &Cancel) -> std::io::Result<()> {
     let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+    let first = Arc::default();
     for kind in kinds {
-        tokio::spawn(obey(signal(kind)?, cancel.clone()));
+        tokio::spawn(obey(signal(kind)?, cancel.clone(), Arc::clone(&first)));
     }
     Ok(())
 }
 
-async fn obey(mut signals: Signal, cancel: Cancel) {
+/// timeout(1) and service managers send one wish as several signals (to the process and to its
+/// group, or of two kinds): those that come this soon after the first are the same wish.
+const SAME_WISH: Duration = Duration::from_secs(1);
+
+async fn obey(mut signals: Signal, cancel: Cancel, first: Arc<OnceLock<Stopwatch>>) {
     while signals.recv().await.is_some() {
-        if cancel.is_cancelled() {
-            leave(&cancel);
+        match first.get() {
+            None => {
+                first.get_or_init(Stopwatch::start);
+                output::notice("pve-ferry: stopping cleanly; once more to stop at once");
+                cancel.cancel();
+            }
+            Some(since) if since.elapsed() < SAME_WISH => {}
+            Some(_) => leave(&cancel),
         }
-        output::notice("pve-ferry: stopping cleanly; once more to stop at once");
-        cancel.cancel();
     }
 }
 

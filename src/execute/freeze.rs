@@ -8,8 +8,10 @@ use crate::clock::{Stopwatch, boot_id};
 use crate::plan::Step;
 use crate::pve::GuestControl;
 use crate::repository::FreezeRecord;
+use anyhow::Context as _;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::{JoinError, JoinHandle};
 
 impl Execution {
     /// Runs the steps while the guest is frozen. A guest that cannot be frozen, or cannot be
@@ -25,33 +27,65 @@ impl Execution {
         };
         self.state().seen_running = true;
         self.state().frozen = Frozen::Broken;
-        let node = self.plan.guest.node.clone();
-        let control = &work.control;
         let guard = match self.arm(seconds).await {
             Ok(guard) => guard,
             Err(error) => {
                 self.warn(format!("not frozen, as nothing would thaw it for sure: {error:#}"));
-                return self.run_beside(steps.iter()).await;
+                return self.run_beside(steps.to_vec()).await;
             }
         };
-        let stays = self.world.cancel.open(format!(
-            "guest {} on {node} frozen until its guard ({guard}) thaws it",
-            self.plan.guest.vmid
-        ));
+        let (vmid, node) = (self.plan.guest.vmid, &self.plan.guest.node);
+        let what = format!("guest {vmid} on {node} frozen until its guard ({guard}) thaws it");
+        let stays = self.world.cancel.open(what);
         let begun = Stopwatch::start();
-        let frozen = control.freeze(Duration::from_secs(seconds.into())).await;
-        let result = self.clone().run_beside(steps.iter()).await;
-        let snapshots_done = begun.elapsed();
-        let thawed = self.thaw(control).await;
+        let deadline = Duration::from_secs(seconds.into());
+        let frozen = work.control.freeze(deadline).await;
+        let mut snapshots = tokio::spawn(self.clone().run_beside(steps.to_vec()));
+        let joined = self.while_it_may_stay_frozen(&mut snapshots, deadline, begun).await;
+        let snapshots_done = joined.as_ref().map(|_| begun.elapsed());
+        let thawed = thaw(&work.control).await;
         self.state().outcome.frozen_seconds = Some(begun.elapsed().as_secs_f64());
         drop(stays);
-        let verdict = verdict(&frozen, &thawed, snapshots_done, seconds);
-        self.close(control, guard, thawed.is_ok()).await;
-        match verdict {
+        self.close(&work.control, guard, thawed.is_ok()).await;
+        match verdict(&frozen, &thawed, snapshots_done, seconds) {
             Ok(()) => self.state().frozen = Frozen::Held,
             Err(why) => self.warn(format!("crash-consistent only: {why}")),
         }
-        result
+        self.outcome_of(joined, snapshots).await
+    }
+
+    /// Waits for the snapshots, but no longer than the guest may stay frozen for them: not beyond
+    /// the deadline, and not when the user wishes to stop.
+    async fn while_it_may_stay_frozen(
+        &self,
+        snapshots: &mut Snapshots,
+        deadline: Duration,
+        begun: Stopwatch,
+    ) -> Option<Result<Result<(), Stopped>, JoinError>> {
+        tokio::select! {
+            joined = snapshots => Some(joined),
+            () = self.world.cancel.cancelled() => None,
+            () = tokio::time::sleep(deadline.saturating_sub(begun.elapsed())) => None,
+        }
+    }
+
+    /// Snapshots that were late are still waited for: the point is worth less, but it is one.
+    async fn outcome_of(
+        &self,
+        joined: Option<Result<Result<(), Stopped>, JoinError>>,
+        snapshots: Snapshots,
+    ) -> Result<(), Stopped> {
+        let joined = match joined {
+            Some(joined) => joined,
+            None if self.world.cancel.is_cancelled() => {
+                snapshots.abort();
+                // Its end is all that matters: what was begun is undone.
+                let _ = snapshots.await;
+                return Err(Stopped::Interrupted);
+            }
+            None => snapshots.await,
+        };
+        joined.unwrap_or_else(|panic| Err(Stopped::Failed(panic.into())))
     }
 
     async fn arm(&self, seconds: u32) -> anyhow::Result<Guard> {
@@ -73,17 +107,6 @@ impl Execution {
         Ok(guard::arm(&work.control, seconds, &token).await?)
     }
 
-    /// Thaws, and tries once more: a guest that stays frozen is worse than a backup that is late.
-    async fn thaw(&self, control: &GuestControl) -> anyhow::Result<u64> {
-        match control.thaw().await {
-            Ok(count) => Ok(count),
-            Err(first) => {
-                tracing::debug!("the first thaw failed: {first:#}");
-                Ok(control.thaw().await?)
-            }
-        }
-    }
-
     /// Ends the guard when the guest is thawed; leaves it to its work when it is not.
     async fn close(&self, control: &GuestControl, guard: Guard, thawed: bool) {
         let Work::Backup(work) = &self.work else { return };
@@ -103,11 +126,32 @@ impl Execution {
     }
 }
 
+/// Thaws, and tries once more: a guest that stays frozen is worse than a backup that is late.
+async fn thaw(control: &GuestControl) -> anyhow::Result<u64> {
+    match within_deadline(control).await {
+        Ok(count) => Ok(count),
+        Err(first) => {
+            tracing::debug!("the first thaw failed: {first:#}");
+            within_deadline(control).await
+        }
+    }
+}
+
+async fn within_deadline(control: &GuestControl) -> anyhow::Result<u64> {
+    let thaw = tokio::time::timeout(THAW_DEADLINE, control.thaw()).await;
+    Ok(thaw.with_context(|| format!("no answer within {} s", THAW_DEADLINE.as_secs()))??)
+}
+
+/// How long one try to thaw may take. Leaving the scope is never cancelled.
+const THAW_DEADLINE: Duration = Duration::from_secs(30);
+
+type Snapshots = JoinHandle<Result<(), Stopped>>;
+
 /// Whether every snapshot was made while everything was frozen.
 fn verdict(
     frozen: &Result<u64, impl std::fmt::Display>,
     thawed: &anyhow::Result<u64>,
-    snapshots_done: Duration,
+    snapshots_done: Option<Duration>,
     seconds: u32,
 ) -> Result<(), String> {
     let frozen = match frozen {
@@ -121,7 +165,8 @@ fn verdict(
     if frozen == 0 {
         return Err("the guest agent froze no file system".to_owned());
     }
-    if snapshots_done >= Duration::from_secs(seconds.into()) {
+    let in_time = snapshots_done.is_some_and(|d| d < Duration::from_secs(seconds.into()));
+    if !in_time {
         return Err(format!("the snapshots took longer than {seconds} s, the guard had thawed it"));
     }
     if thawed < frozen {
@@ -139,7 +184,7 @@ mod tests {
 
     fn judge(frozen: Result<u64, &str>, thawed: Result<u64, &str>, seconds: u64) -> bool {
         let thawed = thawed.map_err(|e| anyhow::anyhow!(e.to_owned()));
-        verdict(&frozen, &thawed, Duration::from_secs(seconds), 10).is_ok()
+        verdict(&frozen, &thawed, Some(Duration::from_secs(seconds)), 10).is_ok()
     }
 
     #[test]

@@ -103,10 +103,10 @@ impl Execution {
             }
             items => {
                 let steps = items.iter().filter_map(|item| match item {
-                    Item::Step(step) => Some(step),
+                    Item::Step(step) => Some(step.clone()),
                     Item::Scope(..) => None,
                 });
-                self.run_beside(steps).await
+                self.run_beside(steps.collect()).await
             }
         }
     }
@@ -114,13 +114,10 @@ impl Execution {
     /// Runs steps at the same time and waits for all of them, so that nothing of a failed group
     /// is still at work while it is undone. The first failure is the group's. Each runs in a task,
     /// also a single one, so that a panic in it is its failure and not the whole run's.
-    async fn run_beside(
-        self: Arc<Self>,
-        steps: impl Iterator<Item = &Step>,
-    ) -> Result<(), Stopped> {
+    async fn run_beside(self: Arc<Self>, steps: Vec<Step>) -> Result<(), Stopped> {
         let mut tasks = JoinSet::new();
         for step in steps {
-            let (execution, step) = (self.clone(), step.clone());
+            let execution = self.clone();
             tasks.spawn(async move { execution.step(&step).await });
         }
         let mut first_failure = Ok(());

@@ -10,7 +10,7 @@ use crate::pve::GuestControl;
 use crate::report::VolumeOutcome;
 use crate::repository::Lock;
 use crate::repository::image::{ChainLink, ChainReader, ImageError};
-use crate::storage::Import;
+use crate::storage::{Import, StorageError};
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -59,6 +59,8 @@ impl Execution {
         let storage = self.storage(volume)?;
         let facts = match storage.create_volume(&volume.name, shape).await {
             Ok(facts) => facts,
+            // Somebody else was faster: that volume is theirs.
+            Err(error @ StorageError::Exists { .. }) => return Err(error.into()),
             Err(error) => {
                 self.name_what_may_be_ours(volume).await;
                 return Err(error.into());
@@ -126,9 +128,13 @@ impl Execution {
         let threads = self.world.limits.image.threads;
         let meter = self.world.progress.begin(what, chain.data_bytes());
         let Import { writer, exit } = import;
-        let bar = meter.clone();
+        let (bar, throttle) = (meter.clone(), self.world.limits.throttle.clone());
         let task = tokio::task::spawn_blocking(move || -> Result<(), ImageError> {
-            let mut counted = Counted { writer, told: |bytes| bar.add(bytes) };
+            let told = |bytes: usize| {
+                throttle.pass(bytes);
+                bar.add(bytes as u64);
+            };
+            let mut counted = Counted { writer, told };
             chain.write_stream(&mut counted, None, IMPORT_RECORD, threads)?;
             counted.flush().map_err(ImageError::Write)
         });
@@ -206,10 +212,10 @@ struct Counted<W, F> {
     told: F,
 }
 
-impl<W: Write, F: FnMut(u64)> Write for Counted<W, F> {
+impl<W: Write, F: FnMut(usize)> Write for Counted<W, F> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let count = self.writer.write(buffer)?;
-        (self.told)(count as u64);
+        (self.told)(count);
         Ok(count)
     }
 

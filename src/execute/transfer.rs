@@ -96,7 +96,8 @@ impl Execution {
         let total = if saving.since.is_some() { 0 } else { header.size };
         let what = format!("{} {}", self.plan.guest.vmid, saving.volume);
         let meter = self.world.progress.begin(&what, total);
-        let Export { mut reader, exit } = export;
+        let Export { reader, exit } = export;
+        let mut reader = self.world.limits.throttle.reader(reader);
         let bar = meter.clone();
         let task = tokio::task::spawn_blocking(move || {
             let files = ImageSink { data, index };

@@ -6,10 +6,11 @@ use crate::plan::restore::{
     PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
 };
 use crate::pve::{GuestConfig, GuestStatus};
-use crate::repository::{GuestDir, History, Repository, StoredPoint};
+use crate::repository::{GuestDir, History, Repository, StoredPoint, Unreadable};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Which restore point the user means.
 #[derive(Debug, Clone)]
@@ -30,6 +31,16 @@ pub enum NoPoint {
     /// The repository holds nothing of it.
     #[error("the repository holds no restore point of {0}; `pve-ferry list` shows what it holds")]
     None(String),
+    /// The point that is meant may be one that cannot be read.
+    #[error(
+        "a newer restore point that fits cannot be read: {unreadable}; name an older one with --time {older}, or look at it first; nothing was changed"
+    )]
+    Unreadable {
+        /// What cannot be read.
+        unreadable: String,
+        /// The newest readable point.
+        older: Moment,
+    },
     /// Several guests had that vmid.
     #[error("several guests of the repository had the vmid {0}: choose one with --guest ({1})")]
     Several(VmId, String),
@@ -96,10 +107,40 @@ fn candidates(repository: &Repository, sought: &Sought) -> anyhow::Result<Vec<Su
         };
         let newest = history.points.iter().filter(fits).max_by_key(|p| rank(p, sought)).cloned();
         if let Some(point) = newest {
+            refuse_what_hides_newer(&history, &point, sought)?;
             found.push(SurveyedPoint { directory, history, point });
         }
     }
     Ok(found)
+}
+
+/// Whoever asks for the newest point must not be given an older one in silence, because the newest
+/// cannot be read.
+fn refuse_what_hides_newer(
+    history: &History,
+    point: &StoredPoint,
+    sought: &Sought,
+) -> Result<(), NoPoint> {
+    let named = |unreadable: &Unreadable| {
+        let stamp = |dir: &Path| Moment::from_stamp(dir.file_name()?.to_str()?).ok();
+        let dir = unreadable.path.ancestors().find(|dir| stamp(dir).is_some())?;
+        let label: Option<Label> = dir.parent()?.file_name()?.to_str()?.parse().ok();
+        Some((label?, stamp(dir)?))
+    };
+    let newer = |unreadable: &&Unreadable| {
+        named(unreadable).is_some_and(|(label, moment)| {
+            sought.label.as_ref().is_none_or(|sought| *sought == label)
+                && sought.time.is_none_or(|time| moment <= time)
+                && moment > point.manifest.time
+        })
+    };
+    match history.unreadable.iter().find(newer) {
+        Some(unreadable) => Err(NoPoint::Unreadable {
+            unreadable: unreadable.to_string(),
+            older: point.manifest.time,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Order is `seq`; a moment that the user gave is compared with the points' own moments.

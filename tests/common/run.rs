@@ -14,6 +14,7 @@ use pve_ferry::repository::{Disk, Repository};
 use pve_ferry::select::Selection;
 use pve_ferry::storage::Storage;
 use pve_ferry::survey::{self, Sought};
+use pve_ferry::throttle::Throttle;
 use pve_ferry::world::{Hosts, Limits, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -95,6 +96,7 @@ impl Lab {
                     threads: 1,
                     zeros: ZeroRuns::default(),
                 },
+                throttle: Throttle::new(None),
                 lock_wait: Some(Duration::ZERO),
             },
         })

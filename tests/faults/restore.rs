@@ -90,6 +90,26 @@ fn a_storage_that_fails_anywhere_fails_the_restore_and_nothing_is_left_d1_9() {
     assert_eq!(each_call(Operation::Volume, Fault::Before), 2, "each volume is looked at");
 }
 
+/// Somebody makes a volume of the name between survey and creation: it is theirs.
+#[test]
+fn a_volume_that_somebody_makes_meanwhile_is_theirs() {
+    let lab = lab();
+    let storage = lab.storage.clone();
+    lab.events.watch(move |event| {
+        if event == "note created volume ceph:vm-901-disk-0" {
+            storage.add_volume("vm-901-disk-1", 4096).unwrap();
+        }
+    });
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    lab.events.unwatch();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    assert_eq!(report.guests[0].warnings, [""; 0]);
+    assert_eq!(lab.volumes_of(TARGET), ["vm-901-disk-1"], "ours is gone, theirs is there");
+    assert_eq!(lab.storage.read("vm-901-disk-1").unwrap(), [0; 4096]);
+    lab.storage.remove_volume("vm-901-disk-1");
+    nothing_half(&lab, &report, "somebody was faster");
+}
+
 #[test]
 fn a_volume_that_cannot_be_taken_back_is_named() {
     for fault in [Fault::Before, Fault::After] {

@@ -175,14 +175,15 @@ proptest! {
 
     #[test]
     fn every_point_of_a_chain_equals_the_model(
-        size in place(),
+        (size, fill) in (place(), 0..3_u8),
         points in vec((vec(change(), 0..6), compression()), 1..5),
-        block in prop_oneof![Just(512_usize), Just(4096), Just(64 << 10), Just(4 << 20)],
-        zeros in prop_oneof![Just(ZeroRuns::Aligned), Just(ZeroRuns::Written)],
+        block in prop_oneof![3 => Just(512_usize), 3 => Just(4096), 1 => Just(64 << 10), 1 => Just(4 << 20)],
+        zeros in prop_oneof![3 => Just(ZeroRuns::Aligned), 1 => Just(ZeroRuns::Written)],
         ranges in vec((place(), 0..200_000_usize), 8),
     ) {
         let directory = tempfile::tempdir().unwrap();
-        let mut model = vec![0; size.max(1)];
+        // Only where something was can it show that zeros do not arrive.
+        let mut model = vec![fill; size.max(1)];
         let mut before: Option<Vec<u8>> = None;
         let mut imported = Vec::new();
         let mut links: Vec<ChainLink> = Vec::new();

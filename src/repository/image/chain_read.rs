@@ -3,7 +3,7 @@
 
 use super::chain::ChainReader;
 use super::error::{Damage, ImageError};
-use super::reader::FrameTool;
+use super::reader::{FrameTool, ImageReader};
 use super::workers::{Pool, Promise, Workers};
 use crate::stream::{Extent, Header, StreamError, StreamWriter};
 use std::collections::VecDeque;
@@ -35,7 +35,7 @@ impl ChainReader {
         take: &mut TakeBlock<'_, E>,
     ) -> Result<(), E> {
         let tasks = self.tasks();
-        self.decode(&tasks, threads, |decoder| {
+        decode(&self.images, (&tasks, threads), |decoder| {
             let mut current: Vec<Option<(usize, Vec<u8>)>> = Vec::new();
             current.resize_with(self.images.len(), || None);
             for piece in &self.pieces {
@@ -104,27 +104,7 @@ impl ChainReader {
         threads: usize,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Vec<Damage>, ImageError> {
-        let tasks: Vec<Task> = (0..)
-            .zip(&self.images)
-            .flat_map(|(image, reader)| {
-                (0..reader.index().frames().len()).map(move |frame| Task { image, frame })
-            })
-            .collect();
-        let mut damage = Vec::new();
-        self.decode(&tasks, threads, |decoder| {
-            for task in &tasks {
-                match decoder.next() {
-                    Ok(memory) => decoder.pool.give(memory),
-                    Err(ImageError::Damaged(found)) => damage.push(found),
-                    Err(error) => return Err(error),
-                }
-                let frames = self.images[task.image as usize].index().frames();
-                progress(frames[task.frame].stored_length.into());
-            }
-            Ok(())
-        })?;
-        damage.extend(self.images.iter().filter_map(super::reader::ImageReader::tail_damage));
-        Ok(damage)
+        verify(&self.images, threads, progress)
     }
 
     /// The frames that hold data of the volume, in the order in which it is first needed. Extents
@@ -140,33 +120,70 @@ impl ChainReader {
         }
         tasks
     }
+}
 
-    /// Runs `body` while threads decompress `tasks` ahead of it.
-    fn decode<T, E: From<ImageError>>(
+impl ImageReader {
+    /// As [`ChainReader::verify`], of this image alone.
+    ///
+    /// # Errors
+    /// There are no threads to do it.
+    pub fn verify(
         &self,
-        tasks: &[Task],
         threads: usize,
-        body: impl FnOnce(&mut Ahead<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let window = 2 * threads.max(1);
-        let pool = Pool::default();
-        thread::scope(|scope| {
-            let pool = &pool;
-            let read = move |tool: &mut io::Result<FrameTool>, task: Task| {
-                let image = &self.images[task.image as usize];
-                let mut bytes = pool.take();
-                let tool = tool
-                    .as_mut()
-                    .map_err(|e| ImageError::Thread(io::Error::other(e.to_string())))?;
-                image.read_frame(task.frame, tool, &mut bytes).map(|()| bytes)
-            };
-            let workers = Workers::start(scope, (threads, window), FrameTool::new, read)
-                .map_err(|source| E::from(ImageError::Thread(source)))?;
-            let waiting = VecDeque::new();
-            let mut ahead = Ahead { workers, window, tasks: tasks.iter(), waiting, pool };
-            body(&mut ahead)
-        })
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Vec<Damage>, ImageError> {
+        verify(std::slice::from_ref(self), threads, progress)
     }
+}
+
+fn verify(
+    images: &[ImageReader],
+    threads: usize,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Vec<Damage>, ImageError> {
+    let frames_of = |(image, reader): (u32, &ImageReader)| {
+        (0..reader.index().frames().len()).map(move |frame| Task { image, frame })
+    };
+    let tasks: Vec<Task> = (0..).zip(images).flat_map(frames_of).collect();
+    let mut damage = Vec::new();
+    decode(images, (&tasks, threads), |decoder| {
+        for task in &tasks {
+            match decoder.next() {
+                Ok(memory) => decoder.pool.give(memory),
+                Err(ImageError::Damaged(found)) => damage.push(found),
+                Err(error) => return Err(error),
+            }
+            let frames = images[task.image as usize].index().frames();
+            progress(frames[task.frame].stored_length.into());
+        }
+        Ok(())
+    })?;
+    damage.extend(images.iter().filter_map(ImageReader::tail_damage));
+    Ok(damage)
+}
+
+/// Runs `body` while threads decompress the tasks ahead of it.
+fn decode<T, E: From<ImageError>>(
+    images: &[ImageReader],
+    (tasks, threads): (&[Task], usize),
+    body: impl FnOnce(&mut Ahead<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let window = 2 * threads.max(1);
+    let pool = Pool::default();
+    thread::scope(|scope| {
+        let pool = &pool;
+        let read = move |tool: &mut io::Result<FrameTool>, task: Task| {
+            let mut bytes = pool.take();
+            let no_tool = |error: &mut io::Error| io::Error::other(error.to_string());
+            let tool = tool.as_mut().map_err(|error| ImageError::Thread(no_tool(error)))?;
+            images[task.image as usize].read_frame(task.frame, tool, &mut bytes).map(|()| bytes)
+        };
+        let workers = Workers::start(scope, (threads, window), FrameTool::new, read)
+            .map_err(|source| E::from(ImageError::Thread(source)))?;
+        let waiting = VecDeque::new();
+        let mut ahead = Ahead { workers, window, tasks: tasks.iter(), waiting, pool };
+        body(&mut ahead)
+    })
 }
 
 /// Frames that are being decompressed ahead of whoever needs them.
@@ -318,6 +335,20 @@ mod tests {
         let open = ChainReader::open(&links).unwrap();
         assert_eq!(open.images()[1].index().extents()[0].offset, 2 * MIB);
         assert!(open.images()[1].index_was_rebuilt());
+    }
+
+    #[test]
+    fn a_cut_off_image_with_its_index_tells_what_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = chain(directory.path());
+        let base = File::options().write(true).open(&links[0].path).unwrap();
+        let frame = ImageReader::open(&links[0].path).unwrap().index().frames()[3];
+        base.set_len(frame.stored_offset + 5).unwrap();
+        let damage = ImageReader::open(&links[0].path).unwrap().verify(1, &mut |_| ()).unwrap();
+        assert_eq!(damage[0].extents[0].offset, 3 * MIB);
+        fs::remove_file(index_path(&links[0].path)).unwrap();
+        let error = ImageReader::open(&links[0].path).unwrap_err();
+        assert!(matches!(error, ImageError::Damaged(Damage { frame: Some(3), .. })), "{error}");
     }
 
     #[test]

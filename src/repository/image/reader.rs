@@ -32,8 +32,9 @@ impl FrameTool {
 }
 
 impl ImageReader {
-    /// Opens the image at `path`, with the index beside it when that is there, whole, and of a file
-    /// of this length; else the image is read whole to make the index again.
+    /// Opens the image at `path`, with the index beside it when that is there and whole; else the
+    /// image is read whole to make the index again. Whether the index is this image's, its root
+    /// digest tells; whether the image is as long as it says, [`ImageReader::verify`] does.
     ///
     /// # Errors
     /// The file cannot be read; without an index also: it is damaged or no image of ours.
@@ -51,11 +52,9 @@ impl ImageReader {
     pub fn open_indexed(path: &Path) -> Result<Option<Self>, ImageError> {
         let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
         let file = File::open(path).map_err(unreadable)?;
-        let length = file.metadata().map_err(unreadable)?.len();
         let index = File::open(index_path(path)).and_then(|mut file| ImageIndex::read(&mut file));
-        let index = index.ok().filter(|index| index.file_length() == length);
         let path = path.to_owned();
-        Ok(index.map(|index| Self { path, file, index, index_was_rebuilt: false }))
+        Ok(index.ok().map(|index| Self { path, file, index, index_was_rebuilt: false }))
     }
 
     /// Opens the image at `path` and makes its index again, whatever is beside it.
@@ -129,16 +128,20 @@ impl ImageReader {
         Ok(())
     }
 
-    /// What is wrong behind the frames: the seek table, which other tools use.
+    /// What is wrong behind the frames: the seek table, which other tools use, or the length.
     pub(super) fn tail_damage(&self) -> Option<Damage> {
         let expected = self.index.tail();
         let mut found = vec![0; expected.len()];
         let read = self.file.read_exact_at(&mut found, self.index.frames_length());
-        if read.is_ok() && found == expected {
+        let what = if read.is_err() || found != expected {
+            "its seek table does not fit its frames; no data is lost"
+        } else if self.file.metadata().is_ok_and(|data| data.len() > self.index.file_length()) {
+            "bytes follow its end; no data is lost"
+        } else {
             return None;
-        }
-        let what = "its seek table does not fit its frames; no data is lost".to_owned();
-        Some(Damage { path: self.path.clone(), frame: None, extents: Vec::new(), what })
+        };
+        let (path, extents) = (self.path.clone(), Vec::new());
+        Some(Damage { path, frame: None, extents, what: what.to_owned() })
     }
 
     pub(super) fn unreadable(&self, source: io::Error) -> ImageError {

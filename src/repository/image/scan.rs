@@ -4,7 +4,7 @@
 use super::codec::{Decoder, FRAME_TARGET, STORED_LIMIT};
 use super::compression::Codec;
 use super::digest::{FrameDigest, frame_digest};
-use super::error::ImageError;
+use super::error::{Damage, ImageError};
 use super::index::{ImageIndex, foreign};
 use crate::stream::{Content, Extent, Header, Record, StreamError, StreamReader};
 use std::fs::File;
@@ -39,6 +39,7 @@ impl ImageIndex {
 enum Fault {
     Io(io::Error),
     Foreign(String),
+    Damaged(Option<usize>, String),
     Stream(StreamError),
 }
 
@@ -47,6 +48,14 @@ impl Fault {
         match self {
             Self::Io(source) => ImageError::Read { path: path.to_owned(), source },
             Self::Foreign(why) => foreign(path, why),
+            Self::Damaged(frame, what) => {
+                let what = format!("{what}; without its index nobody knows what is lost");
+                let (path, extents) = (path.to_owned(), Vec::new());
+                ImageError::Damaged(Damage { path, frame, extents, what })
+            }
+            Self::Stream(error @ StreamError::Truncated { .. }) => {
+                Self::Damaged(None, error.to_string()).at(path)
+            }
             Self::Stream(StreamError::Read { source, .. }) => {
                 ImageError::Read { path: path.to_owned(), source }
             }
@@ -97,7 +106,7 @@ fn scan_frames(file: &File, codec: Codec) -> Result<ImageIndex, Fault> {
     let mut members = Members::new(file, codec)?;
     let records = match read_records(&mut members) {
         Ok(records) => records,
-        Err(error) => return Err(members.fault.take().map_or(error.into(), Fault::Foreign)),
+        Err(error) => return Err(members.fault.take().unwrap_or(error.into())),
     };
     let mut index = ImageIndex::new(records.header, codec);
     let mut extents = records.extents.iter().peekable();
@@ -169,7 +178,7 @@ struct Members<'a> {
     given: usize,
     found: Vec<(u32, u32, FrameDigest)>,
     tail: Vec<u8>,
-    fault: Option<String>,
+    fault: Option<Fault>,
 }
 
 impl<'a> Members<'a> {
@@ -231,7 +240,7 @@ impl<'a> Members<'a> {
 
     fn fail(&mut self, why: String) -> io::Result<()> {
         let number = self.found.len();
-        self.fault = Some(format!("frame {number} cannot be decompressed: {why}"));
+        self.fault = Some(Fault::Damaged(Some(number), format!("not decompressible ({why})")));
         Err(io::Error::other("a frame cannot be decompressed"))
     }
 }

@@ -46,7 +46,12 @@ impl RbdConfig {
 
     /// A `ceph` command that reads.
     pub(super) fn ceph(&self, word: &str) -> Command {
-        let command = Command::reads("ceph").args([word, "--format", "json"]);
+        let mut command = Command::reads("ceph").args([word, "--format", "json"]);
+        if self.conf.is_none() {
+            // Unlike rbd, this tool refuses to run where there is no configuration file at all, as
+            // on a node whose only Ceph is an external one.
+            command = command.args(["-c", "/dev/null"]);
+        }
         command.args(["--connect-timeout", PATIENCE]).args(self.connection())
     }
 

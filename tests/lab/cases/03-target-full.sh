@@ -56,7 +56,7 @@ simple_vm 101
 change ceph:vm-101-disk-0 32M random:0:30M:x
 backup 101
 check "D23 30 MiB do not go into 8" fails
-check "D23 and it says that before it writes" says 'free in the repository.*nothing was changed'
+check "D23 and it says that before it writes" says "space in the repository.*nothing was changed"
 check "D23 nothing of it stays" same "$(find "$REPO" -name '*.rbd*' | wc -l)" 0
 check "D23 no snapshot stays" same "$(count_our_snapshots ceph:vm-101-disk-0)" 0
 umount "$REPO"

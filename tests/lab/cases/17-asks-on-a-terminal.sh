@@ -34,8 +34,8 @@ check "the guest that was chosen" test -f "$(conf_of 900)"
 check "the point that was chosen" same "$(sha_of "$(volume_of 900 scsi0)")" "$sha"
 check "the list shows the times" says "$first"
 asks Guest '{enter}' 'Restore point' '{ctrl-c}' -- restore --path "$REPO"
-check "giving up changes nothing" fails
-check "and says so" says 'nothing was changed'
-asks Guest '{enter}' 'Restore point' '{enter}' Disk '{enter}' Output "$WORK/asked.raw{enter}" -- assemble --path "$REPO"
+check "giving up is an interruption" exits 130
+check "and changes nothing" same "$(rbd_a ls rbd | grep -c vm-9 || true)" 1
+asks Guest '{enter}' 'Restore point' '{enter}' Disk '{enter}' 'Write to' "$WORK/asked.raw{enter}" -- assemble --path "$REPO"
 check "assemble asks and assembles" exits 0
 check "the image is right" same "$(sha_of_file "$WORK/asked.raw")" "$(sha_of ceph:vm-100-disk-0)"

@@ -16,8 +16,9 @@ ferry list --path "$REPO"
 check "unknown feature: the list still works" exits 0
 check "unknown feature: and says what cannot be read, and why" says 'time-travel'
 ferry restore --path "$REPO" --vmid 100 --time "$time" --target-vmid 900
-check "unknown feature: it is not restored" fails
+check "unknown feature: it is not restored, nor silently an older point in its place" fails
 check "unknown feature: nothing is left of the attempt" test ! -e "$(conf_of 900)"
+remove_guest 900
 backup 100
 check "unknown feature: its files stay, whatever the next run does" test -s "$manifest"
 check "unknown feature: and its images" test -n "$(find "$(dirname "$manifest")" -name 'scsi0.*.rbd*')"
@@ -30,6 +31,7 @@ check "unknown format: it is not restored" fails
 backup 100
 check "unknown format: its files stay" test -s "$manifest"
 
+remove_guest 900
 cp "$WORK/manifest" "$manifest"
 jq '.futureField = {"a": [1, 2]} | .images[0].alsoUnknown = true' "$WORK/manifest" >"$manifest"
 ferry list --path "$REPO" --json

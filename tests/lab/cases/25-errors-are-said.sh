@@ -102,8 +102,9 @@ check "D25 a single node works" exits 0
 cp "$WORK/members" "$ETC/.members"
 
 # Odd names of directories are just names (D.1 27); the repository of every case has a blank in its path.
-odd="$WORK/a'b \"c\" \$(touch $WORK/injected) ; d"
+odd="$WORK/a'b \"c\" \$(touch injected) ; d"
 mkdir "$odd"
+cd "$WORK" || exit 1
 ferry backup --vmid 100 --label daily --path "$odd"
 check "D27 an odd path works" exits 0
 check "D27 and nothing in it is run" test ! -e "$WORK/injected"
