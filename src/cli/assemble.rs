@@ -1,10 +1,10 @@
 //! `pve-ferry assemble`: one volume of a restore point as a raw image file.
 
 use super::error::CliError;
-use super::options::Logging;
+use super::options::{Logging, label};
 use super::{ask, bars, blocking, output, restore, signals};
 use crate::assemble::{Watch, assemble};
-use crate::model::{Bytes, DiskKey, Label};
+use crate::model::{Bytes, DiskKey};
 use crate::repository::{Disk, Lock, LockMode, LockOptions, Repository, chain_of};
 use crate::survey::{self, Sought, SurveyedPoint};
 use std::path::PathBuf;
@@ -104,7 +104,7 @@ fn wanted(args: &Args) -> Result<Wanted, CliError> {
             let repository = Repository::open(path, Disk::real())?;
             let sought = Sought {
                 vmid: vmid.parse()?,
-                label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
+                label: args.label.as_deref().map(label).transpose()?,
                 time: restore::time(args.time.as_deref())?,
                 directory: args.guest.clone(),
             };

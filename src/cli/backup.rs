@@ -1,9 +1,8 @@
 //! `pve-ferry backup`: what was typed, made into a request; what came of it, as text or JSON.
 
 use super::error::CliError;
-use super::options::{Common, Logging, Parallel};
+use super::options::{Common, Logging, Parallel, label};
 use super::{blocking, output, signals, world};
-use crate::model::Label;
 use crate::operation::{BackupRequest, Mode, Operation, perform};
 use crate::plan::facts::SnapshotProtection;
 use crate::repository::image::Compression;
@@ -91,7 +90,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     }
     let compression: Compression = args.compress.parse()?;
     let selection = Selection::parse(&args.vmid).map_err(|e| CliError::usage(e.to_string()))?;
-    let label: Label = args.label.parse()?;
+    let label = label(&args.label)?;
     let repository = Repository::open(&args.common.path, Disk::real())?;
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let snapshots = match args.protect_snap {

@@ -5,7 +5,7 @@ use super::options::Common;
 use super::output;
 use super::table::{Align, render};
 use crate::clock::Clock;
-use crate::model::{Bytes, Label, Moment};
+use crate::model::{Bytes, Moment};
 use crate::repository::ImageEntry;
 use crate::repository::VerifiedState;
 use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
@@ -64,7 +64,7 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
 }
 
 fn listed(args: &Args, repository: &Repository) -> Result<Vec<Listed>, CliError> {
-    let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
+    let label = args.label.as_deref().map(super::options::label).transpose()?;
     let vmids = super::verify::vmids(&args.vmid)?;
     let mut guests = Vec::new();
     for directory in repository.guests()? {

@@ -1,7 +1,8 @@
 //! Options that mean the same in every command. What is typed is made into values here.
 
+use super::error::CliError;
 use crate::cancel::Cancel;
-use crate::model::Rate;
+use crate::model::{Invalid, Label, Rate};
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::throttle::Throttle;
 use crate::world::Limits;
@@ -48,6 +49,17 @@ pub struct Parallel {
     /// Seconds to wait for locks of other runs [default: not at all].
     #[arg(long, value_name = "SECONDS")]
     pub lock_wait: Option<u64>,
+}
+
+/// A label as it is typed.
+///
+/// # Errors
+/// It is none; where only its case is wrong, the error says how it is written.
+pub fn label(text: &str) -> Result<Label, CliError> {
+    text.parse().map_err(|wrong: Invalid| match text.to_ascii_lowercase().parse::<Label>() {
+        Ok(right) => CliError::usage(format!("{wrong}: write --label {right}")),
+        Err(_) => wrong.into(),
+    })
 }
 
 /// Limits are numbers of at least one.

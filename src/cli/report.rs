@@ -55,13 +55,16 @@ fn ending(guest: &GuestOutcome) -> String {
 }
 
 fn volume_line(volume: &VolumeOutcome) -> String {
-    let kind = if volume.kind.is_empty() { "restored" } else { &volume.kind };
+    let what = match volume.kind.as_str() {
+        "" => "restored to".to_owned(),
+        kind => format!("{kind} of"),
+    };
     let stored = match volume.stored_bytes {
         0 => String::new(),
         bytes => format!(", {} stored", Bytes(bytes)),
     };
     format!(
-        "  {:<10} {kind} of {} ({}): {} read{stored}, {:.1} s",
+        "  {:<10} {what} {} ({}): {} read{stored}, {:.1} s",
         volume.disk,
         volume.volume,
         Bytes(volume.logical_bytes),

@@ -1,9 +1,9 @@
 //! `pve-ferry restore`: what was typed or chosen, made into a request.
 
 use super::error::CliError;
-use super::options::{Logging, Parallel};
+use super::options::{Logging, Parallel, label};
 use super::{ask, blocking, output, signals, world};
-use crate::model::{DiskKey, Label, Moment, VmId};
+use crate::model::{DiskKey, Moment, VmId};
 use crate::operation::{Mode, Operation, RestoreRequest, perform};
 use crate::plan::restore::{Afterwards, Existing, RestorePolicy};
 use crate::pve::Identity;
@@ -114,7 +114,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
 pub fn sought(vmid: VmId, args: &Args) -> Result<Sought, CliError> {
     Ok(Sought {
         vmid,
-        label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
+        label: args.label.as_deref().map(label).transpose()?,
         time: time(args.time.as_deref())?,
         directory: args.guest.clone(),
     })

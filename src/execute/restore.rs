@@ -10,7 +10,7 @@ use crate::pve::GuestControl;
 use crate::report::VolumeOutcome;
 use crate::repository::Lock;
 use crate::repository::image::{ChainLink, ChainReader, ImageError};
-use crate::storage::Import;
+use crate::storage::{Import, StorageError};
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -56,11 +56,31 @@ impl Execution {
     }
 
     async fn create_volume(&self, volume: &VolumeId, shape: &VolumeShape) -> Result<(), Stopped> {
-        let facts = self.storage(volume)?.create_volume(&volume.name, shape).await?;
+        let storage = self.storage(volume)?;
+        let facts = match storage.create_volume(&volume.name, shape).await {
+            Ok(facts) => facts,
+            // Somebody else was faster: that volume is theirs.
+            Err(error @ StorageError::Exists { .. }) => return Err(error.into()),
+            Err(error) => {
+                self.name_what_may_be_ours(volume).await;
+                return Err(error.into());
+            }
+        };
         self.will_make(Undo::Volume(volume.clone(), facts.identity.clone()));
         self.state().volumes.insert(volume.clone(), facts.identity);
         self.note(&format!("created volume {volume}"));
         Ok(())
+    }
+
+    /// A volume that was not there before and is there after a failed creation: nothing proves that
+    /// it is ours, so it is not deleted, and whoever reads the report decides.
+    async fn name_what_may_be_ours(&self, volume: &VolumeId) {
+        let Ok(storage) = self.storage(volume) else { return };
+        if !matches!(storage.volume(&volume.name).await, Ok(None)) {
+            self.warn(format!(
+                "volume {volume} may be there now, made by this run and empty: look at it, and remove it"
+            ));
+        }
     }
 
     async fn restore_volume(

@@ -32,7 +32,7 @@ impl FromStr for Label {
         let upper_case_only = text.bytes().any(|b| b.is_ascii_uppercase())
             && text.to_ascii_lowercase().parse::<Self>().is_ok();
         let expected = if upper_case_only {
-            "a label in lower case: write it so (labels are directory names and parts of snapshot names)"
+            "a label in lower case (labels are directory names and parts of snapshot names)"
         } else {
             FORM
         };

@@ -1,1 +1,12 @@
-fn main() {}
+//! The built program with fake tools on its PATH: texts, JSON, exit codes, and the order of the
+//! commands that it runs. Not for what happens inside: `tests/faults`.
+
+// A helper of a test may fail as loudly as the test itself, and the program under test is started
+// here and nowhere else.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod breaking;
+mod env;
+mod golden;
+mod usage;
+mod work;

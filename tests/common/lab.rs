@@ -7,6 +7,7 @@ use super::node::Node;
 use pve_ferry::cancel::Cancel;
 use pve_ferry::clock::Clock;
 use pve_ferry::model::Moment;
+use pve_ferry::repository::image::Compression;
 use pve_ferry::storage::{Memory, Storage};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,7 @@ pub struct Lab {
     pub events: Arc<Events>,
     pub clock: Clock,
     pub cancel: Arc<Mutex<Cancel>>,
+    pub compression: Mutex<Compression>,
     pub(super) model: Mutex<Model>,
 }
 
@@ -54,6 +56,7 @@ impl Lab {
             events,
             clock: Clock::fixed(Moment::from_unix(1_790_000_000)),
             cancel: Arc::default(),
+            compression: Mutex::new(Compression::Zstd(1)),
             model: Mutex::default(),
         }
     }

@@ -9,11 +9,12 @@ use pve_ferry::plan::restore::RestorePolicy;
 use pve_ferry::pve::Identity;
 use pve_ferry::pve::files::ClusterFiles;
 use pve_ferry::report::{GuestOutcome, Report};
-use pve_ferry::repository::image::{Compression, ImageOptions, ZeroRuns};
+use pve_ferry::repository::image::{ImageOptions, ZeroRuns};
 use pve_ferry::repository::{Disk, Repository};
 use pve_ferry::select::Selection;
 use pve_ferry::storage::Storage;
 use pve_ferry::survey::{self, Sought};
+use pve_ferry::throttle::Throttle;
 use pve_ferry::world::{Hosts, Limits, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,10 +92,11 @@ impl Lab {
                 guests: 2,
                 transfers: Arc::new(Semaphore::new(2)),
                 image: ImageOptions {
-                    compression: Compression::Zstd(1),
+                    compression: *self.compression.lock().unwrap(),
                     threads: 1,
                     zeros: ZeroRuns::default(),
                 },
+                throttle: Throttle::new(None),
                 lock_wait: Some(Duration::ZERO),
             },
         })

@@ -10,7 +10,11 @@ mod common;
 
 mod disk;
 mod host;
+mod identity;
 mod interruptions;
+mod points;
+mod races;
+mod restore;
 mod round_trip;
 mod situation;
 mod storage;

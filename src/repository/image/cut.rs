@@ -295,8 +295,12 @@ impl<S: FrameSink> Cutter<S> {
 }
 
 fn grow(memory: &mut Vec<u8>, length: usize) {
-    if memory.len() < length {
-        memory.resize(length.max(FRAME_TARGET + (64 << 10)), 0);
+    let wanted = length.max(FRAME_TARGET + (64 << 10));
+    if memory.is_empty() {
+        // Fresh zeros cost nothing: the system hands them out.
+        *memory = vec![0; wanted];
+    } else if memory.len() < length {
+        memory.resize(wanted, 0);
     }
 }
 

@@ -1,0 +1,231 @@
+//! Others who act at the same time: PVE, administrators, a second run of ours. What they did
+//! between survey and action is noticed, and what they made is not touched.
+
+use crate::common::{Backup, Lab, Restore, VMID, block_on};
+use crate::situation::{Before, Situation, converges};
+use pve_ferry::operation::perform;
+use pve_ferry::report::{Failure, GuestStatus, Report};
+use std::sync::{Arc, Mutex};
+
+fn is_freeze(event: &str) -> bool {
+    event.starts_with("run qm guest cmd") && event.ends_with("fsfreeze-freeze")
+}
+
+/// Lets `act` happen at the first freezes, as often as `times` says.
+fn while_freezing(lab: &Lab, times: usize, mut act: impl FnMut(usize) + Send + 'static) {
+    let mut seen = 0;
+    lab.events.watch(move |event| {
+        if is_freeze(event) && seen < times {
+            seen += 1;
+            act(seen);
+        }
+    });
+}
+
+#[test]
+fn a_configuration_that_changes_during_the_freeze_is_taken_again_once() {
+    for situation in Situation::ALL {
+        let lab = situation.lab();
+        let path = lab.config_path("pve1", VMID);
+        while_freezing(&lab, 1, move |_| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, format!("{text}memory: 4096\n")).unwrap();
+        });
+        lab.good_backup(&situation.wanted());
+        lab.events.unwatch();
+        let point = lab.points("repository").pop().unwrap();
+        let saved = lab.guest_directories("repository")[0].saved_config(&point).unwrap();
+        assert_eq!(saved, lab.config(VMID), "the point holds what the guest is now");
+        lab.assert_points_are_whole("changed once");
+        lab.assert_tidy(1, "changed once");
+        converges(&lab, &situation.wanted(), "changed once");
+    }
+}
+
+#[test]
+fn a_configuration_that_changes_twice_fails_the_guest() {
+    for situation in Situation::ALL {
+        let lab = situation.lab();
+        let before = Before::of(&lab);
+        let path = lab.config_path("pve1", VMID);
+        while_freezing(&lab, 2, move |time| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, format!("{text}memory: {time}\n")).unwrap();
+        });
+        let report = lab.backup(&situation.wanted());
+        lab.events.unwatch();
+        let outcome = before.check(&lab, &report, "changed twice");
+        assert_eq!(outcome.status, GuestStatus::Failed);
+        assert!(outcome.error.unwrap().contains("twice within one run"));
+        converges(&lab, &situation.wanted(), "changed twice");
+    }
+}
+
+#[test]
+fn a_guest_that_migrates_between_survey_and_check_is_followed() {
+    let lab = Situation::Increment.lab();
+    let (from, to) = (lab.config_path("pve1", VMID), lab.config_path("pve2", VMID));
+    while_freezing(&lab, 1, move |_| std::fs::rename(&from, &to).unwrap());
+    let outcome = lab.good_backup(&Backup::default());
+    lab.events.unwatch();
+    assert_eq!(outcome.node, "pve2");
+    assert_eq!(outcome.consistency.as_deref(), Some("frozen"));
+    assert_eq!(lab.points("repository").pop().unwrap().manifest.node, "pve2");
+    lab.assert_points_are_whole("migrated");
+    lab.assert_tidy(1, "migrated");
+    converges(&lab, &Backup::default(), "migrated");
+}
+
+#[test]
+fn a_guest_that_is_destroyed_meanwhile_fails_and_leaves_nothing() {
+    let lab = Situation::Increment.lab();
+    let before = Before::of(&lab);
+    let path = lab.config_path("pve1", VMID);
+    let config = lab.config(VMID);
+    while_freezing(&lab, 1, move |_| std::fs::remove_file(&path).unwrap());
+    let report = lab.backup(&Backup::default());
+    lab.events.unwatch();
+    let outcome = before.check(&lab, &report, "destroyed");
+    assert!(outcome.error.unwrap().contains("gone from the cluster"));
+    std::fs::write(lab.config_path("pve1", VMID), config).unwrap();
+    converges(&lab, &Backup::default(), "destroyed and back");
+}
+
+#[test]
+fn a_base_that_vanishes_before_the_transfer_fails_the_run_and_heals_with_the_next_f5_d1_15() {
+    let lab = Situation::Increment.lab();
+    let base = lab.own_snapshots("vm-100-disk-0").pop().unwrap();
+    let storage = lab.storage.clone();
+    let gone = base.clone();
+    while_freezing(&lab, 1, move |_| storage.remove_snapshot("vm-100-disk-0", &gone).unwrap());
+    let report = lab.backup(&Backup::default());
+    lab.events.unwatch();
+    let outcome = &report.guests[0];
+    assert_eq!(outcome.status, GuestStatus::Failed);
+    assert!(
+        outcome.error.as_deref().unwrap().contains(&base),
+        "the snapshot is named: {outcome:#?}"
+    );
+    assert_eq!(lab.own_snapshots("vm-100-disk-0"), [""; 0]);
+    assert_eq!(lab.own_snapshots("vm-100-disk-1").len(), 1, "the other disk keeps its base");
+    converges(&lab, &Backup::default(), "the base vanished");
+    let kinds: Vec<bool> = lab
+        .points("repository")
+        .pop()
+        .unwrap()
+        .manifest
+        .images
+        .iter()
+        .map(|image| image.parent.is_none())
+        .collect();
+    assert_eq!(kinds, [true, false], "a base for the one, an increment for the other");
+}
+
+/// A snapshot of the same name, made again by somebody, is another snapshot.
+#[test]
+fn a_base_that_was_made_again_under_its_name_is_no_base() {
+    let lab = Situation::Increment.lab();
+    let base = lab.own_snapshots("vm-100-disk-0").pop().unwrap();
+    lab.storage.remove_snapshot("vm-100-disk-0", &base).unwrap();
+    lab.make_snapshot("vm-100-disk-0", &base);
+    let outcome = lab.good_backup(&Backup::default());
+    let kinds: Vec<&str> = outcome.volumes.iter().map(|volume| volume.kind.as_str()).collect();
+    assert_eq!(kinds, ["base", "increment"]);
+    lab.assert_points_are_whole("made again");
+    lab.assert_tidy(1, "made again");
+}
+
+/// Runs a second backup, as another user would, in the middle of the first one.
+fn second_run_during(lab: Lab, first: &Backup, second: Backup) -> (Lab, Report, Report) {
+    let lab = Arc::new(lab);
+    let (inner, found) = (lab.clone(), Arc::new(Mutex::new(None)));
+    let slot = found.clone();
+    lab.events.watch(move |event| {
+        let mut slot = slot.lock().unwrap();
+        if event.starts_with("note created snapshot") && slot.is_none() {
+            let operation = inner.backup_operation(&second).unwrap();
+            let (world, mode) = (inner.world(), second.mode);
+            let run = std::thread::spawn(move || block_on(perform(world, operation, mode)));
+            *slot = Some(run.join().unwrap().unwrap().report);
+        }
+    });
+    let report = lab.backup(first);
+    lab.events.unwatch();
+    let found = found.lock().unwrap().take().expect("the second run took place");
+    let lab = Arc::into_inner(lab).expect("the watcher is gone");
+    (lab, report, found)
+}
+
+#[test]
+fn a_second_run_of_one_guest_is_told_that_it_is_locked_f11() {
+    for situation in Situation::ALL {
+        let wanted = situation.wanted();
+        let lab = situation.lab();
+        let (lab, first, second) = second_run_during(lab, &wanted, wanted.clone());
+        assert_eq!(first.exit_code(), 0, "{first:#?}");
+        assert_eq!(second.exit_code(), 11, "{second:#?}");
+        assert_eq!(second.guests[0].failure, Some(Failure::Locked));
+        let error = second.guests[0].error.as_deref().unwrap();
+        assert!(error.contains("backup") && error.contains("process"), "who holds it: {error}");
+        lab.assert_points_are_whole("two runs");
+        lab.assert_tidy(1, "two runs");
+        converges(&lab, &wanted, "two runs");
+    }
+}
+
+/// Another repository has locks of its own: both runs get their points.
+#[test]
+fn two_runs_into_two_repositories_do_not_disturb_each_other() {
+    let lab = Lab::new();
+    let second = Backup { repository: "second", ..Backup::default() };
+    lab.good_backup(&Backup::default());
+    lab.good_backup(&second);
+    lab.write_somewhere(3);
+    let (lab, first, second) = second_run_during(lab, &Backup::default(), second);
+    assert_eq!((first.exit_code(), second.exit_code()), (0, 0), "{first:#?}{second:#?}");
+    lab.learn("second");
+    lab.assert_points_are_whole("two repositories");
+    lab.assert_tidy(2, "two repositories");
+    let increments =
+        |report: &Report| report.guests[0].volumes.iter().all(|v| v.kind == "increment");
+    assert!(increments(&first) && increments(&second));
+}
+
+#[test]
+fn a_restore_meanwhile_keeps_a_backup_out_and_ends_well_d1_10() {
+    let lab = Arc::new(Situation::Increment.lab());
+    let (inner, found) = (lab.clone(), Arc::new(Mutex::new(None)));
+    let slot = found.clone();
+    lab.events.watch(move |event| {
+        if event.starts_with("note created volume") {
+            let operation = inner.backup_operation(&Backup::default()).unwrap();
+            let world = inner.world();
+            let run = std::thread::spawn(move || {
+                block_on(perform(world, operation, pve_ferry::operation::Mode::Execute))
+            });
+            slot.lock().unwrap().get_or_insert(run.join().unwrap().unwrap().report);
+        }
+    });
+    let restored = lab.restore(&Restore::to(901)).unwrap();
+    lab.events.unwatch();
+    assert_eq!(restored.exit_code(), 0, "{restored:#?}");
+    assert_eq!(found.lock().unwrap().as_ref().unwrap().exit_code(), 11);
+    lab.assert_points_are_whole("a restore meanwhile");
+}
+
+#[test]
+fn a_guest_that_pve_has_locked_is_left_alone_f24() {
+    let lab = Situation::Increment.lab();
+    lab.add_guest(200, &[4096]);
+    let config = format!("lock: migrate\n{}", lab.config(VMID));
+    std::fs::write(lab.config_path("pve1", VMID), &config).unwrap();
+    let before = lab.own_snapshots("vm-100-disk-0");
+    let report = lab.backup(&Backup { selection: "100,200".into(), ..Backup::default() });
+    assert_eq!(report.exit_code(), 3, "{report:#?}");
+    assert!(report.guests[0].error.as_deref().unwrap().contains("migrate"), "{report:#?}");
+    assert_eq!(report.guests[1].status, GuestStatus::Ok, "the other guest is done");
+    assert_eq!(lab.config(VMID), config, "the lock is not ours to remove");
+    assert_eq!(lab.own_snapshots("vm-100-disk-0"), before);
+    let log = lab.events.log();
+    assert_eq!(log.iter().filter(|event| is_freeze(event)).count(), 1, "the first run's only");
+}

@@ -1,0 +1,255 @@
+//! Everything that a restore calls fails in turn: nothing half is left, and nothing that was there
+//! is touched.
+
+use crate::common::{CommandFault, Lab, Restore, VMID};
+use crate::situation::Situation;
+use pve_ferry::plan::restore::{Afterwards, Existing};
+use pve_ferry::report::Report;
+use pve_ferry::repository::{self, Disk};
+use pve_ferry::storage::memory::{Fault, Operation};
+
+const TARGET: u32 = 901;
+
+/// Two points of guest 100, and changes since.
+fn lab() -> Lab {
+    let lab = Situation::Increment.lab();
+    lab.good_backup(&Situation::Increment.wanted());
+    lab.write_somewhere(30);
+    lab
+}
+
+/// After a restore that failed: no trace of the target but what the report names; then it works.
+fn nothing_half(lab: &Lab, report: &Report, context: &str) {
+    let outcome = &report.guests[0];
+    let named = |volume: &String| outcome.warnings.iter().any(|w| w.contains(volume.as_str()));
+    if report.exit_code() != 0 {
+        let left = lab.volumes_of(TARGET);
+        assert!(left.iter().all(named), "{context}: {left:?} stay, {outcome:#?}");
+        assert!(!lab.config_path("pve1", TARGET).exists(), "{context}");
+        assert!(!lab.etc().join("firewall/901.fw").exists(), "{context}");
+        // What could not be proven to be the run's own is removed by whoever reads the warning.
+        left.iter().for_each(|volume| lab.storage.remove_volume(volume));
+        lab.earlier_process_is_dead("repository");
+        let again = lab.restore(&Restore::to(TARGET)).unwrap();
+        assert_eq!(again.exit_code(), 0, "{context}, second run: {again:#?}");
+    }
+    is_restored(lab, context);
+    lab.assert_points_are_whole(context);
+    lab.assert_foreign_snapshots_stay(context);
+    lab.assert_tidy(1, context);
+}
+
+fn is_restored(lab: &Lab, context: &str) {
+    let point = lab.points("repository").pop().unwrap();
+    for disk in 0..2 {
+        let bytes = lab.storage.read(&format!("vm-{TARGET}-disk-{disk}")).unwrap();
+        assert!(bytes == lab.expected(&point, &format!("scsi{disk}")), "{context}: disk {disk}");
+    }
+    assert!(lab.config(TARGET).contains("vm-901-disk-1"), "{context}");
+    assert!(lab.etc().join("firewall/901.fw").exists(), "{context}");
+}
+
+fn each_call(operation: Operation, fault: Fault) -> usize {
+    let lab = lab();
+    let word = format!("{operation} ");
+    let calls = |lab: &Lab| lab.storage.calls().iter().filter(|c| c.starts_with(&word)).count();
+    for nth in 1.. {
+        let called = calls(&lab);
+        lab.storage.inject(operation, nth, fault);
+        let restored = lab.restore(&Restore::to(TARGET));
+        if calls(&lab) < called + nth {
+            return nth - 1;
+        }
+        let context = format!("{operation} {nth} {fault:?}");
+        let report = restored.unwrap();
+        assert_eq!(report.exit_code(), 1, "{context}: {report:#?}");
+        nothing_half(&lab, &report, &context);
+        forget_target(&lab);
+    }
+    unreachable!()
+}
+
+fn forget_target(lab: &Lab) {
+    lab.volumes_of(TARGET).iter().for_each(|volume| lab.storage.remove_volume(volume));
+    std::fs::remove_file(lab.config_path("pve1", TARGET)).unwrap();
+    std::fs::remove_file(lab.etc().join("firewall/901.fw")).unwrap();
+}
+
+#[test]
+fn a_storage_that_fails_anywhere_fails_the_restore_and_nothing_is_left_d1_9() {
+    for (operation, cases) in
+        [(Operation::Volumes, 1), (Operation::FreeBytes, 1), (Operation::CreateVolume, 2)]
+    {
+        for fault in [Fault::Before, Fault::After] {
+            assert_eq!(each_call(operation, fault), cases, "{operation}");
+        }
+    }
+    for fault in [Fault::Before, Fault::After, Fault::Cut(0), Fault::Cut(50), Fault::Cut(9000)] {
+        assert_eq!(each_call(Operation::Import, fault), 2, "{fault:?}");
+    }
+    assert_eq!(each_call(Operation::Volume, Fault::Before), 2, "each volume is looked at");
+}
+
+/// Somebody makes a volume of the name between survey and creation: it is theirs.
+#[test]
+fn a_volume_that_somebody_makes_meanwhile_is_theirs() {
+    let lab = lab();
+    let storage = lab.storage.clone();
+    lab.events.watch(move |event| {
+        if event == "note created volume ceph:vm-901-disk-0" {
+            storage.add_volume("vm-901-disk-1", 4096).unwrap();
+        }
+    });
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    lab.events.unwatch();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    assert_eq!(report.guests[0].warnings, [""; 0]);
+    assert_eq!(lab.volumes_of(TARGET), ["vm-901-disk-1"], "ours is gone, theirs is there");
+    assert_eq!(lab.storage.read("vm-901-disk-1").unwrap(), [0; 4096]);
+    lab.storage.remove_volume("vm-901-disk-1");
+    nothing_half(&lab, &report, "somebody was faster");
+}
+
+#[test]
+fn a_volume_that_cannot_be_taken_back_is_named() {
+    for fault in [Fault::Before, Fault::After] {
+        let lab = lab();
+        lab.storage.inject(Operation::Import, 2, Fault::Cut(50));
+        lab.storage.inject(Operation::DeleteVolume, 1, fault);
+        let report = lab.restore(&Restore::to(TARGET)).unwrap();
+        assert_eq!(report.exit_code(), 1);
+        assert!(!report.guests[0].warnings.is_empty(), "{report:#?}");
+        nothing_half(&lab, &report, "a volume cannot be deleted");
+    }
+}
+
+#[test]
+fn a_repository_that_fails_anywhere_fails_the_restore() {
+    let faults =
+        [repository::Fault::NoSpace, repository::Fault::Vanish, repository::Fault::LostReply];
+    for fault in faults {
+        let lab = lab();
+        let mut reached = 0;
+        for nth in 0.. {
+            let disk = Disk::failing_at(nth, fault);
+            let wanted = Restore { disk: disk.clone(), ..Restore::to(TARGET) };
+            let report = lab.restore(&wanted).unwrap();
+            if disk.writes() <= nth {
+                break;
+            }
+            reached += 1;
+            lab.earlier_process_is_dead("repository");
+            nothing_half(&lab, &report, &format!("write {nth} {fault:?}"));
+            forget_target(&lab);
+        }
+        assert!(reached >= 4, "{fault:?}: {reached} writes");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_written_takes_everything_back() {
+    let lab = lab();
+    // The directory of the node's machines is a file: nothing can be made in it.
+    let machines = lab.etc().join("nodes/pve1/qemu-server");
+    let aside = lab.etc().join("aside");
+    let (from, to) = (machines.clone(), aside.clone());
+    lab.events.watch(move |event| {
+        if event.starts_with("note restored") && !to.exists() {
+            std::fs::rename(&from, &to).unwrap();
+        }
+    });
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    lab.events.unwatch();
+    std::fs::rename(&aside, &machines).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    nothing_half(&lab, &report, "no place for the configuration");
+}
+
+/// Somebody takes the vmid while the volumes are written: what they made stays as it is.
+#[test]
+fn a_vmid_that_is_taken_meanwhile_is_not_overwritten() {
+    let lab = lab();
+    let path = lab.config_path("pve2", TARGET);
+    let theirs = path.clone();
+    lab.events.watch(move |event| {
+        if event.starts_with("note restored") {
+            std::fs::write(&theirs, "name: theirs\n").unwrap();
+        }
+    });
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    lab.events.unwatch();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "name: theirs\n");
+    std::fs::remove_file(path).unwrap();
+    nothing_half(&lab, &report, "the vmid was taken");
+}
+
+#[test]
+fn an_existing_guest_or_volume_is_refused_untouched_d1_26() {
+    let lab = lab();
+    let (config, bytes) = (lab.config(VMID), lab.storage.read("vm-100-disk-0").unwrap());
+    let report = lab.restore(&Restore::to(VMID)).unwrap();
+    assert_eq!(report.exit_code(), 13, "{report:#?}");
+    assert_eq!((lab.config(VMID), lab.storage.read("vm-100-disk-0").unwrap()), (config, bytes));
+
+    // Only the exact name is in the way: disk-1 is not disk-10.
+    lab.storage.add_volume("vm-901-disk-10", 4096).unwrap();
+    assert_eq!(lab.restore(&Restore::to(TARGET)).unwrap().exit_code(), 0);
+    forget_target(&lab);
+    lab.storage.add_volume("vm-901-disk-1", 4096).unwrap();
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 13, "{report:#?}");
+    assert_eq!(lab.volumes_of(TARGET), ["vm-901-disk-1"], "nothing was made, nothing was deleted");
+    assert_eq!(lab.storage.read("vm-901-disk-1").unwrap(), [0; 4096]);
+}
+
+#[test]
+fn force_keeps_the_old_volumes_of_a_stopped_guest() {
+    let lab = lab();
+    lab.node.set(VMID, |guest| guest.running = false);
+    let old = lab.storage.read("vm-100-disk-0").unwrap();
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.existing = Existing::Replace;
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    let config = lab.config(VMID);
+    for kept in
+        ["unused0: ceph:vm-100-disk-0", "unused1: ceph:vm-100-disk-1", "scsi0: ceph:vm-100-disk-2"]
+    {
+        assert!(config.contains(kept), "{kept} in {config}");
+    }
+    assert!(lab.storage.read("vm-100-disk-0").unwrap() == old);
+    let point = lab.points("repository").pop().unwrap();
+    assert!(lab.storage.read("vm-100-disk-2").unwrap() == lab.expected(&point, "scsi0"));
+}
+
+#[test]
+fn a_guest_that_does_not_start_is_restored_all_the_same() {
+    let lab = lab();
+    let mut wanted = Restore::to(TARGET);
+    wanted.policy.afterwards = Afterwards::Start;
+    lab.node.fail(0, CommandFault::Fails);
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(lab.node.hit().as_deref(), Some("qm start 901"));
+    assert!(!report.guests[0].warnings.is_empty(), "{report:#?}");
+    is_restored(&lab, "it does not start");
+}
+
+/// Single volumes, which PVE finds as unused disks of another guest.
+#[test]
+fn single_disks_come_back_beside_a_guest() {
+    let lab = lab();
+    lab.add_guest(200, &[4096]);
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.target = None;
+    wanted.policy.disks = vec!["scsi1".parse().unwrap()];
+    wanted.policy.attach = Some(200.try_into().unwrap());
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    let point = lab.points("repository").pop().unwrap();
+    let made = lab.volumes_of(200);
+    assert_eq!(made.len(), 2, "{made:?}");
+    let restored = made.iter().find(|name| *name != "vm-200-disk-0").unwrap();
+    assert!(lab.storage.read(restored).unwrap() == lab.expected(&point, "scsi1"));
+    assert!(lab.events.log().iter().any(|e| e == "run qm disk rescan --vmid 200"));
+}
