@@ -52,20 +52,31 @@ impl Rbd {
     }
 
     pub(super) async fn volume(&self, name: &str) -> Result<Option<VolumeFacts>> {
-        let Some(info) = self.info(name).await? else { return Ok(None) };
-        let image = self.on_image("status", name);
+        let status = self.on_image("status", name).args(JSON);
+        let status = self.read(status, Deed::reading(self, name));
+        let (facts, status) = tokio::join!(self.unasked_for_watchers(name), status);
+        let Some(mut facts) = facts? else { return Ok(None) };
+        facts.watchers = answers::watchers(&status?.stdout, &self.object(name))?;
+        Ok(Some(facts))
+    }
+
+    /// The facts but for the watchers, whose count costs a command of its own: for whoever looks at
+    /// identities only.
+    async fn unasked_for_watchers(&self, name: &str) -> Result<Option<VolumeFacts>> {
+        let (info, fsid) = tokio::join!(self.info(name), self.fsid());
+        let Some(info) = info? else { return Ok(None) };
         // By the image's id: whatever bears the name by now, these are its snapshots.
         let snapshots = Command::reads("rbd").args(["snap", "ls", "--image-id", &info.id]);
-        let (fsid, status, snapshots) = tokio::join!(
-            self.fsid(),
-            self.read(image.args(JSON), Deed::reading(self, name)),
-            self.read(snapshots.args(JSON), Deed::reading(self, name)),
-        );
+        let snapshots = self.read(snapshots.args(JSON), Deed::reading(self, name)).await?;
         let identity = self.identity(fsid?, &info.id);
-        let object = self.object(name);
-        let watchers = answers::watchers(&status?.stdout, &object)?;
-        let snapshots = answers::snapshots(&snapshots?.stdout, &object, &identity)?;
-        Ok(Some(info.facts(name, identity, snapshots, watchers)))
+        let snapshots = answers::snapshots(&snapshots.stdout, &self.object(name), &identity)?;
+        Ok(Some(info.facts(name, identity, snapshots, 0)))
+    }
+
+    /// As [`Rbd::require`], for whoever looks at identities only.
+    pub(super) async fn identities(&self, name: &str) -> Result<VolumeFacts> {
+        let facts = self.unasked_for_watchers(name).await?;
+        facts.ok_or_else(|| StorageError::NotFound { object: self.object(name) })
     }
 
     pub(super) async fn volumes(&self) -> Result<Vec<String>> {
@@ -221,7 +232,7 @@ impl Rbd {
 
     /// Whether the surveyed snapshot, which must be there, is protected.
     async fn snapshot(&self, volume: &str, expected: &SnapshotIdentity) -> Result<bool> {
-        let facts = self.require(volume).await?;
+        let facts = self.identities(volume).await?;
         let object = self.object(&at(volume, &expected.name));
         Ok(facts.find(&object, expected)?.protected)
     }

@@ -101,7 +101,7 @@ fn export_error(object: String, source: TransportError) -> StorageError {
 }
 
 async fn check(rbd: &Rbd, volume: &str, snapshots: &[SnapshotIdentity]) -> Result<()> {
-    let facts = rbd.require(volume).await?;
+    let facts = rbd.identities(volume).await?;
     for expected in snapshots {
         facts.find(&rbd.object(&at(volume, &expected.name)), expected)?;
     }
