@@ -252,11 +252,9 @@ fn place<'a>(
             .storages
             .get(&storage_id)
             .ok_or_else(|| NoRestore::NoStorage(storage_id.clone()))?;
-        let is_taken = |name: &str| {
-            let id = VolumeId { storage: storage_id.clone(), name: name.to_owned() };
-            storage.volumes.contains(name) || taken.contains(&id)
-        };
-        let name = name_for(facts, policy, stored, target, &is_taken);
+        let names = Names { present: &storage.volumes, ours: &taken, storage: &storage_id };
+        let is_taken = |name: &str| names.present.contains(name) || names.is_ours(name);
+        let name = name_for(facts, policy, stored, target, &names);
         let volume = VolumeId { storage: storage_id.clone(), name };
         let regenerated = facts.present.is_some() && volume.name.ends_with("cloudinit");
         if regenerated && is_taken(&volume.name) {
@@ -297,13 +295,14 @@ pub fn storage_for(policy: &RestorePolicy, of_point: &str) -> String {
 }
 
 /// A restored guest gets the names that it had, with its new vmid. Volumes that join or replace
-/// something get the next free disk number instead, as PVE gives it.
+/// something, and those of several storages that bore one name, get the next free disk number
+/// instead, as PVE gives it.
 fn name_for(
     facts: &RestoreFacts,
     policy: &RestorePolicy,
     stored: &StoredVolume,
     target: VmId,
-    is_taken: &dyn Fn(&str) -> bool,
+    names: &Names,
 ) -> String {
     if let Some((_, Some(name))) = &policy.to {
         return name.clone();
@@ -315,12 +314,25 @@ fn name_for(
         None => own.to_owned(),
     };
     let is_cloud_init = kept.ends_with("cloudinit");
-    let may_be_renamed = (facts.present.is_some() && !is_cloud_init) || !policy.disks.is_empty();
-    if !is_taken(&kept) || !may_be_renamed {
+    let joins = (facts.present.is_some() && !is_cloud_init) || !policy.disks.is_empty();
+    if !(joins && names.present.contains(&kept)) && !names.is_ours(&kept) {
         return kept;
     }
-    let numbered = (0..=u32::MAX).map(|n| format!("vm-{target}-disk-{n}"));
-    numbered.into_iter().find(|name| !is_taken(name)).unwrap_or(kept)
+    let is_free = |name: &String| !names.present.contains(name) && !names.is_ours(name);
+    (0..=u32::MAX).map(|n| format!("vm-{target}-disk-{n}")).find(is_free).unwrap_or(kept)
+}
+
+/// The names on one storage: those that were there, and those that this plan gives.
+struct Names<'a> {
+    present: &'a BTreeSet<String>,
+    ours: &'a BTreeSet<VolumeId>,
+    storage: &'a str,
+}
+
+impl Names<'_> {
+    fn is_ours(&self, name: &str) -> bool {
+        self.ours.iter().any(|id| id.storage == self.storage && id.name == name)
+    }
 }
 
 fn check_space(facts: &RestoreFacts, volumes: &Placed) -> Result<(), NoRestore> {
