@@ -15,6 +15,8 @@ fn judge(lab: &Lab, command: &str, outcome: &pve_ferry::report::GuestOutcome, co
         return;
     }
     assert_eq!(outcome.status, GuestStatus::Ok, "{context}: {outcome:#?}");
+    // One failure is tried again: the run itself thaws the guest, not its guard.
+    assert!(lab.node.get(VMID).frozen.is_none(), "{context}: {outcome:#?}");
     let disarms = command.starts_with("systemctl") || command.starts_with("kill");
     if disarms {
         // The guest is thawed; a guard that fires on it later does no harm.

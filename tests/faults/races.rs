@@ -121,6 +121,29 @@ fn a_base_that_vanishes_before_the_transfer_fails_the_run_and_heals_with_the_nex
     assert_eq!(kinds, [true, false], "a base for the one, an increment for the other");
 }
 
+/// The name belongs to another volume by now: nothing of that one is saved under the old one's name.
+#[test]
+fn a_volume_that_is_replaced_during_the_run_fails_the_guest() {
+    for situation in [Situation::First, Situation::Increment] {
+        let lab = situation.lab();
+        let points = lab.points("repository").len();
+        let storage = lab.storage.clone();
+        while_freezing(&lab, 1, move |_| {
+            storage.remove_volume("vm-100-disk-1");
+            storage.add_volume("vm-100-disk-1", 65_536).unwrap();
+        });
+        let report = lab.backup(&Backup::default());
+        lab.events.unwatch();
+        assert_eq!(report.exit_code(), 1, "{report:#?}");
+        let error = report.guests[0].error.as_deref().unwrap();
+        assert!(error.contains("ceph:vm-100-disk-1") && error.contains("surveyed"), "{error}");
+        assert_eq!(lab.points("repository").len(), points);
+        assert_eq!(lab.snapshots("vm-100-disk-1"), [""; 0], "nothing is left on their volume");
+        crate::common::FOREIGN.iter().for_each(|name| lab.make_snapshot("vm-100-disk-1", name));
+        converges(&lab, &Backup::default(), "replaced");
+    }
+}
+
 /// A snapshot of the same name, made again by somebody, is another snapshot.
 #[test]
 fn a_base_that_was_made_again_under_its_name_is_no_base() {

@@ -116,14 +116,20 @@ fn a_snapshot_that_cannot_be_protected_fails_the_guest_before_the_commit() {
 fn what_cannot_be_taken_back_is_named_and_goes_with_the_next_run() {
     for situation in Situation::ALL {
         let lab = situation.lab();
-        let before = Before::of(&lab);
+        let before = lab.own_snapshots("vm-100-disk-0");
         lab.storage.inject(Operation::Export, 1, Fault::Cut(40));
         lab.storage.inject(Operation::DeleteSnapshot, 1, Fault::Before);
         lab.storage.inject(Operation::DeleteSnapshot, 1, Fault::Before);
         let report = lab.backup(&situation.wanted());
-        let outcome = before.check(&lab, &report, "taking back fails");
-        assert_eq!(outcome.status, GuestStatus::Failed);
-        assert_eq!(outcome.warnings.len(), 2, "{outcome:#?}");
+        failed(&lab, &report, "taking back fails");
+        let now = lab.own_snapshots("vm-100-disk-0");
+        assert!(before.iter().all(|base| now.contains(base)), "{before:?} in {now:?}");
+        let warnings = &report.guests[0].warnings;
+        assert_eq!(warnings.len(), 2, "{report:#?}");
+        let stays = now.last().unwrap();
+        assert!(warnings.iter().all(|w| w.contains(stays.as_str())), "{stays}: {warnings:#?}");
+        lab.assert_points_are_whole("taking back fails");
+        lab.assert_foreign_snapshots_stay("taking back fails");
         converges(&lab, &situation.wanted(), "taking back failed");
     }
 }
