@@ -315,7 +315,8 @@ fn name_for(
     };
     let is_cloud_init = kept.ends_with("cloudinit");
     let joins = (facts.present.is_some() && !is_cloud_init) || !policy.disks.is_empty();
-    if !(joins && names.present.contains(&kept)) && !names.is_ours(&kept) {
+    let must_be_renamed = names.is_ours(&kept) || (joins && names.present.contains(&kept));
+    if !must_be_renamed {
         return kept;
     }
     let is_free = |name: &String| !names.present.contains(name) && !names.is_ours(name);
