@@ -41,7 +41,10 @@ impl fmt::Display for Scope {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (verb, object) = words(&self.action);
-        if object.is_empty() { f.write_str(verb) } else { write!(f, "{verb} {object}") }
+        if object.is_empty() {
+            return f.write_str(verb);
+        }
+        write!(f, "{verb} {}", object.replace("  ", " "))
     }
 }
 
