@@ -13,6 +13,10 @@
 mod example;
 #[path = "repository/golden.rs"]
 mod golden;
+#[path = "repository/merge_diff.rs"]
+mod merge_diff;
+#[path = "repository/merging.rs"]
+mod merging;
 #[path = "repository/processes.rs"]
 mod processes;
 #[path = "repository/rescue.rs"]

@@ -15,9 +15,12 @@ const MIB: u64 = 1024 * KIB;
 
 /// What is done to a disk before a point: the new size, and places that are written (with a seed)
 /// or zeroed (without one).
-type Change = (u64, Vec<(u64, u64, Option<u8>)>);
+pub type Change = (u64, Vec<(u64, u64, Option<u8>)>);
 
-fn changes() -> BTreeMap<&'static str, [Change; 4]> {
+/// What is done to each disk, point by point; as many changes for each.
+pub type Changes = BTreeMap<&'static str, Vec<Change>>;
+
+fn changes() -> Changes {
     let scsi0 = [
         (4 * MIB, vec![(0, 2 * MIB + 5000, Some(1)), (3 * MIB + 4096, 300 * KIB, Some(2))]),
         (5 * MIB, vec![(64 * KIB, 128 * KIB, None), (5 * MIB - 512, 512, Some(3))]),
@@ -30,7 +33,7 @@ fn changes() -> BTreeMap<&'static str, [Change; 4]> {
         (528 * KIB, vec![]),
         (528 * KIB, vec![(0, 100, Some(8))]),
     ];
-    BTreeMap::from([("scsi0", scsi0), ("efidisk0", efidisk0)])
+    BTreeMap::from([("scsi0", scsi0.to_vec()), ("efidisk0", efidisk0.to_vec())])
 }
 
 /// A disk's compression at a point: chains may mix them.
@@ -82,7 +85,7 @@ pub fn build(path: &Path) -> Contents {
     static MADE: OnceLock<(tempfile::TempDir, Contents)> = OnceLock::new();
     let (template, contents) = MADE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let contents = make(dir.path());
+        let contents = make(dir.path(), &changes());
         (dir, contents)
     });
     copy(template.path(), path);
@@ -103,36 +106,41 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn make(path: &Path) -> Contents {
+/// Makes a repository of a guest whose disks change so.
+pub fn make(path: &Path, changes: &Changes) -> Contents {
     let guest = guest(path);
     let lock = exclusive(&guest);
-    let record = GuestRecord {
-        guest: key(),
-        kind: GuestKind::Qemu,
-        name: "web".into(),
-        chains: BTreeMap::from([(label(), ChainId(0x1a2b_3c4d))]),
-        other: serde_json::Map::new(),
-    };
-    guest.save_record(&lock, &record).unwrap();
+    guest.save_record(&lock, &record()).unwrap();
     let mut contents: Contents = Vec::new();
-    for n in 0..4 {
+    for n in 0..changes.values().map(Vec::len).max().unwrap_or(0) {
         let draft = guest.begin(&lock, &label(), day(n)).unwrap();
         draft
             .save_config(&format!("cores: {}\nscsi0: ceph:vm-100-disk-0,size=4M\n", n + 1))
             .unwrap();
         draft.save_firewall("[OPTIONS]\n\nenable: 1\n").unwrap();
         let mut now = contents.last().cloned().unwrap_or_default();
-        let images: Vec<ImageEntry> = changes()
+        let images: Vec<ImageEntry> = changes
             .iter()
             .map(|(disk, changes)| {
                 let volume = now.entry((*disk).to_owned()).or_default();
-                write_point(&draft, disk, n, (&changes[n], volume))
+                let stream = apply(&changes[n], volume, &header(disk, n, changes[n].0));
+                write_point(&draft, disk, n, (changes[n].0, &stream))
             })
             .collect();
         contents.push(now);
         draft.commit(&lock, manifest(n, images)).unwrap();
     }
     contents
+}
+
+fn record() -> GuestRecord {
+    GuestRecord {
+        guest: key(),
+        kind: GuestKind::Qemu,
+        name: "web".into(),
+        chains: BTreeMap::from([(label(), ChainId(0x1a2b_3c4d))]),
+        other: serde_json::Map::new(),
+    }
 }
 
 fn snapshot(disk: &str, n: usize) -> SnapshotIdentity {
@@ -152,27 +160,41 @@ fn image_id(disk: &str, n: usize) -> ImageId {
     ImageId(u64::try_from(disk.len() * 0x100 + n).unwrap())
 }
 
+/// Between which snapshots the image of a point leads.
+pub fn header(disk: &str, n: usize, size: u64) -> Header {
+    let from = n.checked_sub(1).map(|n| snapshot(disk, n).name);
+    Header { from, to: Some(snapshot(disk, n).name), size }
+}
+
+/// Makes a repository of a guest with one disk, scsi0, out of these streams, each with the volume's
+/// size; they lead as [`header`] says.
+pub fn make_of_streams(path: &Path, streams: &[(u64, Vec<u8>)]) {
+    let guest = guest(path);
+    let lock = exclusive(&guest);
+    guest.save_record(&lock, &record()).unwrap();
+    for (n, (size, stream)) in streams.iter().enumerate() {
+        let draft = guest.begin(&lock, &label(), day(n)).unwrap();
+        let image = write_point(&draft, "scsi0", n, (*size, stream));
+        draft.commit(&lock, manifest(n, vec![image])).unwrap();
+    }
+}
+
 fn write_point(
     draft: &PointDraft,
     name: &str,
     n: usize,
-    (change, volume): (&Change, &mut Vec<u8>),
+    (size, mut stream): (u64, &[u8]),
 ) -> ImageEntry {
     let disk: DiskKey = name.parse().unwrap();
     let own = snapshot(name, n);
     let before = n.checked_sub(1).map(|n| snapshot(name, n));
-    let header = Header {
-        from: before.as_ref().map(|snapshot| snapshot.name.clone()),
-        to: Some(own.name.clone()),
-        size: change.0,
-    };
-    let stream = apply(change, volume, &header);
+    let header = header(name, n, size);
     let compression = compression(name, n);
     let kind = if n == 0 { ImageKind::Base } else { ImageKind::Increment };
     let (data, index) = draft.image_files(&disk, kind, compression).unwrap();
     let options = ImageOptions { compression, threads: 2, zeros: ZeroRuns::Aligned };
     let sink = ImageSink { data, index };
-    let made = write_image(&mut &stream[..], &header, sink, options, &|_| {}).unwrap();
+    let made = write_image(&mut stream, &header, sink, options, &|_| {}).unwrap();
     ImageEntry {
         id: image_id(name, n),
         parent: before.is_some().then(|| image_id(name, n - 1)),
