@@ -114,6 +114,7 @@ mod history;
 pub mod image;
 mod index_cache;
 pub mod layout;
+pub mod legacy;
 mod lock;
 mod manifest;
 mod records;
