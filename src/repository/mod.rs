@@ -123,6 +123,7 @@ mod restore_txt;
 mod scan;
 mod seal;
 mod store;
+mod stored_chain;
 mod verify;
 mod verify_image;
 
@@ -137,6 +138,7 @@ pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use records::{Attributes, FreezeRecord, GuestRecord, Verified, VerifiedState};
 pub use store::Repository;
+pub use stored_chain::{OpenChain, StoredChain};
 pub use verify::{DamageFound, Subset, VerifyReport, VerifyRequest};
 
 #[cfg(test)]

@@ -50,6 +50,11 @@ pub struct LegacyLink {
 }
 
 impl LegacyLink {
+    /// Whether it has a compressed file's name.
+    pub fn may_be_compressed(&self) -> bool {
+        self.ends_compressed
+    }
+
     /// Whether a stream leads to the snapshot that its file is named after; if not, what contradicts.
     pub(super) fn check_name(&self) -> Result<(), String> {
         match &self.format {
