@@ -187,3 +187,75 @@ fn image_document(image: &LegacyImage) -> Value {
         "file": file_name(image),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::{Header, StreamWriter};
+    use crate::survey::{Home, barc_histories};
+    use std::fs;
+
+    /// Two guests of the old tool: one with a chain, a full misnamed as a diff, a broken file, a
+    /// point without images, and what a merge left; a container without configuration.
+    fn home() -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        let daily = home.path().join("barc/100/daily");
+        let other = home.path().join("barc/105/Weekly full");
+        fs::create_dir_all(&daily).unwrap();
+        fs::create_dir_all(&other).unwrap();
+        let put = |name: &str, bytes: &[u8]| fs::write(daily.join(name), bytes).unwrap();
+        let config = "name: web\nscsi0: ceph:vm-100-disk-0,size=64K\nscsi1: ssd:vm-100-disk-1\n";
+        let diff = |from: &str, to: &str| {
+            let (from, to) = (Some(from.to_owned()), Some(to.to_owned()));
+            let header = Header { from, to, size: 131_072 };
+            let mut writer = StreamWriter::new(Vec::new(), &header).unwrap();
+            writer.write(7, b"seven").unwrap();
+            writer.finish().unwrap()
+        };
+        put("190101120000rbd.vm-100-disk-0.img", &[1; 65_536]);
+        put("190101120000rbd.vm-100-disk-0.img.sha1", b"x");
+        put("190101120000rbd.vm-100-disk-0.img.md5", b"x");
+        put("1901011200002tb.vm-100-disk-1.diff", &[2; 32_768]);
+        put("190101120000.conf", config.as_bytes());
+        let increment = diff("barcdaily190101120000", "barcdaily20200102120000");
+        put("20200102120000rbd.vm-100-disk-0.diff.zz", &increment);
+        put("202001021200002tb.vm-100-disk-1.diff", b"rbd diff");
+        put("20200102120000.conf", config.as_bytes());
+        put("20200103120000.conf", config.as_bytes());
+        put("20200102120000rbd.vm-100-disk-0.diff-merged", b"x");
+        put("notes.txt", b"x");
+        fs::write(other.join("20200101000000my.pool.ns.vm-105-disk-1.img"), [3; 512]).unwrap();
+        home
+    }
+
+    #[test]
+    fn the_list_is_golden() {
+        let home = home();
+        let histories = || barc_histories(home.path(), &Home::default()).unwrap();
+        let now = "2020-01-05T00:00:00Z".parse().unwrap();
+        let mut found = text(&histories(), Rows::Points, now);
+        found.push_str(&text(&histories(), Rows::Images, now));
+        let documents = serde_json::to_string_pretty(&documents(&histories())).unwrap();
+        found.push_str(&documents.replace(home.path().to_str().unwrap(), "HOME"));
+        found.push('\n');
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/barc-list.txt");
+        if std::env::var_os("UPDATE").is_some() {
+            fs::write(path, &found).unwrap();
+        }
+        assert_eq!(found, fs::read_to_string(path).unwrap(), "UPDATE=1 writes it anew");
+    }
+
+    #[test]
+    fn guests_and_labels_are_chosen() {
+        let home = home();
+        let count = |vmids: &[&str], label: Option<&str>| {
+            let vmids: Vec<VmId> = vmids.iter().map(|vmid| vmid.parse().unwrap()).collect();
+            let histories = barc_histories(home.path(), &Home::default()).unwrap();
+            selected(histories, &vmids, label).len()
+        };
+        assert_eq!(count(&[], None), 2);
+        assert_eq!(count(&["105"], None), 1);
+        assert_eq!(count(&["105"], Some("daily")), 0);
+        assert_eq!(count(&[], Some("Weekly full")), 1);
+    }
+}

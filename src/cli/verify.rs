@@ -38,7 +38,8 @@ pub struct Args {
     /// Read only the N-th of M parts of the data; all parts together are everything.
     #[arg(long, value_name = "N/M")]
     read_data_subset: Option<String>,
-    /// Note the results: `list` shows them, and no increment follows a damaged image.
+    /// Note the results: `list` shows them, and no increment follows a damaged image. Nothing is
+    /// noted in what eve4pve-barc wrote.
     #[arg(long)]
     mark: bool,
     /// Threads that decompress and check [default: all cores].

@@ -5,7 +5,7 @@ use super::super::disk::Disk;
 use super::super::error::{About, RepositoryError};
 use super::disks::{ConfigDisk, resolve};
 use super::error::LegacyError;
-use super::names::{DataName, FileName, moment};
+use super::names::{DataName, FileName, moments};
 use super::scan::{LegacyFormat, LegacyLink, scan, sums_beside, written_lengths};
 use super::{ROOT, content};
 use crate::model::{DiskKey, Moment, VmId, VolumeId};
@@ -139,8 +139,10 @@ impl LegacyDir {
         let mut points: Vec<LegacyPoint> = points.into_values().collect();
         // Firewall files were never deleted with their points.
         points.retain(|point| !point.images.is_empty() || point.config.is_some());
-        points.sort_by(|a, b| (a.time, &a.stamp).cmp(&(b.time, &b.stamp)));
-        Ok(LegacyHistory { directory: self.clone(), points, leftovers })
+        let mut history = LegacyHistory { directory: self.clone(), points, leftovers };
+        history.settle_doubled_hours();
+        history.points.sort_by(|a, b| (a.time, &a.stamp).cmp(&(b.time, &b.stamp)));
+        Ok(history)
     }
 
     fn text(&self, name: &str) -> Result<String, RepositoryError> {
@@ -154,7 +156,7 @@ impl LegacyDir {
         points: &'a mut BTreeMap<String, LegacyPoint>,
         stamp: &str,
     ) -> Option<&'a mut LegacyPoint> {
-        let time = moment(stamp, &self.zone)?;
+        let [time, _] = moments(stamp, &self.zone)?;
         let empty = || LegacyPoint {
             stamp: stamp.to_owned(),
             time,
@@ -203,6 +205,41 @@ impl LegacyDir {
 }
 
 impl LegacyHistory {
+    /// An increment in an hour that the zone has twice was made after what it continues, so that a
+    /// point which seems to be older than that is of the second of these hours.
+    fn settle_doubled_hours(&mut self) {
+        // A parent may have to move first, so that one pass per link could be needed.
+        for _ in 0..self.points.len() {
+            let late: Vec<(usize, Moment)> = (0..self.points.len())
+                .filter_map(|at| Some((at, self.later_reading(&self.points[at])?)))
+                .collect();
+            if late.is_empty() {
+                return;
+            }
+            for (at, time) in late {
+                self.points[at].time = time;
+            }
+        }
+    }
+
+    fn later_reading(&self, point: &LegacyPoint) -> Option<Moment> {
+        let [_, later] = moments(&point.stamp, &self.directory.zone)?;
+        if later == point.time {
+            return None;
+        }
+        let parents: Vec<PathBuf> = point
+            .images
+            .iter()
+            .filter_map(|image| self.parent(image))
+            .map(|parent| parent.link.path.clone())
+            .collect();
+        let holds_parent = |other: &&LegacyPoint| {
+            other.images.iter().any(|image| parents.contains(&image.link.path))
+        };
+        let newest = self.points.iter().filter(holds_parent).map(|point| point.time).max()?;
+        (newest >= point.time).then_some(later)
+    }
+
     /// Tells the images of each point their disks. A point whose configuration was deleted borrows the
     /// next newer one's, or else the next older one's, for the names only.
     pub fn resolve(&mut self, disks_of: impl Fn(&str) -> Vec<ConfigDisk>) {
@@ -220,6 +257,7 @@ impl LegacyHistory {
                 (image.key, image.volume) = (Some(disk.key.clone()), Some(disk.volume.clone()));
                 image.link.configured_size = disk.size.filter(|_| point.config.is_some());
             }
+            point.images.sort_by(|a, b| (&a.key, &a.disk).cmp(&(&b.key, &b.disk)));
         }
     }
 

@@ -83,10 +83,15 @@ fn civil(stamp: &str) -> Option<DateTime> {
     DateTime::strptime("%Y%m%d%H%M%S", long).ok()
 }
 
-/// The moment of a stamp. An hour that a zone has twice is taken as the first of them.
-pub(super) fn moment(stamp: &str, zone: &TimeZone) -> Option<Moment> {
-    let zoned = civil(stamp)?.to_zoned(zone.clone()).ok()?;
-    Some(Moment::from_unix(zoned.timestamp().as_second()))
+/// The moments that a stamp may mean, earliest first: an hour that a zone has twice, and one that it
+/// leaves out, has two readings, any other one twice the same.
+pub(super) fn moments(stamp: &str, zone: &TimeZone) -> Option<[Moment; 2]> {
+    let readings = zone.to_ambiguous_zoned(civil(stamp)?);
+    let (first, second) = (readings.clone().earlier().ok()?, readings.later().ok()?);
+    let moment = |zoned: jiff::Zoned| Moment::from_unix(zoned.timestamp().as_second());
+    let mut moments = [moment(first), moment(second)];
+    moments.sort();
+    Some(moments)
 }
 
 #[cfg(test)]
@@ -149,7 +154,7 @@ mod tests {
     #[test]
     fn stamps_are_local_time() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        let moment = |stamp| super::moment(stamp, &zone).unwrap().to_string();
+        let moment = |stamp| super::moments(stamp, &zone).unwrap()[0].to_string();
         assert_eq!(moment("20200601120000"), "2020-06-01T10:00:00Z");
         assert_eq!(moment("200601003000"), "2020-05-31T22:30:00Z");
     }

@@ -188,7 +188,7 @@ fn written_sums(path: &Path) -> Result<Vec<(Algorithm, String)>, ImageError> {
         let file = beside(path, &format!(".{}", algorithm.suffix()));
         let Some(bytes) = read_beside(&file)? else { continue };
         let sum = written_sum(&bytes, algorithm).ok_or_else(|| {
-            damaged(path, format!("{} beside it holds no checksum", file.display()))
+            damaged(path, format!("its .{} file holds no checksum", algorithm.suffix()))
         })?;
         sums.push((algorithm, sum));
     }
@@ -203,7 +203,7 @@ pub(super) fn written_lengths(path: &Path) -> Result<Vec<u64>, ImageError> {
         let Some(bytes) = read_beside(&file)? else { continue };
         let length = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
         lengths.push(length.ok_or_else(|| {
-            damaged(path, format!("{} beside it holds no length", file.display()))
+            damaged(path, format!("its .{}.size file holds no length", algorithm.suffix()))
         })?);
     }
     Ok(lengths)

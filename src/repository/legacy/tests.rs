@@ -76,7 +76,10 @@ impl Old {
     }
 
     fn history(&self) -> LegacyHistory {
-        let zone = TimeZone::UTC;
+        self.history_in(TimeZone::UTC)
+    }
+
+    fn history_in(&self, zone: TimeZone) -> LegacyHistory {
         let repository = LegacyRepository::open(self.home.path(), Disk::real(), zone).unwrap();
         let mut history = repository.unwrap().directories().unwrap().remove(0).load().unwrap();
         history.resolve(|config| {
@@ -358,6 +361,21 @@ fn a_point_without_configuration_borrows_the_names_and_not_the_size() {
     assert!(history.points.iter().all(|p| p.images[0].key.is_some()));
     assert!(history.points[0].config.is_none());
     assert!(content(&history, &history.points[0]).is_ok());
+}
+
+#[test]
+fn the_hour_that_comes_twice_is_told_by_the_chain() {
+    let old = Old::new("rbd", None);
+    // At 3 o'clock of that day it became 2 again: the names go back, and the first increment was
+    // made 20 minutes after its base.
+    let stamps = ["20201025025000", "20201025021000", "20201025022000"];
+    let expected = chain_of_three(&old, stamps, [".img", ".diff", ".diff"], Packed::Plain);
+    let history = old.history_in(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+    let times: Vec<String> = history.points.iter().map(|point| point.time.to_string()).collect();
+    assert_eq!(times, ["2020-10-25T00:50:00Z", "2020-10-25T01:10:00Z", "2020-10-25T01:20:00Z"]);
+    let found: Vec<Vec<u8>> =
+        history.points.iter().map(|point| content(&history, point).unwrap()).collect();
+    assert!(found == expected);
 }
 
 fn changes(size: u64) -> impl Strategy<Value = Vec<Change>> {
