@@ -3,7 +3,8 @@
 
 use crate::cancel::Cancel;
 use crate::progress::Progress;
-use crate::repository::image::{ChainLink, ChainReader, ImageError};
+use crate::repository::image::ImageError;
+use crate::repository::{OpenChain, StoredChain};
 use anyhow::{Context as _, bail};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{File, OpenOptions};
@@ -44,7 +45,7 @@ enum Stopped {
 /// # Errors
 /// The output exists, the chain is damaged, the disk is full, or the user wished to stop.
 pub fn assemble(
-    links: &[ChainLink],
+    stored: &StoredChain,
     output: &Path,
     threads: usize,
     watch: &Watch,
@@ -52,20 +53,39 @@ pub fn assemble(
     if output.symlink_metadata().is_ok() {
         bail!("{} exists and is not touched: choose another --output", output.display());
     }
-    let chain = ChainReader::open(links).context("open the images")?;
+    let chain = open(stored, watch)?;
     let partial = partial(output);
     let file = create(&partial)?;
     let stays = watch.cancel.open(format!("file {}", partial.display()));
     let written = write(&chain, &file, threads, watch)
         .map_err(anyhow::Error::from)
-        .and_then(|()| publish(&file, &partial, output));
+        .and_then(|bytes| publish(&file, &partial, output).map(|()| bytes));
     drop(stays);
-    if let Err(error) = written {
-        // Best effort: the error that matters is the first one.
-        let _ = std::fs::remove_file(&partial);
-        return Err(error.context(format!("write {}", output.display())));
+    let data_bytes = match written {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            // Best effort: the error that matters is the first one.
+            let _ = std::fs::remove_file(&partial);
+            return Err(error.context(format!("write {}", output.display())));
+        }
+    };
+    Ok(Assembled { size: chain.size(), data_bytes })
+}
+
+/// Opens a chain; where that means to read all of it, it is shown and can be stopped.
+fn open(stored: &StoredChain, watch: &Watch) -> anyhow::Result<OpenChain> {
+    let total = stored.bytes_to_open();
+    let meter = (total > 0).then(|| watch.progress.begin("check", total));
+    let opened = stored.open(&|bytes: u64| {
+        if let Some(meter) = &meter {
+            meter.add(bytes);
+        }
+        watch.cancel.check()
+    });
+    if let Some(meter) = &meter {
+        meter.end();
     }
-    Ok(Assembled { size: chain.size(), data_bytes: chain.data_bytes() })
+    opened.context("open the images")
 }
 
 fn partial(output: &Path) -> PathBuf {
@@ -82,8 +102,9 @@ fn create(partial: &Path) -> anyhow::Result<File> {
         .with_context(|| format!("create {} (an earlier run may have left it)", partial.display()))
 }
 
-fn write(chain: &ChainReader, file: &File, threads: usize, watch: &Watch) -> Result<(), Stopped> {
+fn write(chain: &OpenChain, file: &File, threads: usize, watch: &Watch) -> Result<u64, Stopped> {
     file.set_len(chain.size())?;
+    let mut written = 0;
     let meter = watch.progress.begin("assemble", chain.data_bytes());
     let result = chain.for_each_block(threads, &mut |offset, data: &[u8]| {
         if watch.cancel.is_cancelled() {
@@ -91,10 +112,11 @@ fn write(chain: &ChainReader, file: &File, threads: usize, watch: &Watch) -> Res
         }
         file.write_all_at(data, offset)?;
         meter.add(data.len() as u64);
+        written += data.len() as u64;
         Ok(())
     });
     meter.end();
-    result
+    result.map(|()| written)
 }
 
 /// Durable first, then visible; a file that appeared meanwhile is not replaced.

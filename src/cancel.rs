@@ -29,6 +29,17 @@ impl Cancel {
         *self.wish.borrow()
     }
 
+    /// Stops reading or writing files once it was called: the error is ECANCELED.
+    ///
+    /// # Errors
+    /// The wish is there.
+    pub fn check(&self) -> std::io::Result<()> {
+        match self.is_cancelled() {
+            true => Err(std::io::Error::from_raw_os_error(nix::libc::ECANCELED)),
+            false => Ok(()),
+        }
+    }
+
     /// Returns when the run is to end; never before.
     pub async fn cancelled(&self) {
         let mut wish = self.wish.subscribe();

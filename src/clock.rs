@@ -63,6 +63,11 @@ pub fn boot_id() -> std::io::Result<String> {
     Ok(text.trim().to_owned())
 }
 
+/// The time zone that this machine is in, by `TZ` or `/etc/localtime`; UTC where neither says.
+pub fn local_zone() -> jiff::tz::TimeZone {
+    jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC)
+}
+
 /// This machine's host name (gethostname(2)); empty where it has none.
 pub fn host_name() -> String {
     nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()

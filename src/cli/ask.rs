@@ -87,7 +87,12 @@ pub fn choose_point(
         }
     }
     if guests.is_empty() {
-        let text = format!("{} holds no restore point that fits", path.display());
+        let mut text = format!("{} holds no restore point that fits", path.display());
+        if !survey::barc_histories(path, &super::world::home())?.is_empty() {
+            text.push_str(
+                "; what eve4pve-barc wrote there is chosen with --vmid and --time, as `list` shows it",
+            );
+        }
         return Err(CliError::usage(text));
     }
     let names: Vec<String> = guests.iter().map(|(dir, points)| guest_line(dir, points)).collect();

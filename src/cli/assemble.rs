@@ -4,9 +4,9 @@ use super::error::CliError;
 use super::options::{Logging, label};
 use super::{ask, bars, blocking, output, restore, signals};
 use crate::assemble::{Watch, assemble};
-use crate::model::{Bytes, DiskKey};
-use crate::repository::{Disk, Lock, LockMode, LockOptions, Repository, chain_of};
-use crate::survey::{self, Sought, SurveyedPoint};
+use crate::model::Bytes;
+use crate::repository::{Disk, Lock, LockOptions, Repository};
+use crate::survey::{self, RestorePoint, Sought};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub struct Args {
     /// The guest's directory, when several guests had the vmid.
     #[arg(long, value_name = "DIR")]
     guest: Option<String>,
-    /// The disk.
+    /// The disk; one of eve4pve-barc also as its files are named (pool.image).
     #[arg(long, value_name = "KEY")]
     disk: Option<String>,
     /// The file; it must not exist.
@@ -50,8 +50,8 @@ pub struct Args {
 }
 
 struct Wanted {
-    point: SurveyedPoint,
-    disk: DiskKey,
+    point: RestorePoint,
+    disk: String,
     output: PathBuf,
 }
 
@@ -65,9 +65,8 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         wait: Some(Duration::from_secs(args.lock_wait)),
         what: "assemble".to_owned(),
     };
-    let _lock: Lock = wanted.point.directory.lock(LockMode::Shared, &lock)?;
-    let links = chain_of(&wanted.point.history, &wanted.point.point, &wanted.disk)
-        .map_err(anyhow::Error::from)?;
+    let _lock: Option<Lock> = wanted.point.lock(&lock)?;
+    let stored = wanted.point.chain_named(&wanted.disk)?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let threads = args.threads.map_or_else(cores, |n| usize::from(n.max(1)));
     let (progress, cancel) = (bars::progress(logging), super::options::cancel());
@@ -77,7 +76,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         let cancel = cancel.clone();
         tokio::task::spawn_blocking(move || {
             let watch = Watch { progress: progress.as_ref(), cancel: &cancel };
-            assemble(&links, &file, threads, &watch)
+            assemble(&stored, &file, threads, &watch)
         })
         .await?
     });
@@ -89,8 +88,8 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     output::line(&format!(
         "assembled {} of guest {} at {}: {} ({} of it data) in {}",
         wanted.disk,
-        wanted.point.point.manifest.guest.vmid,
-        wanted.point.point.manifest.time,
+        wanted.point.vmid(),
+        wanted.point.time(),
         Bytes(assembled.size),
         Bytes(assembled.data_bytes),
         wanted.output.display()
@@ -108,9 +107,8 @@ fn wanted(args: &Args) -> Result<Wanted, CliError> {
                 time: restore::time(args.time.as_deref())?,
                 directory: args.guest.clone(),
             };
-            let here = super::world::cluster().cluster_id().ok().flatten();
-            let point = survey::point(&repository, &sought, here.as_ref())?;
-            Ok(Wanted { point, disk: disk.parse()?, output: output.clone() })
+            let point = survey::restore_point(&repository, &sought, &super::world::home())?;
+            Ok(Wanted { point, disk: disk.clone(), output: output.clone() })
         }
         _ if output::is_interactive() => asked(args),
         _ => Err(CliError::usage(
@@ -123,8 +121,8 @@ fn asked(args: &Args) -> Result<Wanted, CliError> {
     let path = ask::path(args.path.clone())?;
     let (directory, point) = ask::choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
     let disk = match &args.disk {
-        Some(disk) => disk.parse()?,
-        None => ask::one_disk(&point)?,
+        Some(disk) => disk.clone(),
+        None => ask::one_disk(&point)?.to_string(),
     };
     let output = match &args.output {
         Some(output) => output.clone(),
@@ -140,5 +138,6 @@ fn asked(args: &Args) -> Result<Wanted, CliError> {
         directory: Some(directory),
     };
     let repository = Repository::open(&path, Disk::real())?;
-    Ok(Wanted { point: survey::point(&repository, &sought, None)?, disk, output })
+    let point = survey::point(&repository, &sought, None)?.into();
+    Ok(Wanted { point, disk, output })
 }

@@ -1,5 +1,6 @@
 //! `pve-ferry list`: what a repository holds, as table or JSON. Reads only.
 
+use super::barc;
 use super::error::CliError;
 use super::options::Common;
 use super::output;
@@ -8,6 +9,7 @@ use crate::clock::Clock;
 use crate::model::{Bytes, Moment};
 use crate::repository::ImageEntry;
 use crate::repository::VerifiedState;
+use crate::repository::legacy::LegacyHistory;
 use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
 use crate::survey;
 use serde_json::{Value, json};
@@ -52,13 +54,19 @@ struct Listed {
 /// The repository is missing or cannot be read.
 pub fn run(args: &Args) -> Result<u8, CliError> {
     let repository = Repository::open(&args.common.path, Disk::real())?;
-    let guests = listed(args, &repository)?;
+    let barc = survey::barc_histories(&args.common.path, &super::world::home())?;
+    let vmids = super::verify::vmids(&args.vmid)?;
+    let barc = barc::selected(barc, &vmids, args.label.as_deref());
+    let is_barc_only = args.label.as_ref().is_some_and(|l| l.parse::<Label>().is_err());
+    // The old tool took any text as a label; one that can only be its own is no mistake.
+    let guests = if is_barc_only && !barc.is_empty() { vec![] } else { listed(args, &repository)? };
     if args.json {
-        output::json(&document(&guests));
+        output::json(&document(&guests, &barc));
     } else {
-        output::text(&text(args, &guests, Clock::System.now()));
+        output::text(&text(args, &guests, &barc));
     }
-    let found = guests.iter().any(|guest| !guest.points.is_empty());
+    let found = guests.iter().any(|guest| !guest.points.is_empty())
+        || barc.iter().any(|history| !history.points.is_empty());
     let asked = !args.vmid.is_empty() || args.label.is_some();
     Ok(if asked && !found { 4 } else { 0 })
 }
@@ -80,7 +88,8 @@ fn listed(args: &Args, repository: &Repository) -> Result<Vec<Listed>, CliError>
     Ok(guests)
 }
 
-fn text(args: &Args, guests: &[Listed], now: Moment) -> String {
+fn text(args: &Args, guests: &[Listed], barc: &[LegacyHistory]) -> String {
+    let now = Clock::System.now();
     let mut text = String::new();
     for guest in guests {
         header(&mut text, guest);
@@ -94,7 +103,9 @@ fn text(args: &Args, guests: &[Listed], now: Moment) -> String {
         }
         text.push('\n');
     }
-    if guests.is_empty() {
+    let rows = if args.images { barc::Rows::Images } else { barc::Rows::Points };
+    text.push_str(&barc::text(barc, rows, now));
+    if guests.is_empty() && barc.is_empty() {
         text.push_str("no restore points\n");
     }
     text
@@ -174,7 +185,7 @@ fn verified(point: &StoredPoint) -> String {
 }
 
 /// An age in the largest unit that says enough.
-fn age(seconds: i64) -> String {
+pub(super) fn age(seconds: i64) -> String {
     match seconds {
         i64::MIN..0 => "future".to_owned(),
         0..120 => format!("{seconds} s"),
@@ -216,9 +227,10 @@ fn images(guest: &Listed) -> String {
     render(&headings, &rows)
 }
 
-fn document(guests: &[Listed]) -> Value {
-    let points: Vec<Value> =
+fn document(guests: &[Listed], barc: &[LegacyHistory]) -> Value {
+    let mut points: Vec<Value> =
         guests.iter().flat_map(|guest| guest.points.iter().map(point_document)).collect();
+    points.extend(barc::documents(barc));
     let unreadable: Vec<String> =
         guests.iter().flat_map(|g| g.history.unreadable.iter().map(ToString::to_string)).collect();
     json!({ "restore_points": points, "unreadable": unreadable })

@@ -4,6 +4,7 @@
 mod ask;
 mod assemble;
 mod backup;
+mod barc;
 mod bars;
 mod error;
 mod expand;

@@ -91,8 +91,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         _ => return Err(CliError::usage("--path and --vmid are needed (on a terminal it asks)")),
     };
     let repository = Repository::open(&chosen.path, Disk::real())?;
-    let here = world::cluster().cluster_id().ok().flatten();
-    let point = survey::point(&repository, &chosen.sought, here.as_ref())?;
+    let point = survey::restore_point(&repository, &chosen.sought, &world::home())?;
     let identity = if args.unique { Identity::New } else { Identity::Kept };
     let request = RestoreRequest { point, policy: chosen.policy, identity };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };

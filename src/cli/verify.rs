@@ -5,6 +5,7 @@ use super::options::{Common, Logging};
 use super::{bars, output};
 use crate::clock::Clock;
 use crate::model::{Bytes, Label, Moment, VmId};
+use crate::progress::Progress;
 use crate::report::Failure;
 use crate::repository::{
     DamageFound, Disk, GuestDir, LockMode, LockOptions, Repository, Subset, VerifyReport,
@@ -37,7 +38,8 @@ pub struct Args {
     /// Read only the N-th of M parts of the data; all parts together are everything.
     #[arg(long, value_name = "N/M")]
     read_data_subset: Option<String>,
-    /// Note the results: `list` shows them, and no increment follows a damaged image.
+    /// Note the results: `list` shows them, and no increment follows a damaged image. Nothing is
+    /// noted in what eve4pve-barc wrote.
     #[arg(long)]
     mark: bool,
     /// Threads that decompress and check [default: all cores].
@@ -53,7 +55,9 @@ pub struct Args {
 
 /// What verifying one guest gave.
 struct Verified {
-    directory: GuestDir,
+    vmid: VmId,
+    /// The guest's directory as the user names it.
+    directory: String,
     result: Result<VerifyReport, anyhow::Error>,
 }
 
@@ -71,14 +75,41 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
             let meter = progress.begin(&survey::relative(&directory), 0);
             let result = one(args, &directory, &|bytes| meter.add(bytes))?;
             meter.end();
-            verified.push(Verified { directory, result });
+            let (vmid, directory) = (directory.names().vmid, survey::relative(&directory));
+            verified.push(Verified { vmid, directory, result });
         }
     }
+    verified.extend(barc(args, progress.as_ref())?);
     match args.json {
         true => output::json(&document(&verified)),
         false => output::text(&text(&verified)),
     }
     Ok(exit_code(&verified))
+}
+
+/// Checks what eve4pve-barc wrote below the same path. Nothing is noted there.
+fn barc(args: &Args, progress: &dyn Progress) -> Result<Vec<Verified>, CliError> {
+    let histories = survey::barc_histories(&args.common.path, &super::world::home())?;
+    let histories = super::barc::selected(histories, &vmids(&args.vmid)?, args.label.as_deref());
+    let subset = args.read_data_subset.as_deref().map(subset).transpose()?;
+    let mut verified = Vec::new();
+    for history in histories {
+        let directory = history.directory.name();
+        let meter = progress.begin(&directory, 0);
+        let told = |bytes: u64| {
+            meter.add(bytes);
+            Ok(())
+        };
+        let result = history.verify(subset, threads(args), &told).map_err(anyhow::Error::from);
+        meter.end();
+        verified.push(Verified { vmid: history.directory.vmid, directory, result });
+    }
+    Ok(verified)
+}
+
+fn threads(args: &Args) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    args.threads.map_or_else(cores, |n| usize::from(n.max(1)))
 }
 
 fn one(
@@ -88,8 +119,7 @@ fn one(
 ) -> Result<Result<VerifyReport, anyhow::Error>, CliError> {
     let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
     let subset = args.read_data_subset.as_deref().map(subset).transpose()?;
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.map_or_else(cores, |n| usize::from(n.max(1)));
+    let threads = threads(args);
     let select = |point: &crate::repository::StoredPoint| {
         label.as_ref().is_none_or(|label| point.manifest.label == *label)
     };
@@ -134,8 +164,8 @@ fn subset(text: &str) -> Result<Subset, CliError> {
 
 fn text(verified: &[Verified]) -> String {
     let mut lines = Vec::new();
-    for Verified { directory, result } in verified {
-        let about = format!("guest {} ({})", directory.names().vmid, survey::relative(directory));
+    for Verified { vmid, directory, result } in verified {
+        let about = format!("guest {vmid} ({directory})");
         match result {
             Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
             Ok(report) => {
@@ -190,13 +220,13 @@ fn document(verified: &[Verified]) -> Value {
 }
 
 fn guest_document(verified: &Verified) -> Value {
-    let vmid = verified.directory.names().vmid;
+    let vmid = verified.vmid;
     match &verified.result {
         Err(error) => json!({ "vmid": vmid, "status": "failed", "error": format!("{error:#}") }),
         Ok(report) => json!({
             "vmid": vmid,
             "status": if report.damage.is_empty() { "ok" } else { "damaged" },
-            "directory": survey::relative(&verified.directory),
+            "directory": verified.directory,
             "points": report.points.len(),
             "images": report.images.len(),
             "bytes": report.bytes,

@@ -8,6 +8,7 @@ use crate::pve::ceph_access::ceph_access;
 use crate::pve::files::ClusterFiles;
 use crate::pve::storage_cfg::{RbdSection, StorageCfg};
 use crate::storage::{Rbd, RbdConfig, Storage};
+use crate::survey::Home;
 use crate::transport::Host;
 use crate::world::{Hosts, Limits, World};
 use anyhow::Context as _;
@@ -18,6 +19,20 @@ use std::sync::Arc;
 /// The cluster's files of this machine.
 pub fn cluster() -> ClusterFiles {
     ClusterFiles::new(etc_pve())
+}
+
+/// What this machine adds to what stands in a repository. On one that is no PVE node it is less.
+pub fn home() -> Home {
+    let cluster = cluster();
+    let home = Home {
+        cluster: cluster.cluster_id().ok().flatten(),
+        zone: Some(crate::clock::local_zone()),
+        ..Home::default()
+    };
+    match cluster.storage_cfg() {
+        Ok(config) => home.with_pools(&config),
+        Err(_) => home,
+    }
 }
 
 fn etc_pve() -> PathBuf {

@@ -8,8 +8,8 @@ use crate::model::{DiskKey, GuestKind, VmId, VolumeId, VolumeShape};
 use crate::plan::Action;
 use crate::pve::GuestControl;
 use crate::report::VolumeOutcome;
-use crate::repository::Lock;
-use crate::repository::image::{ChainLink, ChainReader, ImageError};
+use crate::repository::image::ImageError;
+use crate::repository::{Lock, OpenChain, StoredChain};
 use crate::storage::{Import, StorageError};
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeMap;
@@ -18,10 +18,10 @@ use std::sync::Arc;
 
 /// What the steps of a restore work on.
 pub struct RestoreWork {
-    /// Our shared lock on the guest's directory in the repository.
-    pub lock: Lock,
-    /// The images of each disk, oldest first.
-    pub chains: BTreeMap<DiskKey, Vec<ChainLink>>,
+    /// Our shared lock on the guest's directory in the repository; none on another tool's.
+    pub lock: Option<Lock>,
+    /// The files of each disk.
+    pub chains: BTreeMap<DiskKey, StoredChain>,
     /// The configuration that the guest gets; none when single volumes are restored.
     pub config: Option<String>,
     /// The firewall file that the guest gets.
@@ -91,9 +91,8 @@ impl Execution {
     ) -> Result<(), Stopped> {
         let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
         let begun = Stopwatch::start();
-        let links = work.chains.get(disk).with_context(|| format!("no chain for {disk}"))?;
-        let links = links.clone();
-        let chain = tokio::task::spawn_blocking(move || ChainReader::open(&links)).await??;
+        let stored = work.chains.get(disk).with_context(|| format!("no chain for {disk}"))?;
+        let chain = self.open_chain(stored.clone(), &format!("check {disk} of {volume}")).await?;
         let (size, data) = (chain.size(), chain.data_bytes());
         let identity = self.state().volumes.get(volume).cloned();
         let identity = identity.with_context(|| format!("volume {volume} was not made by us"))?;
@@ -118,10 +117,37 @@ impl Execution {
         Ok(())
     }
 
+    /// Opens a chain. Where that means to read all of it, it is shown, and can be stopped.
+    async fn open_chain(
+        self: &Arc<Self>,
+        stored: StoredChain,
+        what: &str,
+    ) -> Result<OpenChain, Stopped> {
+        let total = stored.bytes_to_open();
+        let meter = (total > 0).then(|| self.world.progress.begin(what, total));
+        let (bar, cancel) = (meter.clone(), self.world.cancel.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            stored.open(&|bytes: u64| {
+                if let Some(bar) = &bar {
+                    bar.add(bytes);
+                }
+                cancel.check()
+            })
+        });
+        let opened = opened.await?;
+        if let Some(meter) = meter {
+            meter.end();
+        }
+        if self.world.cancel.is_cancelled() {
+            return Err(Stopped::Interrupted);
+        }
+        Ok(opened?)
+    }
+
     /// Streams the chain's content, each block once, into the storage.
     async fn write_volume(
         &self,
-        chain: ChainReader,
+        chain: OpenChain,
         import: Import,
         what: &str,
     ) -> Result<(), Stopped> {
@@ -135,7 +161,7 @@ impl Execution {
                 bar.add(bytes as u64);
             };
             let mut counted = Counted { writer, told };
-            chain.write_stream(&mut counted, None, IMPORT_RECORD, threads)?;
+            chain.write_stream(&mut counted, IMPORT_RECORD, threads)?;
             counted.flush().map_err(ImageError::Write)
         });
         let done = self.until_done_or_cancelled(task, exit).await;

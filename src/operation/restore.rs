@@ -5,14 +5,14 @@ use super::backup::lock;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{RestoreWork, Work};
 use crate::model::{DiskKey, Guest, VolumeId};
-use crate::plan::restore::{RestorePolicy, plan};
+use crate::plan::restore::{RestorePolicy, StoredVolume, plan};
 use crate::plan::{Action, Plan};
 use crate::pve::{
     GuestConfig, GuestControl, Identity, Restoration, RestoredVolume, restored_config,
 };
 use crate::report::Failure;
-use crate::repository::{Lock, LockMode, chain_of};
-use crate::survey::{self, SurveyedPoint};
+use crate::repository::{Lock, LockMode, StoredChain};
+use crate::survey::{self, RestorePoint};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 /// What the user wants back, and where to.
 pub struct RestoreRequest {
     /// The restore point that is meant.
-    pub point: SurveyedPoint,
+    pub point: RestorePoint,
     /// Where it goes, and how.
     pub policy: RestorePolicy,
     /// Whether it keeps its identity where it keeps its vmid.
@@ -31,12 +31,12 @@ pub struct RestoreRequest {
 impl RestoreRequest {
     /// The guest that comes back, before its node is known.
     pub(super) fn guest(&self) -> Guest {
-        let manifest = &self.point.point.manifest;
+        let point = &self.point;
         Guest {
-            vmid: self.policy.target.or(self.policy.attach).unwrap_or(manifest.guest.vmid),
-            kind: manifest.kind,
-            name: manifest.name.clone(),
-            node: manifest.node.clone(),
+            vmid: self.policy.target.or(self.policy.attach).unwrap_or(point.vmid()),
+            kind: point.kind(),
+            name: point.name(),
+            node: point.node(),
         }
     }
 
@@ -47,12 +47,10 @@ impl RestoreRequest {
     ) -> Result<Prepared, Refusal> {
         // A restore shares the repository with others, so that nothing removes what it reads.
         let shared = match mode {
-            Mode::Execute => {
-                Some(lock(world, &self.point.directory, LockMode::Shared, "restore").await?)
-            }
+            Mode::Execute => Some(self.lock(world).await?),
             Mode::DryRun => None,
         };
-        let facts = survey::restore(world, &self.point.point, &self.policy).await?;
+        let facts = survey::restore(world, &self.point, &self.policy).await?;
         let plan = plan(&facts, &self.policy)
             .map_err(|refusal| Refusal::Failed(Failure::Conflict, refusal.into()))?;
         let chains = self.chains(&plan)?;
@@ -62,11 +60,17 @@ impl RestoreRequest {
         Ok(Prepared { plan, work: work.transpose()? })
     }
 
+    async fn lock(&self, world: &World) -> anyhow::Result<Option<Lock>> {
+        match &self.point {
+            RestorePoint::Ours(ours) => {
+                lock(world, &ours.directory, LockMode::Shared, "restore").await.map(Some)
+            }
+            RestorePoint::Barc(_) => Ok(None),
+        }
+    }
+
     fn chains(&self, plan: &Plan) -> anyhow::Result<Chains> {
-        let of_disk = |disk: &DiskKey| {
-            let links = chain_of(&self.point.history, &self.point.point, disk)?;
-            Ok((disk.clone(), links))
-        };
+        let of_disk = |disk: &DiskKey| Ok((disk.clone(), self.point.chain(disk)?));
         restored(plan).map(|(disk, _)| of_disk(disk)).collect()
     }
 
@@ -76,17 +80,18 @@ impl RestoreRequest {
         if !written {
             return Ok(None);
         }
-        let manifest = &self.point.point.manifest;
-        let saved = self.point.directory.saved_config(&self.point.point)?;
-        let saved = GuestConfig::parse(&saved);
-        let another = plan.guest.vmid != manifest.guest.vmid;
-        let size_of = |disk: &DiskKey| manifest.image(disk).map_or(0, |image| image.size);
+        let saved = GuestConfig::parse(&self.point.config()?);
+        let another = plan.guest.vmid != self.point.vmid();
+        let held = self.point.volumes()?;
+        let size_of = |disk: &DiskKey| {
+            held.iter().find(|stored| stored.disk == *disk).map_or(0, |stored| stored.shape.size)
+        };
         let volume = |(disk, volume): (&DiskKey, &VolumeId)| {
             let size = size_of(disk);
             (disk.clone(), RestoredVolume { volume: volume.clone(), size })
         };
         let mut volumes: BTreeMap<_, _> = restored(plan).map(volume).collect();
-        volumes.extend(self.cloud_init_in_place(plan));
+        volumes.extend(self.cloud_init_in_place(plan, &held));
         let restoration =
             Restoration { volumes, identity: if another { Identity::New } else { self.identity } };
         let random: [u8; 256] = crate::entropy::random_bytes().context("read random bytes")?;
@@ -96,9 +101,12 @@ impl RestoreRequest {
 
     /// A cloud-init volume that stays in place is named by the restored configuration, too: PVE
     /// knows it by its name only and writes it anew at the next start.
-    fn cloud_init_in_place(&self, plan: &Plan) -> Vec<(DiskKey, RestoredVolume)> {
-        let images = self.point.point.manifest.images.iter();
-        let left = images.filter(|image| restored(plan).all(|(disk, _)| *disk != image.disk));
+    fn cloud_init_in_place(
+        &self,
+        plan: &Plan,
+        held: &[StoredVolume],
+    ) -> Vec<(DiskKey, RestoredVolume)> {
+        let left = held.iter().filter(|image| restored(plan).all(|(disk, _)| *disk != image.disk));
         let named = left.filter(|image| image.volume.own_name().ends_with("cloudinit"));
         named
             .map(|image| {
@@ -106,7 +114,7 @@ impl RestoreRequest {
                     crate::plan::restore::storage_for(&self.policy, &image.volume.storage);
                 let name = format!("vm-{}-cloudinit", plan.guest.vmid);
                 let volume = VolumeId { storage, name };
-                (image.disk.clone(), RestoredVolume { volume, size: image.size })
+                (image.disk.clone(), RestoredVolume { volume, size: image.shape.size })
             })
             .collect()
     }
@@ -115,7 +123,12 @@ impl RestoreRequest {
         &self,
         world: &World,
         plan: &Plan,
-        (lock, chains, config, present_config): (Lock, Chains, Option<String>, Option<String>),
+        (lock, chains, config, present_config): (
+            Option<Lock>,
+            Chains,
+            Option<String>,
+            Option<String>,
+        ),
     ) -> anyhow::Result<Work> {
         let (vmid, kind) = (plan.guest.vmid, plan.guest.kind);
         let present = world.cluster.find(vmid)?;
@@ -125,7 +138,7 @@ impl RestoreRequest {
             lock,
             chains,
             config,
-            firewall: self.point.directory.saved_firewall(&self.point.point)?,
+            firewall: self.point.firewall()?,
             control: GuestControl { host: world.hosts.host(&host_node), kind, vmid },
             present_config,
         })))
@@ -155,7 +168,7 @@ fn with_unused(mut config: GuestConfig, present: Option<&str>) -> GuestConfig {
     config
 }
 
-type Chains = BTreeMap<DiskKey, Vec<crate::repository::image::ChainLink>>;
+type Chains = BTreeMap<DiskKey, StoredChain>;
 
 fn restored(plan: &Plan) -> impl Iterator<Item = (&DiskKey, &VolumeId)> {
     plan.steps().filter_map(|step| match &step.action {

@@ -24,5 +24,5 @@ pub use control::{ControlError, FreezeStatus, GuestControl, GuestStatus};
 pub use files::{ClusterFiles, FilesError};
 pub use guest_config::GuestConfig;
 pub use property_string::PropertyString;
-pub use restore_config::{Identity, Restoration, RestoredVolume, restored_config};
+pub use restore_config::{Identity, Restoration, RestoredVolume, parse_size, restored_config};
 pub use storage_cfg::{RbdSection, StorageCfg};

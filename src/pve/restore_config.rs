@@ -226,7 +226,7 @@ fn take<const N: usize>(random: &mut dyn Iterator<Item = u8>) -> Option<[u8; N]>
 }
 
 /// Bytes in PVE's words: `32G`, `528K`, or a bare number (`JSONSchema::parse_size`).
-fn parse_size(text: &str) -> Option<u64> {
+pub fn parse_size(text: &str) -> Option<u64> {
     let number = text.trim_end_matches(['K', 'M', 'G', 'T']);
     let exponent = match &text[number.len()..] {
         "" => 0,

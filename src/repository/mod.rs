@@ -122,6 +122,7 @@ mod history;
 pub mod image;
 mod index_cache;
 pub mod layout;
+pub mod legacy;
 mod lock;
 mod manifest;
 mod merge;
@@ -131,6 +132,7 @@ mod restore_txt;
 mod scan;
 mod seal;
 mod store;
+mod stored_chain;
 mod verify;
 mod verify_image;
 
@@ -146,6 +148,7 @@ pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use merge::MergeOptions;
 pub use records::{Attributes, FreezeRecord, GuestRecord, Verified, VerifiedState};
 pub use store::Repository;
+pub use stored_chain::{OpenChain, StoredChain};
 pub use verify::{DamageFound, Subset, VerifyReport, VerifyRequest};
 
 #[cfg(test)]

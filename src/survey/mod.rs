@@ -2,10 +2,14 @@
 //! nothing: every command it issues is one that only reads.
 
 mod backup;
+mod legacy;
 mod restore;
+mod source;
 
 pub use backup::{Surveyed, backup, guest};
+pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
+pub use source::{RestorePoint, restore_point};
 
 use crate::model::{Guest, GuestKind, Incarnation, VolumeIdentity};
 use crate::pve::{GuestConfig, GuestControl};

@@ -1,6 +1,6 @@
 //! The facts of a restore: which point, what it holds, what is at its target.
 
-use crate::model::SkippedDisk;
+use super::source::RestorePoint;
 use crate::model::{ClusterId, Guest, Label, Moment, VmId};
 use crate::plan::restore::{
     PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
@@ -155,34 +155,22 @@ fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
 /// The target's node, a storage or the cluster's files cannot be read.
 pub async fn restore(
     world: &World,
-    point: &StoredPoint,
+    point: &RestorePoint,
     policy: &RestorePolicy,
 ) -> anyhow::Result<RestoreFacts> {
-    let manifest = &point.manifest;
-    let target = policy.target.unwrap_or(manifest.guest.vmid);
+    let target = policy.target.unwrap_or(point.vmid());
     let present = match world.cluster.find(target)? {
         Some(guest) => Some(present(world, guest).await?),
         None => None,
     };
-    let chains = manifest.images.iter().map(|image| StoredVolume {
-        disk: image.disk.clone(),
-        volume: image.volume.clone(),
-        shape: image.shape.clone(),
-        data_bytes: image.data_bytes,
-    });
-    let volumes: Vec<StoredVolume> = chains.collect();
+    let volumes = point.volumes()?;
     let storages = storages(world, &volumes, policy).await?;
-    let skipped = manifest.skipped.iter().map(|skipped| SkippedDisk {
-        disk: skipped.disk.to_string(),
-        reason: skipped.reason.clone(),
-        by_configuration: true,
-    });
     Ok(RestoreFacts {
-        vmid: manifest.guest.vmid,
-        name: manifest.name.clone(),
-        kind: manifest.kind,
+        vmid: point.vmid(),
+        name: point.name(),
+        kind: point.kind(),
         volumes,
-        skipped: skipped.collect(),
+        skipped: point.skipped(),
         present,
         storages,
         node: world.cluster.this_node()?,

@@ -140,7 +140,7 @@ impl Lab {
         *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
         let repository =
             Repository::open(&self.repository(wanted.repository), wanted.disk.clone())?;
-        let point = survey::point(&repository, &wanted.sought, None)?;
+        let point = survey::restore_point(&repository, &wanted.sought, &survey::Home::default())?;
         let request =
             RestoreRequest { point, policy: wanted.policy.clone(), identity: Identity::Kept };
         let operation = Operation::Restore(request);

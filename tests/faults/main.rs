@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod barc;
 mod disk;
 mod host;
 mod identity;

@@ -67,7 +67,7 @@ fn assembled_files_are_the_volumes() {
             let links = chain_of(&history, point, &disk.parse().unwrap()).unwrap();
             let output = lab.repository("files").join(format!("{number}-{disk}.raw"));
             let watch = Watch { progress: &Silent, cancel: &Cancel::default() };
-            let made = assemble(&links, &output, 1, &watch).unwrap();
+            let made = assemble(&links.into(), &output, 1, &watch).unwrap();
             let bytes = std::fs::read(&output).unwrap();
             assert_eq!(made.size, bytes.len() as u64);
             assert!(bytes == lab.expected(point, disk), "{disk} of point {number}");
