@@ -91,6 +91,7 @@ impl Execution {
                 self.save_volume(work, saving).await
             }
             Action::CommitRestorePoint => self.commit(work).await,
+            Action::HidePoint(_) | Action::DeleteRestorePoint(_) => self.prune(work, action),
             other => Err(anyhow!("{other:?} is no step of a backup").into()),
         }
     }
@@ -106,6 +107,13 @@ impl Execution {
         let debris = debris.with_context(|| format!("{directory} was not surveyed"))?;
         work.directory.sweep(&work.lock, debris)?;
         self.note(&format!("removed {directory}, which an interrupted run had left"));
+        Ok(())
+    }
+
+    fn prune(&self, work: &BackupWork, action: &Action) -> Result<(), Stopped> {
+        let done = super::prune::step(&work.directory, &work.lock, action)?;
+        self.note(&done);
+        self.state().outcome.changes.push(done);
         Ok(())
     }
 

@@ -2,9 +2,11 @@
 //! nothing: every command it issues is one that only reads.
 
 mod backup;
+mod prune;
 mod restore;
 
 pub use backup::{Surveyed, backup, guest};
+pub use prune::{prune, stored};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
 
 use crate::model::{Guest, GuestKind, Incarnation, VolumeIdentity};

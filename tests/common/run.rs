@@ -29,6 +29,8 @@ pub struct Backup {
     pub disk: Disk,
     pub snapshots: SnapshotProtection,
     pub mode: Mode,
+    pub renew: Option<pve_ferry::retention::Span>,
+    pub retention: pve_ferry::retention::Rules,
 }
 
 impl Default for Backup {
@@ -40,6 +42,8 @@ impl Default for Backup {
             disk: Disk::real(),
             snapshots: SnapshotProtection::Unprotected,
             mode: Mode::Execute,
+            renew: None,
+            retention: pve_ferry::retention::Rules::default(),
         }
     }
 }
@@ -123,6 +127,8 @@ impl Lab {
             label: wanted.label.parse()?,
             repository: Repository::open(&path, wanted.disk.clone())?,
             snapshots: wanted.snapshots,
+            renew: wanted.renew,
+            retention: wanted.retention.clone(),
         }))
     }
 
