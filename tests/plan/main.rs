@@ -6,6 +6,7 @@
 
 mod backup_facts;
 mod notation;
+mod prune_facts;
 mod restore_facts;
 
 use std::fmt::Write as _;
@@ -25,6 +26,10 @@ fn outcome(facts: &str) -> String {
         Some("restore") => {
             let (facts, policy) = restore_facts::read(&lines);
             pve_ferry::plan::restore::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+        Some("prune") => {
+            let (facts, policy) = prune_facts::read(&lines);
+            Ok(pve_ferry::plan::prune::plan(&facts, &policy))
         }
         _ => {
             let (facts, policy) = backup_facts::read(&lines);
