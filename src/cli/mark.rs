@@ -119,8 +119,9 @@ impl DeleteArgs {
 /// # Errors
 /// The point is not there, or the file system fails.
 pub fn protect(args: &ProtectArgs) -> Result<u8, CliError> {
-    let marked = args.meant.mark(|attributes| {
-        Attributes { protected: true, ..noted(attributes, args.notes.as_deref()) }
+    let marked = args.meant.mark(|attributes| Attributes {
+        protected: true,
+        ..noted(attributes, args.notes.as_deref())
     })?;
     output::line(&format!("{}: protected", name(&marked)));
     Ok(0)
@@ -131,8 +132,9 @@ pub fn protect(args: &ProtectArgs) -> Result<u8, CliError> {
 /// # Errors
 /// The point is not there, or the file system fails.
 pub fn unprotect(args: &UnprotectArgs) -> Result<u8, CliError> {
-    let marked = args.meant.mark(|attributes| {
-        Attributes { protected: false, ..noted(attributes, args.notes.as_deref()) }
+    let marked = args.meant.mark(|attributes| Attributes {
+        protected: false,
+        ..noted(attributes, args.notes.as_deref())
     })?;
     output::line(&format!("{}: not protected", name(&marked)));
     Ok(0)
@@ -162,7 +164,9 @@ impl Meant {
         }
         let twins = found.history.visible().filter(|p| p.manifest.time == moment).count();
         if sought.label.is_none() && twins > 1 {
-            return Err(CliError::usage("several labels have a point of that moment: give --label"));
+            return Err(CliError::usage(
+                "several labels have a point of that moment: give --label",
+            ));
         }
         Ok(found)
     }

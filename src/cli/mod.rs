@@ -126,7 +126,15 @@ mod tests {
     #[test]
     fn common_options_mean_the_same_everywhere() {
         for command in [
-            "backup", "restore", "assemble", "list", "verify", "prune", "delete", "protect", "unprotect",
+            "backup",
+            "restore",
+            "assemble",
+            "list",
+            "verify",
+            "prune",
+            "delete",
+            "protect",
+            "unprotect",
         ] {
             let cli = Cli::command();
             let sub = cli.find_subcommand(command).unwrap();

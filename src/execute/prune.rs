@@ -24,7 +24,10 @@ pub fn step(directory: &GuestDir, lock: &Lock, action: &Action) -> anyhow::Resul
     };
     // What is derived from the points is no truth: the next commit writes it again.
     if let Err(error) = directory.refresh_derived(lock) {
-        tracing::warn!("index and RESTORE.txt are not up to date: {:#}", anyhow::Error::from(error));
+        tracing::warn!(
+            "index and RESTORE.txt are not up to date: {:#}",
+            anyhow::Error::from(error)
+        );
     }
     Ok(format!("{done} point {} {}", wanted.label, wanted.moment))
 }

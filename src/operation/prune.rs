@@ -62,8 +62,10 @@ pub fn prune(
     Ok(Performed { report, plans })
 }
 
+type Present = (Guest, GuestDir);
+
 /// Guests as their directories tell, so that two with one vmid are two.
-fn selected(request: &PruneRequest) -> anyhow::Result<(Vec<(Guest, GuestDir)>, Vec<String>)> {
+fn selected(request: &PruneRequest) -> anyhow::Result<(Vec<Present>, Vec<String>)> {
     let mut present = Vec::new();
     for directory in request.repository.guests()? {
         if let Some(facts) = survey::prune(&directory)? {
@@ -71,7 +73,7 @@ fn selected(request: &PruneRequest) -> anyhow::Result<(Vec<(Guest, GuestDir)>, V
         }
     }
     let Some(selection) = &request.selection else { return Ok((present, Vec::new())) };
-    let candidate = |(guest, _): &(Guest, GuestDir)| Candidate {
+    let candidate = |(guest, _): &Present| Candidate {
         guest: guest.clone(),
         pools: Vec::new(),
         tags: Vec::new(),
@@ -123,7 +125,10 @@ impl Turn<'_> {
         outcome.warnings.clone_from(&plan.warnings);
         for planned in plan.steps() {
             if self.cancel.is_cancelled() {
-                return Err((Failure::Interrupted, anyhow::anyhow!("interrupted; nothing is half")));
+                return Err((
+                    Failure::Interrupted,
+                    anyhow::anyhow!("interrupted; nothing is half"),
+                ));
             }
             let done = step(self.directory, lock, &planned.action)
                 .map_err(|error| (Failure::Other, error.context(planned.to_string())))?;

@@ -41,7 +41,8 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     refuse(facts)?;
     let moment = free_moment(facts, policy.now);
     let name = SnapshotName { chain: facts.chain, label: policy.label.clone(), moment };
-    let transfers: Vec<Step> = facts.volumes.iter().map(|v| transfer(facts, policy, v, &name)).collect();
+    let transfers: Vec<Step> =
+        facts.volumes.iter().map(|v| transfer(facts, policy, v, &name)).collect();
     check_space(facts, &transfers)?;
     let pruned = prune_afterwards(facts, policy, moment, &transfers);
 
@@ -245,14 +246,10 @@ fn unless_renewed(
     base: BaseImage,
 ) -> Result<BaseImage, String> {
     let Some(renew) = policy.renew else { return Ok(base) };
-    let mut increments = 0;
-    for (moment, image) in images_of(facts, |source| *source == volume.identity) {
-        if image.is_base {
-            return renewal(renew, increments, moment, policy.now).map_or(Ok(base), Err);
-        }
-        increments += 1;
-    }
-    Ok(base)
+    let images = images_of(facts, |source| *source == volume.identity);
+    let newest_base = (0_u32..).zip(images).find(|(_, (_, image))| image.is_base);
+    let Some((increments, (moment, _))) = newest_base else { return Ok(base) };
+    renewal(renew, increments, moment, policy.now).map_or(Ok(base), Err)
 }
 
 fn images_of(

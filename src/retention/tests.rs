@@ -45,11 +45,14 @@ fn words_are_read_whole_and_a_week_has_seven_days() {
     assert_eq!("14d".parse(), Ok(Span::Days(14)));
     assert_eq!("4w".parse(), Ok(Span::Days(28)));
     assert_eq!("6m".parse(), Ok(Span::Months(6)));
-    for text in ["", "d", "x7d", "3,", "7dd", "-1", "+1", "7 d", "1h", "99999999999", "4294967295w"] {
+    for text in ["", "d", "x7d", "3,", "7dd", "-1", "+1", "7 d", "1h", "99999999999", "4294967295w"]
+    {
         assert!(text.parse::<Span>().is_err(), "{text}");
     }
     assert!(Span::age("7").is_err());
-    for text in ["", "keep-last", "keep-last=x", "keep-last=1,keep-last=2", "last=1", "keep-last=-1"] {
+    for text in
+        ["", "keep-last", "keep-last=x", "keep-last=1,keep-last=2", "last=1", "keep-last=-1"]
+    {
         assert!(Rules::default().add_prune_backups(text).is_err(), "{text}");
     }
 }
@@ -215,8 +218,8 @@ proptest! {
         for (item, verdict) in items.iter().zip(&verdicts) {
             prop_assert!(verdict.keeps() || !item.protected && item.moment <= at(0));
         }
-        let whole = items.iter().zip(&verdicts).filter(|(i, _)| !i.failed && i.moment <= at(0));
-        if let Some((_, verdict)) = whole.last() {
+        let mut whole = items.iter().zip(&verdicts).filter(|(i, _)| !i.failed && i.moment <= at(0));
+        if let Some((_, verdict)) = whole.next_back() {
             prop_assert!(verdict.keeps(), "the newest whole point went");
         }
     }

@@ -11,6 +11,7 @@ mod common;
 mod disk;
 mod host;
 mod interruptions;
+mod prune;
 mod round_trip;
 mod situation;
 mod storage;
