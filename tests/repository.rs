@@ -13,6 +13,8 @@
 mod example;
 #[path = "repository/golden.rs"]
 mod golden;
+#[path = "repository/merging.rs"]
+mod merging;
 #[path = "repository/processes.rs"]
 mod processes;
 #[path = "repository/rescue.rs"]

@@ -60,7 +60,7 @@ impl HeldImage<'_> {
         self.point.dir.join(&self.image.file)
     }
 
-    fn link(&self) -> ChainLink {
+    pub(super) fn link(&self) -> ChainLink {
         ChainLink {
             path: self.path(),
             digest: self.image.digest,

@@ -1,6 +1,9 @@
 //! What can go wrong with a repository, as one enum. Not for damage found by `verify`: that is a result.
 
+use super::chain::BrokenChain;
+use super::image::ImageError;
 use super::lock::Holder;
+use crate::model::DiskKey;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -107,6 +110,28 @@ pub enum RepositoryError {
         path: PathBuf,
         /// What is wrong.
         why: String,
+    },
+    /// The images of a disk are no chain, so that they cannot merge.
+    #[error("{disk} of {} was not merged; nothing was changed", path.display())]
+    NoChainToMerge {
+        /// The point's directory.
+        path: PathBuf,
+        /// The disk.
+        disk: DiskKey,
+        /// What is broken.
+        #[source]
+        source: BrokenChain,
+    },
+    /// The images of a disk could not be merged.
+    #[error("{disk} of {} was not merged; its images are as they were", path.display())]
+    NotMerged {
+        /// The point's directory.
+        path: PathBuf,
+        /// The disk.
+        disk: DiskKey,
+        /// Why.
+        #[source]
+        source: Box<ImageError>,
     },
     /// The rename that commits failed, and so did reading back what is there.
     #[error("it is not known whether {} was committed: the repository does not answer", path.display())]

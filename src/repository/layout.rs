@@ -1,6 +1,6 @@
 //! The names of directories and files in a repository, made and read back whole. Not for touching them.
 
-use super::image::Compression;
+use super::image::{Codec, Compression};
 use crate::model::{ClusterId, ClusterName, DiskKey, Incarnation, Label, Moment, VmId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -117,6 +117,33 @@ pub fn image_file(disk: &DiskKey, kind: ImageKind, compression: Compression) -> 
     format!("{disk}.{kind}{}", compression.suffix())
 }
 
+/// The name of a merged image's file, `scsi0.increment.0123abcd.rbd.zst`: another one than that of
+/// each image it was made of, whatever stands there.
+pub(crate) fn merged_file(
+    disk: &DiskKey,
+    kind: ImageKind,
+    mark: Incarnation,
+    compression: Compression,
+) -> String {
+    format!("{disk}.{kind}.{mark}{}", compression.suffix())
+}
+
+/// Whether a file in a point's directory has the name of an image, of an image's index, or of one of
+/// our unfinished writes: without a manifest that names it, it is debris.
+pub(crate) fn debris_when_unnamed(name: &str) -> bool {
+    if [MANIFEST, ATTRIBUTES].iter().any(|of| name.strip_suffix(".tmp") == Some(of)) {
+        return true;
+    }
+    let image = name.strip_suffix(".idx").unwrap_or(name);
+    let codecs = [Codec::Zstd, Codec::Gzip, Codec::Bzip2, Codec::None];
+    let stem = codecs.iter().find_map(|codec| image.strip_suffix(codec.suffix()));
+    let mut parts = stem.unwrap_or_default().split('.');
+    let disk = parts.next().is_some_and(|disk| disk.parse::<DiskKey>().is_ok());
+    let kind = matches!(parts.next(), Some("base" | "increment"));
+    let mark = parts.next().is_none_or(|mark| mark.parse::<Incarnation>().is_ok());
+    disk && kind && mark && parts.next().is_none()
+}
+
 /// The name of the index beside an image file.
 pub fn index_file(image: &str) -> String {
     format!("{image}.idx")
@@ -177,5 +204,34 @@ mod tests {
         let name = image_file(&disk, ImageKind::Base, Compression::Zstd(1));
         assert_eq!(name, "scsi0.base.rbd.zst");
         assert!(plain_file_name(&index_file(&name)));
+    }
+
+    #[test]
+    fn only_names_that_we_give_are_debris() {
+        let (disk, kind, mark) = ("scsi0".parse().unwrap(), ImageKind::Base, Incarnation(0xabc));
+        for compression in [Compression::Zstd(3), Compression::None, Compression::Gzip] {
+            for name in
+                [image_file(&disk, kind, compression), merged_file(&disk, kind, mark, compression)]
+            {
+                assert!(debris_when_unnamed(&name) && debris_when_unnamed(&index_file(&name)));
+            }
+        }
+        assert!(debris_when_unnamed("manifest.json.tmp"));
+        for foreign in [
+            "manifest.json",
+            "guest.conf",
+            "freeze.json",
+            "attributes.json",
+            "notes.tmp",
+            "scsi0.base.rbd.zst.bak",
+            "scsi0.base.old.rbd.zst",
+            "scsi0.base.00000abc.x.rbd.zst",
+            "disk.base.rbd.zst",
+            "scsi0.full.rbd.zst",
+            "scsi0.rbd.zst",
+            "",
+        ] {
+            assert!(!debris_when_unnamed(foreign), "{foreign}");
+        }
     }
 }

@@ -16,6 +16,7 @@
 //!         guest.conf        PVE's configuration file, byte by byte
 //!         guest.fw          the firewall rules, when there were some
 //!         <disk key>.base.<suffix>, <disk key>.increment.<suffix>, each with .idx behind it
+//!         <disk key>.base.<8 hex>.<suffix> and so on: an image that was merged
 //!         attributes.json   absent: all defaults
 //!         freeze.json       only until the guest was seen thawed
 //! ```
@@ -95,6 +96,13 @@
 //! Written durably before a guest is frozen, removed when it was seen thawed: `host`, `boot_id`, `pid`
 //! of the run; `node`, `vmid`; `armed_at`, `deadline_seconds`, `guard` of the guard that thaws.
 //!
+//! ## Merging
+//! An image and those it follows directly become one: written beside the old file under another name,
+//! read back and compared with what it was made of, fsynced; then the manifest is replaced: `id`, `to`
+//! and `source` stay, `parent`, `from` and `base_source` become those of the oldest. Only then the old
+//! file is removed. So the manifest tells which file counts; a file in a point's directory that has an
+//! image's or an index's name and stands in no manifest is debris, as is `manifest.json.tmp`.
+//!
 //! ## Commit, removal, locks
 //! A commit fsyncs all files, writes `manifest.json.tmp`, fsyncs it and the directory, confirms the
 //! lock, renames, fsyncs the directory. Removal unlinks the manifest first. Other files are replaced by
@@ -116,6 +124,7 @@ mod index_cache;
 pub mod layout;
 mod lock;
 mod manifest;
+mod merge;
 mod records;
 mod removal;
 mod restore_txt;
@@ -134,6 +143,7 @@ pub use history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
 pub use layout::{GuestKey, GuestNames, ImageKind};
 pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
+pub use merge::MergeOptions;
 pub use records::{Attributes, FreezeRecord, GuestRecord, Verified, VerifiedState};
 pub use store::Repository;
 pub use verify::{DamageFound, Subset, VerifyReport, VerifyRequest};

@@ -72,7 +72,7 @@ impl GuestDir {
 
     /// What is there, when something of it may be removed. The cache is not asked: a damaged
     /// manifest behind a fresh cache must stop a removal, too.
-    fn may_remove(&self, lock: &Lock) -> Result<History, RepositoryError> {
+    pub(super) fn may_remove(&self, lock: &Lock) -> Result<History, RepositoryError> {
         lock.confirm(self.path())?;
         let history = super::scan::scan_uncached(self.disk(), self.path(), self.names())?.history;
         match history.forbids_removal() {

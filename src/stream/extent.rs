@@ -74,6 +74,48 @@ pub fn newest_pieces(images: Vec<(u64, Vec<Piece>)>) -> Vec<Piece> {
     newest
 }
 
+/// The pieces of one stream that leads as far as all of `images` do: for each byte the newest image
+/// that wrote it, zeros too, ascending. Applied to the volume that the oldest image begins at, it
+/// gives what applying them one after the other gives.
+///
+/// `before` is the size of that volume, 0 when the oldest image is a base; `images` as in
+/// [`newest_pieces`]. What a shrink cut off and a later image shows again is a piece of zeros: the
+/// volume before may hold data there.
+pub fn merged_pieces(before: u64, images: Vec<(u64, Vec<Piece>)>) -> Vec<Piece> {
+    let Some(limit) = images.last().map(|(size, _)| *size) else { return Vec::new() };
+    let sizes: Vec<u64> = images.iter().map(|(size, _)| *size).collect();
+    let sizes_before = std::iter::once(before).chain(sizes);
+    let mut newest: Vec<Piece> = Vec::new();
+    let layers: Vec<_> = images.into_iter().zip(sizes_before).collect();
+    for ((size, mut pieces), before) in layers.into_iter().rev() {
+        if before > size {
+            let content = Content::Zero;
+            let extent = Extent { offset: size, length: before - size, content };
+            // Zeros stand in no image; the number is never looked at.
+            pieces.push(Piece { extent, image: 0, at: 0 });
+        }
+        newest = underlay(&newest, &pieces, limit);
+    }
+    join_zeros(newest)
+}
+
+/// The same with neighbouring zeros as one piece.
+fn join_zeros(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut joined: Vec<Piece> = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        let zero = |piece: &Piece| piece.extent.content == Content::Zero;
+        match joined.last_mut() {
+            Some(last)
+                if zero(last) && zero(&piece) && last.extent.end() == piece.extent.offset =>
+            {
+                last.extent.length += piece.extent.length;
+            }
+            _ => joined.push(piece),
+        }
+    }
+    joined
+}
+
 /// `newer` with the parts of `older` that lie in its gaps and below `limit`.
 fn underlay(newer: &[Piece], older: &[Piece], limit: u64) -> Vec<Piece> {
     let mut merged = Vec::with_capacity(newer.len() + older.len());
@@ -136,6 +178,19 @@ mod tests {
         assert_eq!(newest(chain), vec![(0, 40, 0, 1000), (90, 5, 2, 1090)]);
     }
 
+    #[test]
+    fn what_a_shrink_cut_off_is_zeros_in_the_merged_stream_and_growth_is_nothing() {
+        let images = || vec![(40, vec![]), (70, vec![piece(1, 50, 5, Content::Data)])];
+        let merged = |before| -> Vec<(u64, u64, Content)> {
+            let pieces = merged_pieces(before, images()).into_iter();
+            pieces.map(|p| (p.extent.offset, p.extent.length, p.extent.content)).collect()
+        };
+        use Content::{Data, Zero};
+        assert_eq!(merged(100), [(40, 10, Zero), (50, 5, Data), (55, 15, Zero)]);
+        assert_eq!(merged(45), [(40, 5, Zero), (50, 5, Data)]);
+        assert_eq!(merged(40), [(50, 5, Data)]);
+    }
+
     /// A gap, a length, and whether it is zeros.
     type Run = (u64, u64, bool);
 
@@ -187,6 +242,32 @@ mod tests {
                 }
             }
             prop_assert_eq!(merged, model);
+        }
+
+        #[test]
+        fn one_merged_stream_does_what_its_parts_do(before in 0_u64..40, images in images()) {
+            // The volume before is full of bytes that no image wrote.
+            let full = vec![Some((u32::MAX, 0)); usize::try_from(before).unwrap()];
+            let apply = |volume: &mut Vec<Option<(u32, u64)>>, size: u64, pieces: &[Piece]| {
+                volume.resize(usize::try_from(size).unwrap(), None);
+                for p in pieces {
+                    for i in 0..p.extent.length {
+                        let data = p.extent.content == Content::Data;
+                        let at = usize::try_from(p.extent.offset + i).unwrap();
+                        volume[at] = data.then_some((p.image, p.at + i));
+                    }
+                }
+            };
+            let mut one_by_one = full.clone();
+            for (size, pieces) in &images {
+                apply(&mut one_by_one, *size, pieces);
+            }
+            let size = images.last().unwrap().0;
+            let merged = merged_pieces(before, images);
+            prop_assert!(merged.windows(2).all(|p| p[0].extent.end() <= p[1].extent.offset));
+            let mut at_once = full;
+            apply(&mut at_once, size, &merged);
+            prop_assert_eq!(at_once, one_by_one);
         }
     }
 }

@@ -20,7 +20,7 @@ mod reader;
 mod record;
 mod writer;
 
-pub use extent::{Content, Extent, Piece, newest_pieces};
+pub use extent::{Content, Extent, Piece, merged_pieces, newest_pieces};
 pub use reader::StreamReader;
 pub use record::{BANNER, Header, NAME_LIMIT, Record, StreamError};
 pub use writer::{RECORD_HEAD, StreamWriter, header_bytes, record_head};

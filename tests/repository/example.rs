@@ -15,9 +15,12 @@ const MIB: u64 = 1024 * KIB;
 
 /// What is done to a disk before a point: the new size, and places that are written (with a seed)
 /// or zeroed (without one).
-type Change = (u64, Vec<(u64, u64, Option<u8>)>);
+pub type Change = (u64, Vec<(u64, u64, Option<u8>)>);
 
-fn changes() -> BTreeMap<&'static str, [Change; 4]> {
+/// What is done to each disk, point by point; as many changes for each.
+pub type Changes = BTreeMap<&'static str, Vec<Change>>;
+
+fn changes() -> Changes {
     let scsi0 = [
         (4 * MIB, vec![(0, 2 * MIB + 5000, Some(1)), (3 * MIB + 4096, 300 * KIB, Some(2))]),
         (5 * MIB, vec![(64 * KIB, 128 * KIB, None), (5 * MIB - 512, 512, Some(3))]),
@@ -30,7 +33,7 @@ fn changes() -> BTreeMap<&'static str, [Change; 4]> {
         (528 * KIB, vec![]),
         (528 * KIB, vec![(0, 100, Some(8))]),
     ];
-    BTreeMap::from([("scsi0", scsi0), ("efidisk0", efidisk0)])
+    BTreeMap::from([("scsi0", scsi0.to_vec()), ("efidisk0", efidisk0.to_vec())])
 }
 
 /// A disk's compression at a point: chains may mix them.
@@ -82,7 +85,7 @@ pub fn build(path: &Path) -> Contents {
     static MADE: OnceLock<(tempfile::TempDir, Contents)> = OnceLock::new();
     let (template, contents) = MADE.get_or_init(|| {
         let dir = tempfile::tempdir().unwrap();
-        let contents = make(dir.path());
+        let contents = make(dir.path(), &changes());
         (dir, contents)
     });
     copy(template.path(), path);
@@ -103,7 +106,8 @@ pub fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn make(path: &Path) -> Contents {
+/// Makes a repository of a guest whose disks change so.
+pub fn make(path: &Path, changes: &Changes) -> Contents {
     let guest = guest(path);
     let lock = exclusive(&guest);
     let record = GuestRecord {
@@ -115,14 +119,14 @@ fn make(path: &Path) -> Contents {
     };
     guest.save_record(&lock, &record).unwrap();
     let mut contents: Contents = Vec::new();
-    for n in 0..4 {
+    for n in 0..changes.values().map(Vec::len).max().unwrap_or(0) {
         let draft = guest.begin(&lock, &label(), day(n)).unwrap();
         draft
             .save_config(&format!("cores: {}\nscsi0: ceph:vm-100-disk-0,size=4M\n", n + 1))
             .unwrap();
         draft.save_firewall("[OPTIONS]\n\nenable: 1\n").unwrap();
         let mut now = contents.last().cloned().unwrap_or_default();
-        let images: Vec<ImageEntry> = changes()
+        let images: Vec<ImageEntry> = changes
             .iter()
             .map(|(disk, changes)| {
                 let volume = now.entry((*disk).to_owned()).or_default();

@@ -49,8 +49,16 @@ impl ChainReader {
     /// # Errors
     /// A file cannot be read, is damaged, is another image; the images are no chain.
     pub fn open(links: &[ChainLink]) -> Result<Self, ImageError> {
+        Self::open_after(links, None, newest_pieces)
+    }
+
+    /// Opens neighbours of a chain, the oldest of which starts from `before`.
+    pub(super) fn open_after<'a>(
+        links: &'a [ChainLink],
+        mut before: Option<&'a str>,
+        pieces: impl FnOnce(Vec<(u64, Vec<Piece>)>) -> Vec<Piece>,
+    ) -> Result<Self, ImageError> {
         let mut images = Vec::with_capacity(links.len());
-        let mut before: Option<&str> = None;
         for link in links {
             images.push(open_link(link, before)?);
             before = Some(&link.to);
@@ -60,7 +68,7 @@ impl ChainReader {
             let index = image.index();
             (index.header.size, index.pieces(number))
         });
-        let pieces = newest_pieces(layers.collect());
+        let pieces = pieces(layers.collect());
         Ok(Self { images, pieces, size, recent: Mutex::default() })
     }
 

@@ -5,13 +5,16 @@ use super::chain::ChainReader;
 use super::error::{Damage, ImageError};
 use super::reader::FrameTool;
 use super::workers::{Pool, Promise, Workers};
-use crate::stream::{Extent, Header, StreamError, StreamWriter};
+use crate::stream::{Content, Extent, Header, Piece, StreamError, StreamWriter};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::thread;
 
 /// Takes a block of a volume: its offset and its bytes.
 pub type TakeBlock<'a, E> = dyn FnMut(u64, &[u8]) -> Result<(), E> + 'a;
+
+/// Takes a piece of a volume and its bytes; zeros have none.
+type TakePiece<'a, E> = dyn FnMut(&Piece, &[u8]) -> Result<(), E> + 'a;
 
 /// One frame to decompress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +37,24 @@ impl ChainReader {
         threads: usize,
         take: &mut TakeBlock<'_, E>,
     ) -> Result<(), E> {
+        self.for_each_piece(threads, &mut |piece, bytes| take(piece.extent.offset, bytes))
+    }
+
+    /// The same piece by piece; pieces of zeros, if there are some, come without bytes.
+    pub(super) fn for_each_piece<E: From<ImageError>>(
+        &self,
+        threads: usize,
+        take: &mut TakePiece<'_, E>,
+    ) -> Result<(), E> {
         let tasks = self.tasks();
         self.decode(&tasks, threads, |decoder| {
             let mut current: Vec<Option<(usize, Vec<u8>)>> = Vec::new();
             current.resize_with(self.images.len(), || None);
             for piece in &self.pieces {
+                if piece.extent.content == Content::Zero {
+                    take(piece, &[])?;
+                    continue;
+                }
                 let slot = &mut current[piece.image as usize];
                 let frame = self.frame_of(piece);
                 if slot.as_ref().is_none_or(|(held, _)| *held != frame) {
@@ -49,7 +65,7 @@ impl ChainReader {
                 }
                 let Some((_, bytes)) = slot else { continue };
                 let place = self.place(piece, piece.extent.offset..piece.extent.end());
-                take(piece.extent.offset, &bytes[place])?;
+                take(piece, &bytes[place])?;
             }
             Ok(())
         })
@@ -132,7 +148,7 @@ impl ChainReader {
     fn tasks(&self) -> Vec<Task> {
         let mut last = vec![None; self.images.len()];
         let mut tasks = Vec::new();
-        for piece in &self.pieces {
+        for piece in self.pieces.iter().filter(|piece| piece.extent.content == Content::Data) {
             let task = Task { image: piece.image, frame: self.frame_of(piece) };
             if last[piece.image as usize].replace(task) != Some(task) {
                 tasks.push(task);
@@ -214,7 +230,6 @@ mod tests {
     use crate::repository::image::{
         ChainLink, Compression, ImageOptions, ImageSink, ZeroRuns, index_path, write_image,
     };
-    use crate::stream::Content;
     use std::fs::{self, File};
     use std::path::Path;
 

@@ -4,6 +4,7 @@
 //! move only when a zero run before them was taken out.
 
 use super::codec::FRAME_TARGET;
+use super::error::ImageError;
 use crate::stream::{Content, Extent, Header, RECORD_HEAD, StreamError, header_bytes, record_head};
 use std::ops::Range;
 
@@ -60,7 +61,15 @@ pub(super) struct Closed;
 #[derive(Debug)]
 pub(super) enum CutError {
     Stream(StreamError),
+    /// An image that is read for it.
+    Image(ImageError),
     Closed,
+}
+
+impl From<ImageError> for CutError {
+    fn from(error: ImageError) -> Self {
+        Self::Image(error)
+    }
 }
 
 impl From<StreamError> for CutError {
@@ -326,7 +335,7 @@ fn data_run_length(offset: u64, bytes: &[u8]) -> usize {
 }
 
 /// Compared with zeros that stay in the nearest cache; the comparison is the libc's.
-fn is_zero(bytes: &[u8]) -> bool {
+pub(super) fn is_zero(bytes: &[u8]) -> bool {
     static ZEROS: [u8; 4096] = [0; 4096];
     bytes.chunks(ZEROS.len()).all(|chunk| chunk == &ZEROS[..chunk.len()])
 }

@@ -77,29 +77,41 @@ pub fn write_image<D: Write + Send, I: Write>(
     if &found != expect {
         return Err(ImageError::Unexpected { expected: expect.clone(), found });
     }
+    let input = Input { reader, progress };
+    write_frames_of(&found, files, options, |cutter| cut(input, cutter))
+}
+
+/// Writes what `feed` gives to the cutter as an image.
+///
+/// # Errors
+/// Feeding failed; the image cannot be written. Then the files are worth nothing.
+pub(super) fn write_frames_of<D: Write + Send, I: Write>(
+    header: &Header,
+    files: ImageSink<D, I>,
+    options: ImageOptions,
+    feed: impl FnOnce(&mut Cutter<Sink<'_>>) -> Result<(), CutError>,
+) -> Result<ImageSummary, ImageError> {
     let ImageSink { mut data, index: mut index_file } = files;
-    let input = Input { reader, header: &found, progress };
-    let (index, counts) = compress(input, &mut data, options)?;
+    let (index, counts) = compress(header, &mut data, options, feed)?;
     let tail = index.tail();
     data.write_all(&tail).and_then(|()| data.flush()).map_err(ImageError::Write)?;
     index.write(&mut index_file).map_err(ImageError::Write)?;
     Ok(ImageSummary {
-        size: found.size,
+        size: header.size,
         stream_bytes: index.stream_length(),
         stored_bytes: index.file_length(),
         data_bytes: counts.0,
         zero_bytes: counts.1,
         digest: index.root_digest(),
         frames: index.frames().len(),
-        from: found.from,
-        to: found.to,
+        from: header.from.clone(),
+        to: header.to.clone(),
     })
 }
 
 /// The stream behind its header.
 struct Input<'a, R: Read> {
     reader: StreamReader<R>,
-    header: &'a Header,
     progress: &'a (dyn Fn(u64) + Sync),
 }
 
@@ -123,15 +135,16 @@ struct Pools {
     stored: Pool,
 }
 
-fn compress<R: Read, D: Write + Send>(
-    input: Input<'_, R>,
+fn compress<D: Write + Send>(
+    header: &Header,
     data: &mut D,
     options: ImageOptions,
+    feed: impl FnOnce(&mut Cutter<Sink<'_>>) -> Result<(), CutError>,
 ) -> Result<(ImageIndex, (u64, u64)), ImageError> {
     let threads = options.threads.max(1);
     let pools = Pools::default();
     let (order, in_order) = sync_channel(2 * threads);
-    let index = ImageIndex::new(input.header.clone(), options.compression.codec());
+    let index = ImageIndex::new(header.clone(), options.compression.codec());
     thread::scope(|scope| {
         let pools = &pools;
         let tool = move || Encoder::new(options.compression);
@@ -143,11 +156,15 @@ fn compress<R: Read, D: Write + Send>(
             .name("image-writer".to_owned())
             .spawn_scoped(scope, move || write_frames(&in_order, data, index, pools))
             .map_err(ImageError::Thread)?;
-        let cut = cut(input, options.zeros, sink);
+        let cut = Cutter::new(header, options.zeros, sink).and_then(|mut cutter| {
+            feed(&mut cutter)?;
+            cutter.finish()
+        });
         let died = || Err(ImageError::Thread(io::Error::other("the writing thread died")));
         let written = writer.join().unwrap_or_else(|_| died());
         match cut {
             Err(CutError::Stream(error)) => Err(ImageError::Source(error)),
+            Err(CutError::Image(error)) => Err(error),
             // The writer knows why it took no more.
             Err(CutError::Closed) => written.and_then(|_| died().map(|index| (index, (0, 0)))),
             Ok(counts) => written.map(|index| (index, counts)),
@@ -156,7 +173,7 @@ fn compress<R: Read, D: Write + Send>(
 }
 
 /// Where the cutter's frames go: to a free worker, and in order to the writer.
-struct Sink<'a> {
+pub(super) struct Sink<'a> {
     workers: Workers<RawFrame, Encoding>,
     order: SyncSender<Promise<Encoding>>,
     pools: &'a Pools,
@@ -173,17 +190,12 @@ impl FrameSink for Sink<'_> {
     }
 }
 
-fn cut<R: Read>(
-    input: Input<'_, R>,
-    zeros: ZeroRuns,
-    sink: Sink<'_>,
-) -> Result<(u64, u64), CutError> {
-    let Input { mut reader, header, progress } = input;
-    let mut cutter = Cutter::new(header, zeros, sink)?;
+fn cut<R: Read>(input: Input<'_, R>, cutter: &mut Cutter<Sink<'_>>) -> Result<(), CutError> {
+    let Input { mut reader, progress } = input;
     loop {
         match reader.next_record()? {
             Record::Write { offset, length } => {
-                copy_write(&mut reader, &mut cutter, offset..offset + length, progress)?;
+                copy_write(&mut reader, cutter, offset..offset + length, progress)?;
             }
             Record::Zero { offset, length } => cutter.zeros(offset, length)?,
             Record::End => break,
@@ -193,7 +205,7 @@ fn cut<R: Read>(
         }
     }
     reader.finish()?;
-    cutter.finish()
+    Ok(())
 }
 
 fn copy_write<R: Read>(
