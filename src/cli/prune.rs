@@ -7,6 +7,7 @@ use super::{blocking, options, output, signals};
 use crate::clock::Clock;
 use crate::model::Label;
 use crate::operation::{Mode, PruneRequest, prune};
+use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::repository::{Disk, Repository};
 use crate::select::Selection;
 use std::time::Duration;
@@ -59,7 +60,11 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
         return Err(CliError::usage(text));
     }
     let selection = args.vmid.as_deref().map(Selection::parse).transpose();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let zeros = ZeroRuns::default();
+    let image = ImageOptions { compression: Compression::Zstd(1), threads: cores, zeros };
     let request = PruneRequest {
+        image,
         selection: selection.map_err(|e| CliError::usage(e.to_string()))?,
         label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
         repository: Repository::open(&args.common.path, Disk::real())?,

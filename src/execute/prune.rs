@@ -1,7 +1,8 @@
 //! The steps of pruning: one point hidden or removed. Which and why stands in the plan.
 
 use crate::plan::{Action, RemovedPoint};
-use crate::repository::{GuestDir, Lock, StoredPoint};
+use crate::repository::image::ImageOptions;
+use crate::repository::{GuestDir, Lock, MergeOptions, StoredPoint};
 use anyhow::{Context as _, bail, ensure};
 
 /// Carries one step out and says what was done.
@@ -10,7 +11,12 @@ use anyhow::{Context as _, bail, ensure};
 /// The point is another one than the survey saw, or was protected meanwhile, and nothing was
 /// changed; or the repository refuses or fails, and the point is there, hidden or gone, never
 /// half of it.
-pub fn step(directory: &GuestDir, lock: &Lock, action: &Action) -> anyhow::Result<String> {
+pub fn step(
+    directory: &GuestDir,
+    lock: &Lock,
+    image: &ImageOptions,
+    action: &Action,
+) -> anyhow::Result<String> {
     let (done, wanted) = match action {
         Action::HidePoint(wanted) => {
             directory.hide_point(lock, &found(directory, wanted)?)?;
@@ -19,6 +25,15 @@ pub fn step(directory: &GuestDir, lock: &Lock, action: &Action) -> anyhow::Resul
         Action::DeleteRestorePoint(wanted) => {
             directory.delete_point(lock, &found(directory, wanted)?)?;
             ("removed", wanted)
+        }
+        Action::MergeImages { into, from } => {
+            let points: Vec<StoredPoint> =
+                from.iter().map(|f| found(directory, f)).collect::<Result<_, _>>()?;
+            let options = MergeOptions { image: *image, progress: &|_| {} };
+            let history = directory.load()?;
+            let kept = history.point(into.id).context("the point to merge into is gone")?;
+            directory.merge_points(lock, kept, &points, &options)?;
+            ("merged hidden points into", into)
         }
         other => bail!("{other:?} is no step of pruning"),
     };

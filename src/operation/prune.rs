@@ -10,6 +10,7 @@ use crate::model::{Guest, Label, Moment};
 use crate::plan::prune::{PruneFacts, PrunePolicy, plan};
 use crate::plan::{Plan, check};
 use crate::report::{Failure, GuestOutcome, Report};
+use crate::repository::image::ImageOptions;
 use crate::repository::{GuestDir, Lock, LockMode, LockOptions, Repository, RepositoryError};
 use crate::retention::Rules;
 use crate::select::{Candidate, Selection, select};
@@ -26,6 +27,8 @@ pub struct PruneRequest {
     pub repository: Repository,
     /// The rules.
     pub rules: Rules,
+    /// How merged images are written.
+    pub image: ImageOptions,
     /// How long to wait for locks; `None` waits without limit.
     pub lock_wait: Option<Duration>,
 }
@@ -130,7 +133,7 @@ impl Turn<'_> {
                     anyhow::anyhow!("interrupted; nothing is half"),
                 ));
             }
-            let done = step(self.directory, lock, &planned.action)
+            let done = step(self.directory, lock, &self.request.image, &planned.action)
                 .map_err(|error| (Failure::Other, error.context(planned.to_string())))?;
             tracing::info!(guest = %plan.guest.vmid, "{done}");
             outcome.changes.push(done);

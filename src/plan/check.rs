@@ -142,7 +142,13 @@ fn deletes_only_what_nothing_needs(
     let is_gone = |id: &crate::model::PointId| {
         has(before, |a| matches!(a, Action::DeleteRestorePoint(gone) if gone.id == *id))
     };
-    let free = point.needed_by.iter().all(is_gone);
+    let is_merged = |id: &crate::model::PointId| {
+        has(
+            before,
+            |a| matches!(a, Action::MergeImages { into, from } if into.id == *id && from.iter().any(|f| f.id == point.id)),
+        )
+    };
+    let free = point.needed_by.iter().all(|id| is_gone(id) || is_merged(id));
     ensure(free, "an image that a restore point needs is never deleted", step)
 }
 

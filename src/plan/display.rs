@@ -89,6 +89,13 @@ fn words(action: &Action) -> (&'static str, String) {
         }
         Action::CommitRestorePoint => ("commit restore point", String::new()),
         Action::HidePoint(point) => ("hide", format!("{} {}", point.label, point.moment)),
+        Action::MergeImages { into, from } => {
+            let (count, into) = (from.len(), format!("{} {}", into.label, into.moment));
+            (
+                "merge",
+                format!("{count} hidden point{} into {into}", if count == 1 { "" } else { "s" }),
+            )
+        }
         Action::DeleteRestorePoint(point) => {
             ("remove", format!("{} {}", point.label, point.moment))
         }

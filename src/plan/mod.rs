@@ -175,6 +175,14 @@ pub enum Action {
     CommitRestorePoint,
     /// Takes a point from the user and leaves its images to the points that need them.
     HidePoint(RemovedPoint),
+    /// Merges the images of hidden points into those of the point that follows them, which does
+    /// not need them then.
+    MergeImages {
+        /// The point that stays.
+        into: RemovedPoint,
+        /// The hidden points, oldest first.
+        from: Vec<RemovedPoint>,
+    },
     /// Removes a point.
     DeleteRestorePoint(RemovedPoint),
     /// Makes a new volume.

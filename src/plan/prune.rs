@@ -112,7 +112,49 @@ pub fn pruning(points: &[StoredFact], policy: &PrunePolicy) -> Pruning {
         let why = if point.hidden { "nothing needs it any more" } else { "no rule keeps it" };
         pruning.steps.push(Action::DeleteRestorePoint(removed(points, point)).because(why));
     }
+    if policy.rules.keep.is_some() {
+        let order: Vec<&StoredFact> = going().collect();
+        for (point, fate) in points.iter().zip(&verdicts) {
+            if *fate != Fate::Goes {
+                pruning.steps.extend(merge(points, &order, &needed, point));
+            }
+        }
+    }
     pruning
+}
+
+/// Merges the hidden increments right below a point into it, and removes them. A base stays, and so
+/// does whatever another point stands on; nothing damaged is merged.
+fn merge(
+    points: &[StoredFact],
+    going: &[&StoredFact],
+    needed: &BTreeSet<PointId>,
+    into: &StoredFact,
+) -> Vec<Step> {
+    let mut run: Vec<&StoredFact> = Vec::new();
+    for below in going.iter().rev().filter(|p| p.seq < into.seq && needed.contains(&p.id)) {
+        let fact = removed(points, below);
+        let in_line = |id: &PointId| *id == into.id || run.iter().any(|p| p.id == *id);
+        let of_ours = fact.needed_by.iter().any(in_line);
+        let goes = |id: &PointId| going.iter().any(|p| p.id == *id) && !needed.contains(id);
+        let alone = fact.needed_by.iter().all(|id| in_line(id) || goes(id));
+        let increments = below.images.iter().all(|image| image.parent.is_some());
+        if of_ours && !(alone && increments && !below.failed) {
+            break;
+        }
+        if of_ours {
+            run.push(below);
+        }
+    }
+    if run.is_empty() {
+        return Vec::new();
+    }
+    let from = run.iter().rev().map(|p| removed(points, p)).collect();
+    let action = Action::MergeImages { into: removed(points, into), from };
+    let mut steps = vec![action.because("older increments merge (keep)")];
+    let delete = |p: &&StoredFact| Action::DeleteRestorePoint(removed(points, p));
+    steps.extend(run.iter().map(|p| delete(p).because("it is merged")));
+    steps
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -36,6 +36,7 @@ fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
         label: None,
         repository: Repository::open(&lab.repository("repository"), disk).unwrap(),
         rules,
+        image: lab.world().limits.image,
         lock_wait: Some(Duration::ZERO),
     };
     prune(&request, mode, &lab.clock, &Cancel::default()).unwrap()
@@ -90,6 +91,50 @@ fn a_prune_removes_the_old_chain_and_hides_the_base_of_the_new_one() {
     let outcome = lab.good_backup(&Backup::default());
     assert!(outcome.volumes.iter().all(|volume| volume.kind == "increment"), "{outcome:#?}");
     assert_whole(&lab, "backed up again");
+}
+
+#[test]
+fn keep_merges_increments_and_every_disk_stays_whole_f6() {
+    let lab = Lab::new();
+    let rules = Rules { keep: Some(2), ..Rules::default() };
+    let wanted = Backup { retention: rules, ..Backup::default() };
+    for round in 2..9 {
+        let outcome = lab.good_backup(&wanted);
+        assert_eq!(outcome.warnings, [""; 0], "round {round}");
+        assert_whole(&lab, &format!("round {round}"));
+        assert!(lab.points("repository").len() <= 3, "one base and two increments");
+        lab.write_somewhere(round);
+    }
+    assert_eq!(visible(&lab).len(), 3);
+    lab.assert_tidy(1, "keep 2");
+}
+
+#[test]
+fn each_write_of_a_prune_that_merges_leaves_whole_points() {
+    let mut failed = 0;
+    for nth in 0.. {
+        let lab = Lab::new();
+        for round in 2..6 {
+            lab.good_backup(&Backup::default());
+            lab.write_somewhere(round);
+        }
+        let before = visible(&lab);
+        let rules = Rules { keep: Some(1), ..Rules::default() };
+        let context = format!("write {nth}");
+        let disk = Disk::failing_at(nth, Fault::NoSpace);
+        let report = pruned(&lab, rules.clone(), disk.clone(), Mode::Execute).report;
+        if disk.writes() <= nth {
+            break;
+        }
+        failed += usize::from(report.guests[0].status == GuestStatus::Failed);
+        assert_whole(&lab, &context);
+        lab.earlier_process_is_dead("repository");
+        let report = pruned(&lab, rules, Disk::real(), Mode::Execute).report;
+        assert_eq!(report.exit_code(), 0, "{context}: {report:#?}");
+        assert_eq!(visible(&lab), [before[0].clone(), before[3].clone()], "{context}");
+        assert_whole(&lab, &context);
+    }
+    assert!(failed > 10, "{failed} writes were let fail");
 }
 
 #[test]
