@@ -73,6 +73,9 @@ pub struct GuestOutcome {
     pub volumes: Vec<VolumeOutcome>,
     /// Its volumes that were left out.
     pub skipped: Vec<SkippedDisk>,
+    /// What was taken away, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// What the user should look at.
     pub warnings: Vec<String>,
     /// The exit code that its failure asks for, when it was the only guest.
@@ -218,6 +221,7 @@ impl GuestOutcome {
             point: None,
             volumes: Vec::new(),
             skipped: Vec::new(),
+            changes: Vec::new(),
             warnings: Vec::new(),
             failure: None,
         }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Modules in their layers; a module may use its own layer and those before it.
 const LAYERS: [&[&str]; 5] = [
     &["model", "report"],
-    &["select", "plan", "stream"],
+    &["select", "retention", "plan", "stream"],
     &[
         "cancel",
         "clock",

@@ -2,6 +2,7 @@
 
 use super::error::CliError;
 use super::options::{Common, Logging, Parallel, label};
+use super::retention::RetentionOptions;
 use super::{blocking, output, signals, world};
 use crate::operation::{BackupRequest, Mode, Operation, perform};
 use crate::plan::facts::SnapshotProtection;
@@ -30,6 +31,11 @@ pub struct Args {
     label: String,
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    retention: RetentionOptions,
+    /// A new base after this many increments, or when the last one is so old: 7, 14d, 4w, 6m; 0: always.
+    #[arg(long, value_name = "N|Nd|Nw|Nm", conflicts_with = "keep")]
+    renew: Option<String>,
     #[command(flatten)]
     parallel: Parallel,
     /// none, zstd[:LEVEL], gzip or bzip2.
@@ -100,7 +106,9 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(compression);
     let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
-    let request = BackupRequest { selection, label, repository, snapshots };
+    let renew = args.renew.as_deref().map(str::parse).transpose()?;
+    let retention = args.retention.rules()?;
+    let request = BackupRequest { selection, label, repository, snapshots, renew, retention };
     let performed = blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Backup(request), mode).await

@@ -57,7 +57,8 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
     let barc = survey::barc_histories(&args.common.path, &super::world::home())?;
     let vmids = super::verify::vmids(&args.vmid)?;
     let barc = barc::selected(barc, &vmids, args.label.as_deref());
-    let is_barc_only = args.label.as_ref().is_some_and(|l| l.parse::<Label>().is_err());
+    let is_barc_only =
+        args.label.as_ref().is_some_and(|l| l.parse::<crate::model::Label>().is_err());
     // The old tool took any text as a label; one that can only be its own is no mistake.
     let guests = if is_barc_only && !barc.is_empty() { vec![] } else { listed(args, &repository)? };
     if args.json {

@@ -9,10 +9,13 @@ mod bars;
 mod error;
 mod expand;
 mod list;
+mod mark;
 mod options;
 mod output;
+mod prune;
 mod report;
 mod restore;
+mod retention;
 mod signals;
 mod table;
 mod verify;
@@ -58,6 +61,10 @@ enum Command {
     Assemble(assemble::Args),
     List(list::Args),
     Verify(verify::Args),
+    Prune(prune::Args),
+    Delete(mark::DeleteArgs),
+    Protect(mark::ProtectArgs),
+    Unprotect(mark::UnprotectArgs),
     /// Print the version.
     Version,
 }
@@ -88,6 +95,10 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Assemble(args) => assemble::run(args, &cli.logging),
         Command::List(args) => list::run(args),
         Command::Verify(args) => verify::run(args, &cli.logging),
+        Command::Prune(args) => prune::run(args),
+        Command::Delete(args) => mark::delete(args),
+        Command::Protect(args) => mark::protect(args),
+        Command::Unprotect(args) => mark::unprotect(args),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
             Ok(0)
@@ -115,7 +126,17 @@ mod tests {
 
     #[test]
     fn common_options_mean_the_same_everywhere() {
-        for command in ["backup", "restore", "assemble", "list", "verify"] {
+        for command in [
+            "backup",
+            "restore",
+            "assemble",
+            "list",
+            "verify",
+            "prune",
+            "delete",
+            "protect",
+            "unprotect",
+        ] {
             let cli = Cli::command();
             let sub = cli.find_subcommand(command).unwrap();
             assert!(sub.get_arguments().any(|a| a.get_long() == Some("path")), "{command}");

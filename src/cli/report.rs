@@ -43,6 +43,7 @@ fn guest_lines(text: &mut String, guest: &GuestOutcome) {
     for skipped in &guest.skipped {
         line(text, &format!("  {:<10} skipped because {}", skipped.disk, skipped.reason));
     }
+    guest.changes.iter().for_each(|change| line(text, &format!("  {change}")));
     guest.warnings.iter().for_each(|warning| line(text, &format!("  warning: {warning}")));
 }
 
@@ -122,6 +123,15 @@ struct PlanView {
     steps: Vec<StepView>,
     skipped: Vec<crate::model::SkippedDisk>,
     warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kept: Vec<KeptView>,
+}
+
+/// One restore point that stays.
+#[derive(Serialize)]
+struct KeptView {
+    point: String,
+    because: String,
 }
 
 /// The document of a dry run.
@@ -142,6 +152,7 @@ pub fn plans(performed: &Performed) -> Plans<'_> {
         steps: plan.steps().map(step_view).collect(),
         skipped: plan.skipped.clone(),
         warnings: plan.warnings.clone(),
+        kept: plan.kept.iter().map(kept_view).collect(),
     };
     let refused = |guest: &&GuestOutcome| guest.status != GuestStatus::Ok;
     Plans {
@@ -150,6 +161,10 @@ pub fn plans(performed: &Performed) -> Plans<'_> {
         plans: performed.plans.iter().map(plan).collect(),
         refused: performed.report.guests.iter().filter(refused).collect(),
     }
+}
+
+fn kept_view(kept: &crate::plan::KeptPoint) -> KeptView {
+    KeptView { point: kept.point.clone(), because: kept.because.clone() }
 }
 
 fn step_view(step: &crate::plan::Step) -> StepView {

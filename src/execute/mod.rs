@@ -7,6 +7,7 @@
 
 mod freeze;
 pub mod guard;
+pub mod prune;
 mod restore;
 mod save;
 mod state;

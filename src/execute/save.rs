@@ -91,6 +91,9 @@ impl Execution {
                 self.save_volume(work, saving).await
             }
             Action::CommitRestorePoint => self.commit(work).await,
+            Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_) => {
+                self.prune(action).await
+            }
             other => Err(anyhow!("{other:?} is no step of a backup").into()),
         }
     }
@@ -106,6 +109,22 @@ impl Execution {
         let debris = debris.with_context(|| format!("{directory} was not surveyed"))?;
         work.directory.sweep(&work.lock, debris)?;
         self.note(&format!("removed {directory}, which an interrupted run had left"));
+        Ok(())
+    }
+
+    /// Merging takes its time; the threads that thaw and watch must not wait for it.
+    async fn prune(self: &Arc<Self>, action: &Action) -> Result<(), Stopped> {
+        let (execution, action) = (self.clone(), action.clone());
+        let work = move || match &execution.work {
+            super::Work::Backup(work) => {
+                let image = &execution.world.limits.image;
+                super::prune::step(&work.directory, &work.lock, image, &action)
+            }
+            super::Work::Restore(_) => bail!("a restore prunes nothing"),
+        };
+        let done = tokio::task::spawn_blocking(work).await??;
+        self.note(&done);
+        self.state().outcome.changes.push(done);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use crate::plan::backup::{NoBackup, plan};
 use crate::plan::facts::{BackupPolicy, SnapshotProtection};
 use crate::report::Failure;
 use crate::repository::{GuestDir, GuestKey, Lock, LockMode, LockOptions, Repository};
+use crate::retention::{Rules, Span};
 use crate::select::{Selection, select};
 use crate::survey;
 use crate::world::World;
@@ -23,6 +24,10 @@ pub struct BackupRequest {
     pub repository: Repository,
     /// What happens to the snapshot that stays on each volume.
     pub snapshots: SnapshotProtection,
+    /// When an image is a base although an increment would be possible.
+    pub renew: Option<Span>,
+    /// Which older points of the label go after the commit.
+    pub retention: Rules,
 }
 
 impl BackupRequest {
@@ -64,6 +69,8 @@ impl BackupRequest {
             label: self.label.clone(),
             now: world.clock.now(),
             snapshots: self.snapshots,
+            renew: self.renew,
+            retention: self.retention.clone(),
         };
         let plan = plan(&surveyed.facts, &policy).map_err(refusal)?;
         let work = match lock {

@@ -2,9 +2,11 @@
 //! that changes something ends here; what it may change stands in its plan and nowhere else.
 
 mod backup;
+mod prune;
 mod restore;
 
 pub use backup::BackupRequest;
+pub use prune::{PruneRequest, prune};
 pub use restore::RestoreRequest;
 
 use crate::execute::{self, Stopped, Work};

@@ -4,8 +4,10 @@
 use super::facts::{
     BackupFacts, BackupPolicy, ImageFact, RunState, SnapshotFact, SnapshotProtection, VolumeFact,
 };
+use super::prune::{PrunePolicy, Pruning, StoredFact, StoredImage, pruning};
 use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
-use crate::model::{Bytes, Moment, SnapshotName, VolumeIdentity};
+use crate::model::{Bytes, ImageId, Label, Moment, PointId, SnapshotName, VolumeIdentity};
+use crate::retention::renewal;
 
 /// Why a guest gets no backup in this run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,8 +41,10 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     refuse(facts)?;
     let moment = free_moment(facts, policy.now);
     let name = SnapshotName { chain: facts.chain, label: policy.label.clone(), moment };
-    let transfers: Vec<Step> = facts.volumes.iter().map(|v| transfer(facts, v, &name)).collect();
+    let transfers: Vec<Step> =
+        facts.volumes.iter().map(|v| transfer(facts, policy, v, &name)).collect();
     check_space(facts, &transfers)?;
+    let pruned = prune_afterwards(facts, policy, moment, &transfers);
 
     let mut items = recovery(facts);
     items
@@ -54,11 +58,15 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     }
     items.push(Item::Step(Action::CommitRestorePoint.step()));
     items.extend(deletions(facts));
+    items.extend(pruned.steps.into_iter().map(Item::Step));
+    let mut warnings = warnings(facts, policy.now);
+    warnings.extend(not_pruned(facts, policy));
     Ok(Plan {
         guest: facts.guest.clone(),
         items,
         skipped: facts.skipped.clone(),
-        warnings: warnings(facts, policy.now),
+        warnings,
+        kept: pruned.kept,
     })
 }
 
@@ -137,14 +145,73 @@ fn holds<'a>(facts: &'a BackupFacts, name: &'a SnapshotName) -> impl Iterator<It
     })
 }
 
-fn transfer(facts: &BackupFacts, volume: &VolumeFact, name: &SnapshotName) -> Step {
+/// What retention removes once the new point is there. Nothing for a guest that is not saved whole,
+/// as the older points may hold what the new one lacks.
+fn prune_afterwards(
+    facts: &BackupFacts,
+    policy: &BackupPolicy,
+    moment: Moment,
+    transfers: &[Step],
+) -> Pruning {
+    let incomplete = facts.skipped.iter().any(|skipped| !skipped.by_configuration);
+    if policy.retention.is_empty() || facts.frozen_repository.is_some() || incomplete {
+        return Pruning::default();
+    }
+    let rules = policy.retention.clone();
+    // The point's own second may have been moved on a little, and it is not one of the future.
+    let now = policy.now.max(moment);
+    let mut points = facts.stored.clone();
+    points.push(point_to_be(facts, &policy.label, moment, transfers));
+    pruning(&points, &PrunePolicy { label: Some(policy.label.clone()), rules, now })
+}
+
+fn not_pruned(facts: &BackupFacts, policy: &BackupPolicy) -> Option<String> {
+    let skipped = facts.skipped.iter().find(|skipped| !skipped.by_configuration)?;
+    let text = format!("nothing is pruned in this run, as {} could not be saved", skipped.disk);
+    (!policy.retention.is_empty()).then_some(text)
+}
+
+/// The point that this run makes, as retention will find it. Its ids are not known yet: none of
+/// the present ones needs it, so that any that nobody bears will do.
+fn point_to_be(
+    facts: &BackupFacts,
+    label: &Label,
+    moment: Moment,
+    transfers: &[Step],
+) -> StoredFact {
+    let free = |taken: &dyn Fn(u64) -> bool| (0..).find(|id| !taken(*id)).unwrap_or(u64::MAX);
+    let images = || facts.stored.iter().flat_map(|point| &point.images);
+    let own = ImageId(free(&|id| images().any(|image| image.image.0 == id)));
+    let parents = transfers.iter().filter_map(|step| match &step.action {
+        Action::SaveVolume { since, .. } => Some(since.as_ref().map(|base| base.image)),
+        _ => None,
+    });
+    StoredFact {
+        directory: String::new(),
+        id: PointId(free(&|id| facts.stored.iter().any(|point| point.id.0 == id))),
+        label: label.clone(),
+        seq: facts.stored.iter().map(|p| p.seq).max().unwrap_or(0).saturating_add(1),
+        moment,
+        hidden: false,
+        protected: false,
+        failed: false,
+        images: parents.map(|parent| StoredImage { image: own, parent }).collect(),
+    }
+}
+
+fn transfer(
+    facts: &BackupFacts,
+    policy: &BackupPolicy,
+    volume: &VolumeFact,
+    name: &SnapshotName,
+) -> Step {
     let action = |since| Action::SaveVolume {
         disk: volume.disk.clone(),
         volume: volume.volume.clone(),
         snapshot: name.clone(),
         since,
     };
-    match base_of(facts, volume) {
+    match base_of(facts, volume).and_then(|base| unless_renewed(facts, policy, volume, base)) {
         Ok(base) => action(Some(base)).step(),
         Err(reason) => action(None).because(reason),
     }
@@ -168,6 +235,21 @@ fn base_of(facts: &BackupFacts, volume: &VolumeFact) -> Result<BaseImage, String
         Some(why) => format!("the image of point {newest_point} {why}"),
         None => format!("snapshot {} is gone from the volume", newest.source.name),
     })
+}
+
+/// The base of an increment, or why it is time for a new base. Increments are counted along the
+/// volume's images, whichever disk key it had.
+fn unless_renewed(
+    facts: &BackupFacts,
+    policy: &BackupPolicy,
+    volume: &VolumeFact,
+    base: BaseImage,
+) -> Result<BaseImage, String> {
+    let Some(renew) = policy.renew else { return Ok(base) };
+    let images = images_of(facts, |source| *source == volume.identity);
+    let newest_base = (0_u32..).zip(images).find(|(_, (_, image))| image.is_base);
+    let Some((increments, (moment, _))) = newest_base else { return Ok(base) };
+    renewal(renew, increments, moment, policy.now).map_or(Ok(base), Err)
 }
 
 fn images_of(

@@ -1,7 +1,7 @@
 //! The linter of plans: the safety invariants, looked at on every plan before it runs, in
 //! production and in tests. It changes no plan and knows no storage.
 
-use super::{Action, Item, Plan, Step};
+use super::{Action, Item, Plan, RemovedPoint, Step};
 use crate::model::SnapshotName;
 use std::collections::BTreeSet;
 
@@ -57,6 +57,11 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
                 |a| matches!(a, Action::CreateSnapshot { volume: v, snapshot: s, .. } if v == volume && s == snapshot),
             );
             ensure(made, "a transfer reads a snapshot that this run made", step)
+        }
+        Action::HidePoint(point) => removes_only_what_may_go(plan, before, (step, point)),
+        Action::DeleteRestorePoint(point) => {
+            removes_only_what_may_go(plan, before, (step, point))?;
+            deletes_only_what_nothing_needs(before, step, point)
         }
         Action::CommitRestorePoint => commit_follows_all_transfers(plan, before, step),
         _ => Ok(()),
@@ -114,6 +119,37 @@ fn commit_follows_all_transfers(
     let checked = has(before, |a| matches!(a, Action::CheckConfig { .. }));
     ensure(snapshots == saved, "a point is committed when every snapshot is saved", step)?;
     ensure(checked, "a point is committed after the configuration was read again", step)
+}
+
+fn removes_only_what_may_go(
+    plan: &Plan,
+    before: &[Item],
+    (step, point): (&Step, &RemovedPoint),
+) -> Result<(), Violation> {
+    ensure(!point.is_protected, "a protected restore point is never removed", step)?;
+    ensure(!point.is_newest, "the newest complete restore point is never removed", step)?;
+    let is_commit = |a: &Action| matches!(a, Action::CommitRestorePoint);
+    let due = !has(&plan.items, is_commit) || has(before, is_commit);
+    ensure(due, "points are removed only after the new one is committed", step)
+}
+
+/// Whatever needs the point's images must be deleted before it.
+fn deletes_only_what_nothing_needs(
+    before: &[Item],
+    step: &Step,
+    point: &RemovedPoint,
+) -> Result<(), Violation> {
+    let is_gone = |id: &crate::model::PointId| {
+        has(before, |a| matches!(a, Action::DeleteRestorePoint(gone) if gone.id == *id))
+    };
+    let is_merged = |id: &crate::model::PointId| {
+        has(
+            before,
+            |a| matches!(a, Action::MergeImages { into, from } if into.id == *id && from.iter().any(|f| f.id == point.id)),
+        )
+    };
+    let free = point.needed_by.iter().all(|id| is_gone(id) || is_merged(id));
+    ensure(free, "an image that a restore point needs is never deleted", step)
 }
 
 fn has(items: &[Item], is_it: impl Fn(&Action) -> bool) -> bool {

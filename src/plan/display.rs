@@ -23,6 +23,9 @@ impl fmt::Display for Plan {
         for skipped in &self.skipped {
             write_line(f, 2, &columns(2, "skipped", &skipped.disk), &skipped.reason)?;
         }
+        for kept in &self.kept {
+            write_line(f, 2, &columns(2, "keep", &kept.point), &kept.because)?;
+        }
         self.warnings.iter().try_for_each(|text| write_line(f, 2, &columns(2, "warning", text), ""))
     }
 }
@@ -88,6 +91,17 @@ fn words(action: &Action) -> (&'static str, String) {
             ("transfer", format!("{volume}  increment  since {}", short_name(&base.snapshot.name)))
         }
         Action::CommitRestorePoint => ("commit restore point", String::new()),
+        Action::HidePoint(point) => ("hide", format!("{} {}", point.label, point.moment)),
+        Action::MergeImages { into, from } => {
+            let (count, into) = (from.len(), format!("{} {}", into.label, into.moment));
+            (
+                "merge",
+                format!("{count} hidden point{} into {into}", if count == 1 { "" } else { "s" }),
+            )
+        }
+        Action::DeleteRestorePoint(point) => {
+            ("remove", format!("{} {}", point.label, point.moment))
+        }
         Action::CreateVolume { disk, volume, shape } => {
             ("create volume", format!("{volume}  for {disk}, {}", crate::model::Bytes(shape.size)))
         }

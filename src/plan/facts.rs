@@ -5,6 +5,7 @@
 use crate::model::{
     ChainId, DiskKey, Guest, ImageId, Label, Moment, SnapshotIdentity, VolumeId, VolumeIdentity,
 };
+use crate::retention::{Rules, Span};
 
 /// Whether a guest runs, and what its agent can do for a backup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub struct BackupFacts {
     pub debris: Vec<DebrisFact>,
     /// Why nothing of this guest may be removed from the repository; `None` when it may.
     pub frozen_repository: Option<String>,
+    /// All points of the guest, of whatever label and chain: what retention judges.
+    pub stored: Vec<super::prune::StoredFact>,
     /// Free bytes where the repository is.
     pub free_bytes: u64,
 }
@@ -122,6 +125,10 @@ pub struct BackupPolicy {
     pub now: Moment,
     /// What happens to the snapshot that stays on each volume.
     pub snapshots: SnapshotProtection,
+    /// When an image is a base although an increment would be possible.
+    pub renew: Option<Span>,
+    /// Which older points of the label go after the commit; none without a rule.
+    pub retention: Rules,
 }
 
 /// Whether the snapshot that stays on a volume is protected. Unprotected ones let PVE delete the

@@ -10,11 +10,12 @@ pub mod backup;
 pub mod check;
 mod display;
 pub mod facts;
+pub mod prune;
 pub mod restore;
 
 use crate::model::{
-    DiskKey, Guest, GuestKind, ImageId, Label, Moment, SkippedDisk, SnapshotIdentity, SnapshotName,
-    VmId, VolumeId, VolumeIdentity, VolumeShape,
+    DiskKey, Guest, GuestKind, ImageId, Label, Moment, PointId, SkippedDisk, SnapshotIdentity,
+    SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
 
 /// Seconds that a guest may stay frozen. Windows' VSS gives up by itself after ten.
@@ -31,6 +32,36 @@ pub struct Plan {
     pub skipped: Vec<SkippedDisk>,
     /// What the user should look at although the plan can be carried out.
     pub warnings: Vec<String>,
+    /// Restore points that retention keeps, each with the rule that decided.
+    pub kept: Vec<KeptPoint>,
+}
+
+/// A restore point that stays although points are pruned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptPoint {
+    /// Label and moment.
+    pub point: String,
+    /// The rule.
+    pub because: String,
+}
+
+/// A restore point that goes, with what `check` judges that by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovedPoint {
+    /// Its directory, relative to the guest's.
+    pub directory: String,
+    /// Its id; another point in that directory is refused.
+    pub id: PointId,
+    /// Its label.
+    pub label: Label,
+    /// Its moment.
+    pub moment: Moment,
+    /// Whether a person protected it.
+    pub is_protected: bool,
+    /// Whether it is its label's newest point that is not hidden and not damaged.
+    pub is_newest: bool,
+    /// The points with increments on top of its images.
+    pub needed_by: Vec<PointId>,
 }
 
 /// A step, or a scope with steps.
@@ -142,6 +173,18 @@ pub enum Action {
     },
     /// Makes the restore point exist.
     CommitRestorePoint,
+    /// Takes a point from the user and leaves its images to the points that need them.
+    HidePoint(RemovedPoint),
+    /// Merges the images of hidden points into those of the point that follows them, which does
+    /// not need them then.
+    MergeImages {
+        /// The point that stays.
+        into: RemovedPoint,
+        /// The hidden points, oldest first.
+        from: Vec<RemovedPoint>,
+    },
+    /// Removes a point.
+    DeleteRestorePoint(RemovedPoint),
     /// Makes a new volume.
     CreateVolume {
         /// The volume's key in the restored configuration.
@@ -193,7 +236,10 @@ impl Action {
     /// Whether the action takes something away that was there before the run.
     pub fn destroys(&self) -> bool {
         match self {
-            Self::DeleteSnapshot { .. } | Self::SweepDebris { .. } => true,
+            Self::DeleteSnapshot { .. }
+            | Self::SweepDebris { .. }
+            | Self::HidePoint(_)
+            | Self::DeleteRestorePoint(_) => true,
             Self::WriteConfig { replaces, .. } => replaces.is_some(),
             _ => false,
         }

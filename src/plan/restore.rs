@@ -180,7 +180,7 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     };
     let skipped = if whole { facts.skipped.clone() } else { Vec::new() };
     let items = steps.into_iter().map(Item::Step).collect();
-    Ok(Plan { guest, items, skipped, warnings: warnings(facts, target) })
+    Ok(Plan { guest, items, skipped, warnings: warnings(facts, target), kept: Vec::new() })
 }
 
 fn check_options(policy: &RestorePolicy) -> Result<(), NoRestore> {

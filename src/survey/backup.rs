@@ -171,6 +171,7 @@ pub async fn backup(
         points,
         debris: history.debris.iter().map(|d| debris_fact(directory, d, found_frozen)).collect(),
         frozen_repository: history.forbids_removal(),
+        stored: super::stored(directory, &history),
         free_bytes,
         guest,
     };

@@ -3,11 +3,13 @@
 
 mod backup;
 mod legacy;
+mod prune;
 mod restore;
 mod source;
 
 pub use backup::{Surveyed, backup, guest};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
+pub use prune::{prune, stored};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
 pub use source::{RestorePoint, restore_point};
 

@@ -11,5 +11,6 @@ mod node;
 mod run;
 
 pub use lab::{FOREIGN, Lab, VMID, block_on};
+pub use model::read_chain;
 pub use node::CommandFault;
 pub use run::{Backup, Restore};

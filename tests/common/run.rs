@@ -30,6 +30,8 @@ pub struct Backup {
     pub disk: Disk,
     pub snapshots: SnapshotProtection,
     pub mode: Mode,
+    pub renew: Option<pve_ferry::retention::Span>,
+    pub retention: pve_ferry::retention::Rules,
 }
 
 impl Default for Backup {
@@ -41,6 +43,8 @@ impl Default for Backup {
             disk: Disk::real(),
             snapshots: SnapshotProtection::Unprotected,
             mode: Mode::Execute,
+            renew: None,
+            retention: pve_ferry::retention::Rules::default(),
         }
     }
 }
@@ -125,6 +129,8 @@ impl Lab {
             label: wanted.label.parse()?,
             repository: Repository::open(&path, wanted.disk.clone())?,
             snapshots: wanted.snapshots,
+            renew: wanted.renew,
+            retention: wanted.retention.clone(),
         }))
     }
 

@@ -14,6 +14,7 @@ mod host;
 mod identity;
 mod interruptions;
 mod points;
+mod prune;
 mod races;
 mod restore;
 mod round_trip;

@@ -1,12 +1,14 @@
 //! Reads the facts and the policy of a backup case.
 
 use crate::notation::{after, has, identity, rest, size, snapshot};
+use crate::prune_facts;
 use pve_ferry::model::SkippedDisk;
 use pve_ferry::model::{Guest, GuestKind, ImageId, Moment};
 use pve_ferry::plan::facts::{
     BackupFacts, BackupPolicy, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact,
     SnapshotProtection, VolumeFact,
 };
+use pve_ferry::retention::Rules;
 
 pub fn read(lines: &[Vec<String>]) -> (BackupFacts, BackupPolicy) {
     let mut facts = empty();
@@ -14,6 +16,8 @@ pub fn read(lines: &[Vec<String>]) -> (BackupFacts, BackupPolicy) {
         label: "daily".parse().unwrap(),
         now: "2026-01-02T00:00:00Z".parse().unwrap(),
         snapshots: SnapshotProtection::Unprotected,
+        renew: None,
+        retention: Rules::default(),
     };
     for line in lines {
         read_line(line, &mut facts, &mut policy);
@@ -40,6 +44,7 @@ fn empty() -> BackupFacts {
         points: Vec::new(),
         debris: Vec::new(),
         frozen_repository: None,
+        stored: Vec::new(),
         free_bytes: 1 << 40,
     }
 }
@@ -72,7 +77,9 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
         "debris" => facts
             .debris
             .push(DebrisFact { directory: line[1].clone(), freeze: rest(line, "freeze") }),
-        other => panic!("unknown fact {other}"),
+        "stored" => facts.stored.push(prune_facts::stored(line)),
+        "renew" => policy.renew = Some(line[1].parse().unwrap()),
+        other => assert!(prune_facts::rule(line, &mut policy.retention), "unknown fact {other}"),
     }
 }
 

@@ -5,9 +5,12 @@
 //! commit it. Every plan that comes out is linted, too.
 // A test that cannot read what it checks has failed: a panic says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+// A helper of a test may fail as loudly as the test itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod backup_facts;
 mod notation;
+mod prune_facts;
 mod restore_facts;
 
 use std::fmt::Write as _;
@@ -27,6 +30,10 @@ fn outcome(facts: &str) -> String {
         Some("restore") => {
             let (facts, policy) = restore_facts::read(&lines);
             pve_ferry::plan::restore::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+        Some("prune") => {
+            let (facts, policy) = prune_facts::read(&lines);
+            Ok(pve_ferry::plan::prune::plan(&facts, &policy))
         }
         _ => {
             let (facts, policy) = backup_facts::read(&lines);

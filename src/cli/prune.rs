@@ -1,0 +1,83 @@
+//! `pve-ferry prune`: what was typed, made into a request. Decides nothing.
+
+use super::error::CliError;
+use super::options::Common;
+use super::retention::RetentionOptions;
+use super::{blocking, options, output, signals};
+use crate::clock::Clock;
+use crate::model::Label;
+use crate::operation::{Mode, PruneRequest, prune};
+use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
+use crate::repository::{Disk, Repository};
+use crate::select::Selection;
+use std::time::Duration;
+
+/// Remove restore points by rules of retention
+///
+/// Each guest and label is judged for itself. A point stays when any rule keeps it; protected
+/// points and the newest whole one always stay. A point whose images newer ones need is hidden: it
+/// is gone from `list`, and its files go once nothing needs them.
+#[derive(Debug, clap::Args)]
+#[command(visible_alias = "clean")]
+#[command(after_help = "\
+Examples:
+  pve-ferry prune --path /mnt/backup --retain 14d --dry-run
+  pve-ferry prune --path /mnt/backup --vmid 100 --label daily --keep 7
+  pve-ferry prune --path /mnt/backup --prune-backups keep-last=3,keep-daily=7,keep-weekly=4")]
+pub struct Args {
+    #[command(flatten)]
+    common: Common,
+    /// Which guests of the repository: 100,101 100:120 all NAME, -ITEM excludes [default: all].
+    #[arg(long, value_name = "SEL")]
+    vmid: Option<String>,
+    /// Only points of this label.
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
+    #[command(flatten)]
+    retention: RetentionOptions,
+    /// Seconds to wait for a run that works on a guest.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    lock_wait: u64,
+    /// Print each point with keep or remove and the rule that decided, and stop.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Ask nothing.
+    #[arg(long, alias = "noconfirm", hide = true)]
+    yes: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The repository is missing or cannot be listed, or the words make no sense.
+pub fn run(args: &Args) -> Result<u8, CliError> {
+    let rules = args.retention.rules()?;
+    if rules.is_empty() {
+        let text = "give at least one rule: --keep, --retain, --prune-backups or --keep-within";
+        return Err(CliError::usage(text));
+    }
+    let selection = args.vmid.as_deref().map(Selection::parse).transpose();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let zeros = ZeroRuns::default();
+    let image = ImageOptions { compression: Compression::Zstd(1), threads: cores, zeros };
+    let request = PruneRequest {
+        image,
+        selection: selection.map_err(|e| CliError::usage(e.to_string()))?,
+        label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
+        repository: Repository::open(&args.common.path, Disk::real())?,
+        rules,
+        lock_wait: Some(Duration::from_secs(args.lock_wait)),
+    };
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
+    let cancel = options::cancel();
+    let performed = blocking(async {
+        signals::listen(&cancel)?;
+        let cancel = cancel.clone();
+        tokio::task::spawn_blocking(move || prune(&request, mode, &Clock::System, &cancel)).await?
+    })?;
+    output::performed(&performed, args.json);
+    Ok(performed.report.exit_code())
+}

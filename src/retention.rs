@@ -1,0 +1,240 @@
+//! Retention: which restore points stay, which go, and the rule that decided; and when a new base
+//! is due. Not for removing anything, and it knows no clock: the present is an argument.
+//!
+//! Order is `seq`. A point stays when any rule keeps it. Points that are protected or dated in the
+//! future stay and take nobody's place; damaged ones take nobody's place either; the newest whole
+//! point always stays. Days, weeks, months and years are those of UTC, so that no hour of a summer
+//! or winter time is counted twice.
+
+mod grammar;
+#[cfg(test)]
+mod tests;
+
+use crate::model::Moment;
+use std::collections::BTreeSet;
+
+/// How many points, or how far back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// So many points (or, for a renewal, increments).
+    Points(u32),
+    /// So many days.
+    Days(u32),
+    /// So many calendar months.
+    Months(u32),
+}
+
+/// A period of which the newest point stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Period {
+    /// `keep-hourly`.
+    Hour,
+    /// `keep-daily`.
+    Day,
+    /// `keep-weekly`: ISO weeks, which begin on Monday.
+    Week,
+    /// `keep-monthly`.
+    Month,
+    /// `keep-yearly`.
+    Year,
+}
+
+/// The rules that a user gave. Without any, everything stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// `--keep N`: a base's point and the newest N points.
+    pub keep: Option<u32>,
+    /// `--retain`.
+    pub retain: Option<Span>,
+    /// `keep-last=N` of `--prune-backups`.
+    pub last: Option<u32>,
+    /// `keep-hourly=N` to `keep-yearly=N`, from the shortest period to the longest.
+    pub periods: Vec<(Period, u32)>,
+    /// `--keep-within`.
+    pub within: Option<Span>,
+}
+
+/// A restore point as retention sees it: one of a guest and label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Its place in the order of points.
+    pub seq: u64,
+    /// Its date.
+    pub moment: Moment,
+    /// Whether a person protected it.
+    pub protected: bool,
+    /// Whether all its images are bases.
+    pub is_base: bool,
+    /// Whether it was found damaged.
+    pub failed: bool,
+}
+
+/// What becomes of a point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays, by this rule.
+    Keep(String),
+    /// It goes: no rule keeps it.
+    Remove,
+}
+
+impl Verdict {
+    /// Whether the point stays.
+    pub fn keeps(&self) -> bool {
+        matches!(self, Self::Keep(_))
+    }
+}
+
+impl Rules {
+    /// Whether there is no rule, so that nothing is ever removed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Judges points of one guest and label; the verdicts are in the order of the items.
+pub fn judge(items: &[Item], rules: &Rules, now: Moment) -> Vec<Verdict> {
+    let mut judged = Judged::new(items, now);
+    if rules.is_empty() {
+        return judged.all("no retention rule is given");
+    }
+    judged.unconditional();
+    if let Some(n) = rules.keep {
+        judged.newest(n, &format!("keep {n}"));
+        judged.base_before(n, &format!("keep {n}: the base"));
+    }
+    match rules.retain {
+        Some(Span::Points(n)) => judged.newest(n, &format!("retain {n}")),
+        Some(span) => judged.since(span, &format!("retain {span}")),
+        None => {}
+    }
+    if let Some(span) = rules.within {
+        judged.since(span, &format!("keep-within {span}"));
+    }
+    if let Some(n) = rules.last {
+        judged.newest(n, &format!("keep-last {n}"));
+    }
+    for (period, n) in &rules.periods {
+        judged.per_period(*period, *n);
+    }
+    judged.verdicts
+}
+
+/// Why a base is due although an increment would be possible; `None` when none is. `increments`
+/// follow the last base, which was made at `base`.
+pub fn renewal(renew: Span, increments: u32, base: Moment, now: Moment) -> Option<String> {
+    if renew == Span::Points(0) {
+        return Some("every image is a base (renew 0)".to_owned());
+    }
+    let due = match renew {
+        Span::Points(n) => increments >= n,
+        age => base <= age.before(now),
+    };
+    let plural = if increments == 1 { "" } else { "s" };
+    due.then(|| match renew {
+        Span::Points(_) => {
+            format!("{increments} increment{plural} since the last base (renew {renew})")
+        }
+        _ => format!("the last base is of {base} (renew {renew})"),
+    })
+}
+
+/// Verdicts while they are made. A point that is kept once keeps its first reason.
+struct Judged<'a> {
+    items: &'a [Item],
+    /// Indexes of the points that count, the newest first: not those of the future.
+    order: Vec<usize>,
+    verdicts: Vec<Verdict>,
+    now: Moment,
+}
+
+impl<'a> Judged<'a> {
+    fn new(items: &'a [Item], now: Moment) -> Self {
+        let mut order: Vec<usize> = (0..items.len()).filter(|i| items[*i].moment <= now).collect();
+        order.sort_by_key(|i| std::cmp::Reverse(items[*i].seq));
+        Self { items, order, verdicts: vec![Verdict::Remove; items.len()], now }
+    }
+
+    fn all(mut self, why: &str) -> Vec<Verdict> {
+        (0..self.items.len()).for_each(|i| self.keep(i, why));
+        self.verdicts
+    }
+
+    fn keep(&mut self, index: usize, why: &str) {
+        if !self.verdicts[index].keeps() {
+            self.verdicts[index] = Verdict::Keep(why.to_owned());
+        }
+    }
+
+    fn unconditional(&mut self) {
+        for (i, item) in self.items.iter().enumerate() {
+            if item.protected {
+                self.keep(i, "protected");
+            }
+            if item.moment > self.now {
+                self.keep(i, "dated in the future");
+            }
+        }
+        // When every point is damaged, the newest of them is still the best that there is.
+        let whole = self.order.iter().find(|i| !self.items[**i].failed);
+        if let Some(newest) = whole.or(self.order.first()).copied() {
+            self.keep(newest, "the newest whole point");
+        }
+    }
+
+    /// Points, newest first, until `n` that are whole have been seen.
+    fn until(&self, n: u32) -> Vec<usize> {
+        let mut seen = 0;
+        let counts = |i: &&usize| {
+            seen += u32::from(!self.items[**i].failed);
+            seen <= n
+        };
+        self.order.iter().take_while(counts).copied().collect()
+    }
+
+    fn newest(&mut self, n: u32, why: &str) {
+        for i in self.until(n) {
+            let damaged = format!("{why}, damaged: it does not count");
+            self.keep(i, if self.items[i].failed { &damaged } else { why });
+        }
+    }
+
+    /// The newest base's point that is not among the newest `n`.
+    fn base_before(&mut self, n: u32, why: &str) {
+        let skipped = self.until(n).len();
+        let is_base = |i: &&usize| self.items[**i].is_base && !self.items[**i].failed;
+        if let Some(base) = self.order[skipped..].iter().find(is_base).copied() {
+            self.keep(base, why);
+        }
+    }
+
+    fn since(&mut self, span: Span, why: &str) {
+        let first = span.before(self.now);
+        for i in self.order.clone() {
+            if self.items[i].moment >= first {
+                self.keep(i, why);
+            }
+        }
+    }
+
+    /// The newest point of each of the newest `n` periods that hold a whole point, periods that a
+    /// shorter rule has served left out, as in PVE.
+    fn per_period(&mut self, period: Period, n: u32) {
+        let served = self.order.iter().filter(|i| self.verdicts[**i].keeps());
+        let served: BTreeSet<String> =
+            served.map(|i| period.name_of(self.items[*i].moment)).collect();
+        let mut taken = BTreeSet::new();
+        for i in self.order.clone() {
+            let name = period.name_of(self.items[i].moment);
+            let done = self.items[i].failed || served.contains(&name) || taken.contains(&name);
+            if done {
+                continue;
+            }
+            if taken.len() >= n as usize {
+                break;
+            }
+            self.keep(i, &format!("{period} {n} ({name})"));
+            taken.insert(name);
+        }
+    }
+}

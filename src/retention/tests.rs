@@ -1,0 +1,241 @@
+//! Retention: examples, properties, and a year with summer time and a clock that jumps.
+
+use super::*;
+use proptest::prelude::*;
+
+const DAY: i64 = 86_400;
+const START: i64 = 1_767_225_600; // 2026-01-01T00:00:00Z
+
+fn at(seconds: i64) -> Moment {
+    Moment::from_unix(START + seconds)
+}
+
+fn item(seq: u64, seconds: i64) -> Item {
+    Item { seq, moment: at(seconds), protected: false, is_base: false, failed: false }
+}
+
+/// A base and increments, a day apart.
+fn days(count: u64) -> Vec<Item> {
+    let one = |n: u64| Item { is_base: n == 0, ..item(n + 1, n as i64 * DAY) };
+    (0..count).map(one).collect()
+}
+
+fn kept(items: &[Item], rules: &Rules, now: Moment) -> Vec<u64> {
+    let verdicts = judge(items, rules, now);
+    items.iter().zip(verdicts).filter(|(_, v)| v.keeps()).map(|(i, _)| i.seq).collect()
+}
+
+fn rules(text: &str) -> Rules {
+    let mut rules = Rules::default();
+    for word in text.split_whitespace() {
+        let (name, value) = word.split_once(':').unwrap();
+        match name {
+            "keep" => rules.keep = Some(value.parse().unwrap()),
+            "retain" => rules.retain = Some(value.parse().unwrap()),
+            "within" => rules.within = Some(Span::age(value).unwrap()),
+            _ => rules.add_prune_backups(value).unwrap(),
+        }
+    }
+    rules
+}
+
+#[test]
+fn words_are_read_whole_and_a_week_has_seven_days() {
+    assert_eq!("7".parse(), Ok(Span::Points(7)));
+    assert_eq!("14d".parse(), Ok(Span::Days(14)));
+    assert_eq!("4w".parse(), Ok(Span::Days(28)));
+    assert_eq!("6m".parse(), Ok(Span::Months(6)));
+    for text in ["", "d", "x7d", "3,", "7dd", "-1", "+1", "7 d", "1h", "99999999999", "4294967295w"]
+    {
+        assert!(text.parse::<Span>().is_err(), "{text}");
+    }
+    assert!(Span::age("7").is_err());
+    for text in
+        ["", "keep-last", "keep-last=x", "keep-last=1,keep-last=2", "last=1", "keep-last=-1"]
+    {
+        assert!(Rules::default().add_prune_backups(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn months_are_those_of_the_calendar() {
+    let moment = |text: &str| text.parse::<Moment>().unwrap();
+    let before = |m, text| Span::Months(m).before(moment(text));
+    assert_eq!(before(1, "2026-03-31T10:00:00Z"), moment("2026-02-28T10:00:00Z"));
+    assert_eq!(before(12, "2024-02-29T00:00:00Z"), moment("2023-02-28T00:00:00Z"));
+    assert!(before(u32::MAX, "2026-01-01T00:00:00Z") < moment("0001-01-01T00:00:00Z"));
+}
+
+#[test]
+fn without_a_rule_everything_stays() {
+    assert_eq!(kept(&days(9), &Rules::default(), at(99 * DAY)).len(), 9);
+}
+
+#[test]
+fn keep_is_one_base_and_n_increments() {
+    assert_eq!(kept(&days(10), &rules("keep:3"), at(10 * DAY)), [1, 8, 9, 10]);
+    assert_eq!(kept(&days(3), &rules("keep:3"), at(10 * DAY)), [1, 2, 3]);
+    let mut renewed = days(10);
+    renewed[6].is_base = true;
+    assert_eq!(kept(&renewed, &rules("keep:3"), at(10 * DAY)), [7, 8, 9, 10]);
+    assert_eq!(kept(&renewed, &rules("keep:4"), at(10 * DAY)), [1, 7, 8, 9, 10]);
+}
+
+#[test]
+fn retain_counts_points_or_days() {
+    assert_eq!(kept(&days(10), &rules("retain:2"), at(10 * DAY)), [9, 10]);
+    assert_eq!(kept(&days(10), &rules("retain:2d"), at(9 * DAY)), [8, 9, 10]);
+    assert_eq!(kept(&days(30), &rules("retain:1w"), at(29 * DAY)).len(), 8);
+    assert_eq!(kept(&days(3), &rules("retain:1d"), at(999 * DAY)), [3], "the newest stays");
+    assert_eq!(kept(&days(3), &rules("retain:0"), at(9 * DAY)), [3]);
+}
+
+#[test]
+fn rules_combine_and_say_which_one_decided() {
+    let verdicts = judge(&days(5), &rules("retain:2 prune:keep-weekly=2"), at(5 * DAY));
+    let keep = |why: &str| Verdict::Keep(why.to_owned());
+    // The 1st of January 2026 is a Thursday: the week changes before the fifth point.
+    assert_eq!(verdicts[4], keep("the newest whole point"));
+    assert_eq!(verdicts[3], keep("retain 2"));
+    assert_eq!(verdicts[..3], [Verdict::Remove, Verdict::Remove, Verdict::Remove]);
+    let verdicts = judge(&days(5), &rules("prune:keep-weekly=2"), at(5 * DAY));
+    assert_eq!(verdicts[3], keep("keep-weekly 2 (2026-W01)"));
+}
+
+#[test]
+fn generations_are_kept_as_pve_keeps_them() {
+    let rules = rules("prune:keep-monthly=2,keep-last=1,keep-daily=3");
+    let kept = kept(&days(70), &rules, at(69 * DAY));
+    // 11 March last; 10, 9, 8 March daily; then the ends of February and January.
+    assert_eq!(kept, [31, 59, 67, 68, 69, 70]);
+}
+
+#[test]
+fn protected_future_and_damaged_points_take_nobodys_place() {
+    let mut items = days(6);
+    items[0].protected = true;
+    items[4].failed = true;
+    items[5].moment = at(1000 * DAY);
+    let verdicts = judge(&items, &rules("retain:2"), at(10 * DAY));
+    let expected = [
+        Some("protected"),
+        None,
+        Some("retain 2"),
+        Some("the newest whole point"),
+        Some("retain 2, damaged: it does not count"),
+        Some("dated in the future"),
+    ];
+    for (verdict, expected) in verdicts.iter().zip(expected) {
+        let found = match verdict {
+            Verdict::Keep(why) => Some(why.as_str()),
+            Verdict::Remove => None,
+        };
+        assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn a_base_is_renewed_after_increments_or_age() {
+    let due = |renew: &str, n, now| renewal(renew.parse().unwrap(), n, at(0), at(now));
+    assert_eq!(due("7", 6, 99 * DAY), None);
+    assert_eq!(due("7", 7, 0).as_deref(), Some("7 increments since the last base (renew 7)"));
+    assert_eq!(due("1", 1, 0).as_deref(), Some("1 increment since the last base (renew 1)"));
+    assert!(due("0", 0, 0).is_some());
+    assert_eq!(due("4w", 99, 28 * DAY - 1), None, "four weeks are 28 days and not four");
+    assert!(due("4w", 1, 28 * DAY).is_some());
+    assert_eq!(due("1d", 1, -5 * DAY), None, "a base of the future is not old");
+}
+
+/// Hourly runs for a year at the wall clock of Berlin, which skips an hour in March and has one
+/// twice in October; on day 100 the clock jumps back by a week, on day 200 it is a year ahead for
+/// a day.
+#[test]
+fn a_year_with_summer_time_and_jumps_never_loses_the_newest_nor_a_day() {
+    let rules = rules("prune:keep-hourly=24,keep-daily=7,keep-weekly=4,keep-monthly=12");
+    let mut items: Vec<Item> = Vec::new();
+    for hour in 0..(365 * 24_i64) {
+        let (day, seq) = (hour / 24, hour as u64 + 1);
+        let jump = match day {
+            100 => -7 * DAY,
+            200 => 365 * DAY,
+            _ => 0,
+        };
+        let now = hour * 3600 + jump;
+        items.push(item(seq, now));
+        let kept = kept(&items, &rules, at(now));
+        assert!(kept.contains(&seq), "hour {hour}: the newest point went");
+        items.retain(|item| kept.contains(&item.seq));
+    }
+    let now = at(365 * DAY);
+    let past: Vec<&Item> = items.iter().filter(|item| item.moment <= now).collect();
+    let months: BTreeSet<String> = past.iter().map(|i| Period::Month.name_of(i.moment)).collect();
+    assert_eq!(months.len(), 12, "every month has a point: {months:?}");
+    let days: BTreeSet<String> = past.iter().map(|i| Period::Day.name_of(i.moment)).collect();
+    for day in 358..365 {
+        assert!(days.contains(&Period::Day.name_of(at(day * DAY))), "day {day} has none");
+    }
+    assert!(past.len() < 60, "{} points stay", past.len());
+}
+
+fn any_items() -> impl Strategy<Value = Vec<Item>> {
+    let one = (-40_i64 * 24..40 * 24, 0_u8..8, 0_u8..4, 0_u8..6);
+    prop::collection::vec(one, 1..60).prop_map(|list| {
+        let make = |(n, (hour, protected, base, failed)): (usize, (i64, u8, u8, u8))| Item {
+            seq: n as u64 * 3,
+            moment: at(hour * 3600),
+            protected: protected == 0,
+            is_base: base == 0,
+            failed: failed == 0,
+        };
+        list.into_iter().enumerate().map(make).collect()
+    })
+}
+
+fn any_rule() -> impl Strategy<Value = (u8, u32)> {
+    (0_u8..9, 0_u32..20)
+}
+
+fn one_rule(which: u8, n: u32) -> Rules {
+    let period = |period| Rules { periods: vec![(period, n)], ..Rules::default() };
+    match which {
+        0 => Rules { keep: Some(n), ..Rules::default() },
+        1 => Rules { retain: Some(Span::Points(n)), ..Rules::default() },
+        2 => Rules { retain: Some(Span::Days(n)), ..Rules::default() },
+        3 => Rules { within: Some(Span::Months(n)), ..Rules::default() },
+        4 => Rules { last: Some(n), ..Rules::default() },
+        5 => period(Period::Hour),
+        6 => period(Period::Day),
+        7 => period(Period::Week),
+        _ => period(Period::Month),
+    }
+}
+
+proptest! {
+    #[test]
+    fn retention_never_empties_nor_touches_the_protected(items in any_items(), rule in any_rule()) {
+        let verdicts = judge(&items, &one_rule(rule.0, rule.1), at(0));
+        prop_assert!(verdicts.iter().any(Verdict::keeps));
+        for (item, verdict) in items.iter().zip(&verdicts) {
+            prop_assert!(verdict.keeps() || !item.protected && item.moment <= at(0));
+        }
+        let mut whole = items.iter().zip(&verdicts).filter(|(i, _)| !i.failed && i.moment <= at(0));
+        if let Some((_, verdict)) = whole.next_back() {
+            prop_assert!(verdict.keeps(), "the newest whole point went");
+        }
+    }
+
+    #[test]
+    fn what_stays_once_stays_when_it_is_judged_again(items in any_items(), rule in any_rule()) {
+        let rules = one_rule(rule.0, rule.1);
+        let first = kept(&items, &rules, at(0));
+        let rest: Vec<Item> = items.into_iter().filter(|i| first.contains(&i.seq)).collect();
+        prop_assert_eq!(kept(&rest, &rules, at(0)), first);
+    }
+
+    #[test]
+    fn a_larger_number_keeps_no_less(items in any_items(), rule in any_rule(), more in 0_u32..9) {
+        let few = kept(&items, &one_rule(rule.0, rule.1), at(0));
+        let many = kept(&items, &one_rule(rule.0, rule.1 + more), at(0));
+        prop_assert!(few.iter().all(|seq| many.contains(seq)), "{:?} and {:?}", few, many);
+    }
+}

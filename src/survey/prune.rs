@@ -1,0 +1,53 @@
+//! The facts of pruning: what a guest's directory holds. Reads no cluster and no storage.
+
+use super::relative;
+use crate::model::Guest;
+use crate::plan::prune::{PruneFacts, StoredFact, StoredImage};
+use crate::repository::{GuestDir, GuestKey, History, StoredPoint};
+use anyhow::Context as _;
+
+/// Reads what the pruning of a guest depends on; `None` when its directory holds no point.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn prune(directory: &GuestDir) -> anyhow::Result<Option<PruneFacts>> {
+    let history = directory
+        .load()
+        .with_context(|| format!("read the restore points of {}", relative(directory)))?;
+    let Some(newest) = history.points.last() else { return Ok(None) };
+    let manifest = &newest.manifest;
+    let GuestKey { vmid, .. } = manifest.guest;
+    let guest = Guest {
+        vmid,
+        kind: manifest.kind,
+        name: manifest.name.clone(),
+        node: manifest.node.clone(),
+    };
+    let frozen_repository = history.forbids_removal();
+    Ok(Some(PruneFacts { guest, points: stored(directory, &history), frozen_repository }))
+}
+
+/// All points of a guest as retention sees them.
+pub fn stored(directory: &GuestDir, history: &History) -> Vec<StoredFact> {
+    history.points.iter().map(|point| fact(directory, point)).collect()
+}
+
+fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
+    let manifest = &point.manifest;
+    let relative = point.dir.strip_prefix(directory.path()).unwrap_or(&point.dir);
+    let image = |image: &crate::repository::ImageEntry| StoredImage {
+        image: image.id,
+        parent: image.parent,
+    };
+    StoredFact {
+        directory: relative.display().to_string(),
+        id: manifest.point,
+        label: manifest.label.clone(),
+        seq: manifest.seq,
+        moment: manifest.time,
+        hidden: manifest.is_hidden(),
+        protected: point.is_protected(),
+        failed: point.attributes.has_failed(),
+        images: manifest.images.iter().map(image).collect(),
+    }
+}

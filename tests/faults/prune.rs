@@ -1,0 +1,282 @@
+//! Pruning, alone and as part of a backup: what stays is whole, whatever fails, and the next run
+//! converges.
+
+use crate::common::{Backup, Lab, VMID, read_chain};
+use pve_ferry::cancel::Cancel;
+use pve_ferry::operation::{Mode, Performed, PruneRequest, prune};
+use pve_ferry::report::{GuestStatus, Report};
+use pve_ferry::repository::image::ChainReader;
+use pve_ferry::repository::{Attributes, Disk, Fault, LockMode, LockOptions, Repository, chain_of};
+use pve_ferry::retention::{Rules, Span};
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn retain(points: u32) -> Rules {
+    Rules { retain: Some(Span::Points(points)), ..Rules::default() }
+}
+
+fn renewing() -> Backup {
+    Backup { renew: Some(Span::Points(2)), ..Backup::default() }
+}
+
+/// Points whose images are base, increment, increment, base, increment, increment.
+fn two_chains() -> Lab {
+    let lab = Lab::new();
+    for round in 2..8 {
+        lab.good_backup(&renewing());
+        lab.write_somewhere(round);
+    }
+    lab
+}
+
+fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
+    lab.clock.advance(60);
+    let request = PruneRequest {
+        selection: None,
+        label: None,
+        repository: Repository::open(&lab.repository("repository"), disk).unwrap(),
+        rules,
+        image: lab.world().limits.image,
+        lock_wait: Some(Duration::ZERO),
+    };
+    prune(&request, mode, &lab.clock, &Cancel::default()).unwrap()
+}
+
+fn visible(lab: &Lab) -> Vec<PathBuf> {
+    let points = lab.points("repository").into_iter();
+    points.filter(|point| !point.manifest.is_hidden()).map(|point| point.dir).collect()
+}
+
+/// Every point that is there is bit by bit what its volumes were, hidden ones too.
+fn assert_whole(lab: &Lab, context: &str) {
+    for directory in lab.guest_directories("repository") {
+        let history = directory.load().unwrap();
+        assert_eq!(history.unreadable, [], "{context}");
+        for point in &history.points {
+            for image in &point.manifest.images {
+                let links = chain_of(&history, point, &image.disk).unwrap();
+                let bytes = read_chain(&ChainReader::open(&links).unwrap());
+                let expected = lab.expected(point, image.disk.as_str());
+                assert!(bytes == expected, "{context}: {} of {}", image.disk, point.dir.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_says_keep_or_remove_and_why_and_changes_nothing() {
+    let lab = two_chains();
+    let before = visible(&lab);
+    let performed = pruned(&lab, retain(2), Disk::real(), Mode::DryRun);
+    let text = performed.plans[0].to_string();
+    assert_eq!(text.matches("\n  remove ").count(), 3, "{text}");
+    assert_eq!(text.matches("\n  hide ").count(), 1, "{text}");
+    assert_eq!(text.matches("\n  keep ").count(), 2, "{text}");
+    assert!(text.contains("because retain 2"), "{text}");
+    assert_eq!(visible(&lab), before);
+}
+
+#[test]
+fn a_prune_removes_the_old_chain_and_hides_the_base_of_the_new_one() {
+    let lab = two_chains();
+    let before = visible(&lab);
+    let report = pruned(&lab, retain(2), Disk::real(), Mode::Execute).report;
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert_eq!(report.guests[0].changes.len(), 4, "{report:#?}");
+    assert_eq!(visible(&lab), before[4..]);
+    assert_eq!(lab.points("repository").len(), 3, "the hidden base stays");
+    assert_whole(&lab, "pruned");
+    let again = pruned(&lab, retain(2), Disk::real(), Mode::Execute).report;
+    assert_eq!(again.guests[0].changes, [""; 0], "a second run has nothing to do");
+    let outcome = lab.good_backup(&Backup::default());
+    assert!(outcome.volumes.iter().all(|volume| volume.kind == "increment"), "{outcome:#?}");
+    assert_whole(&lab, "backed up again");
+}
+
+#[test]
+fn keep_merges_increments_and_every_disk_stays_whole_f6() {
+    let lab = Lab::new();
+    let rules = Rules { keep: Some(2), ..Rules::default() };
+    let wanted = Backup { retention: rules, ..Backup::default() };
+    for round in 2..9 {
+        let outcome = lab.good_backup(&wanted);
+        assert_eq!(outcome.warnings, [""; 0], "round {round}");
+        assert_whole(&lab, &format!("round {round}"));
+        assert!(lab.points("repository").len() <= 3, "one base and two increments");
+        lab.write_somewhere(round);
+    }
+    assert_eq!(visible(&lab).len(), 3);
+    lab.assert_tidy(1, "keep 2");
+}
+
+#[test]
+fn each_write_of_a_prune_that_merges_leaves_whole_points() {
+    let mut failed = 0;
+    for nth in 0.. {
+        let lab = Lab::new();
+        for round in 2..6 {
+            lab.good_backup(&Backup::default());
+            lab.write_somewhere(round);
+        }
+        let before = visible(&lab);
+        let rules = Rules { keep: Some(1), ..Rules::default() };
+        let context = format!("write {nth}");
+        let disk = Disk::failing_at(nth, Fault::NoSpace);
+        let report = pruned(&lab, rules.clone(), disk.clone(), Mode::Execute).report;
+        if disk.writes() <= nth {
+            break;
+        }
+        failed += usize::from(report.guests[0].status == GuestStatus::Failed);
+        assert_whole(&lab, &context);
+        lab.earlier_process_is_dead("repository");
+        let report = pruned(&lab, rules, Disk::real(), Mode::Execute).report;
+        assert_eq!(report.exit_code(), 0, "{context}: {report:#?}");
+        assert_eq!(visible(&lab), [before[0].clone(), before[3].clone()], "{context}");
+        assert_whole(&lab, &context);
+    }
+    assert!(failed > 10, "{failed} writes were let fail");
+}
+
+#[test]
+fn a_protected_point_stays_through_every_rule() {
+    let lab = two_chains();
+    let directory = lab.guest_directories("repository").remove(0);
+    let first = directory.load().unwrap().points.remove(0);
+    let options = LockOptions { wait: None, what: "test".into() };
+    let lock = directory.lock(LockMode::Exclusive, &options).unwrap();
+    let attributes = Attributes { protected: true, ..first.attributes.clone() };
+    directory.set_attributes(&lock, &first, &attributes).unwrap();
+    drop(lock);
+    pruned(&lab, retain(1), Disk::real(), Mode::Execute);
+    let visible = visible(&lab);
+    assert_eq!(visible.len(), 2);
+    assert_eq!(visible[0], first.dir);
+    assert_whole(&lab, "protected");
+}
+
+#[test]
+fn a_locked_guest_is_not_pruned_and_the_code_says_so() {
+    let lab = two_chains();
+    let options = LockOptions { wait: None, what: "test".into() };
+    let directory = lab.guest_directories("repository").remove(0);
+    let lock = directory.lock(LockMode::Shared, &options).unwrap();
+    let before = visible(&lab);
+    let report = pruned(&lab, retain(1), Disk::real(), Mode::Execute).report;
+    assert_eq!(report.exit_code(), 11, "{report:#?}");
+    assert_eq!(visible(&lab), before);
+    drop(lock);
+}
+
+/// After each fault the points that are kept are whole, and a run without a fault ends the work.
+fn each_write_of_prune(fault: Fault) {
+    let mut failed = 0;
+    for nth in 0.. {
+        let lab = two_chains();
+        let kept = visible(&lab)[4..].to_vec();
+        let context = format!("write {nth}, {fault:?}");
+        let disk = Disk::failing_at(nth, fault);
+        let report = pruned(&lab, retain(2), disk.clone(), Mode::Execute).report;
+        if disk.writes() <= nth {
+            break;
+        }
+        failed += usize::from(report.guests[0].status == GuestStatus::Failed);
+        let now = visible(&lab);
+        assert!(kept.iter().all(|dir| now.contains(dir)), "{context}: a kept point is gone");
+        assert_whole(&lab, &context);
+        lab.earlier_process_is_dead("repository");
+        let report = pruned(&lab, retain(2), Disk::real(), Mode::Execute).report;
+        assert_eq!(report.exit_code(), 0, "{context}: {report:#?}");
+        assert_eq!(visible(&lab), kept, "{context}");
+        assert_whole(&lab, &context);
+        lab.good_backup(&Backup::default());
+        lab.assert_tidy(1, &context);
+    }
+    assert!(failed > 10, "{fault:?}: {failed} writes were let fail");
+}
+
+#[test]
+fn a_full_repository_never_costs_a_kept_point() {
+    each_write_of_prune(Fault::NoSpace);
+}
+
+#[test]
+fn a_repository_with_errors_never_costs_a_kept_point() {
+    each_write_of_prune(Fault::Io);
+}
+
+#[test]
+fn a_repository_that_vanishes_while_it_is_pruned_never_costs_a_kept_point() {
+    each_write_of_prune(Fault::Vanish);
+}
+
+#[test]
+fn a_backup_with_retention_prunes_only_what_a_whole_new_point_replaces() {
+    let lab = two_chains();
+    let wanted = Backup { retention: retain(2), ..renewing() };
+    let outcome = lab.good_backup(&wanted);
+    assert_eq!(outcome.changes.len(), 5, "{outcome:#?}");
+    assert_eq!(visible(&lab).len(), 2);
+    assert_whole(&lab, "pruned by a backup");
+
+    // A disk that cannot be read: the run is no success, and the older points stay.
+    lab.write_somewhere(40);
+    lab.edit_config(VMID, "scsi1: ceph:", "scsi1: elsewhere:");
+    let report = lab.backup(&Backup { retention: retain(1), ..Backup::default() });
+    assert_eq!(report.exit_code(), 3, "{report:#?}");
+    assert_eq!(report.guests[0].changes, [""; 0]);
+    assert_eq!(visible(&lab).len(), 3);
+}
+
+#[test]
+fn each_write_of_a_backup_with_retention_leaves_whole_points_and_a_newest_one() {
+    let plain = Disk::failing_at(u64::MAX, Fault::NoSpace);
+    two_chains().good_backup(&Backup { disk: plain.clone(), ..Backup::default() });
+    // What fails before the commit is the same without retention, and tested there.
+    for nth in plain.writes() - 12.. {
+        let lab = two_chains();
+        let before = visible(&lab);
+        let context = format!("write {nth}");
+        let disk = Disk::failing_at(nth, Fault::NoSpace);
+        let wanted = Backup { retention: retain(2), disk: disk.clone(), ..Backup::default() };
+        let report: Report = lab.backup(&wanted);
+        if disk.writes() <= nth {
+            break;
+        }
+        let now = visible(&lab);
+        assert_whole(&lab, &context);
+        assert!(now.contains(before.last().unwrap()), "{context}: {now:?}");
+        if report.guests[0].status == GuestStatus::Failed {
+            assert_eq!(now, before, "{context}: a run that failed removed something");
+        }
+        lab.earlier_process_is_dead("repository");
+        lab.node.fire_guards();
+        lab.write_somewhere(90);
+        lab.good_backup(&Backup { retention: retain(2), ..Backup::default() });
+        assert_eq!(visible(&lab).len(), 2, "{context}");
+        assert_whole(&lab, &context);
+        lab.assert_tidy(1, &context);
+    }
+}
+
+/// A daily run for three weeks, two disks of which one is made again, `retain 2d`, `renew 3`:
+/// after every run each point that is listed can be restored, both disks of it.
+#[test]
+fn every_listed_point_of_three_weeks_is_whole_for_both_disks_f8() {
+    let lab = Lab::new();
+    let retention = Rules { retain: Some(Span::Days(2)), ..Rules::default() };
+    let wanted = Backup { renew: Some(Span::Points(3)), retention, ..Backup::default() };
+    for day in 1..=21 {
+        if day == 9 {
+            lab.storage.remove_volume("vm-100-disk-1");
+            lab.storage.add_volume("vm-100-disk-1", 65_536).unwrap();
+        }
+        lab.good_backup(&wanted);
+        let context = format!("day {day}");
+        assert_whole(&lab, &context);
+        // A run comes a minute after its predecessor's day: two days hold two points.
+        assert_eq!(visible(&lab).len(), day.min(2), "{context}");
+        assert!(lab.points("repository").len() <= 9, "{context}: hidden points pile up");
+        lab.write_somewhere(u8::try_from(day).unwrap());
+        lab.clock.advance(86_400);
+    }
+}
