@@ -6,7 +6,6 @@
 // A test that cannot read what it checks has failed: a panic says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // A helper of a test may fail as loudly as the test itself.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod backup_facts;
 mod notation;

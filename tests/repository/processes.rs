@@ -47,8 +47,10 @@ fn a_lock_of_another_process_excludes_until_that_is_killed() {
     let RepositoryError::Locked { holder, .. } = &error else { panic!("{error:?}") };
     assert_eq!((holder.pid, holder.what.as_str()), (child.id(), "test"));
     child.kill().unwrap();
-    // Even unreaped it has ended.
-    let lock = guest.lock(LockMode::Exclusive, &options).unwrap();
+    // Even unreaped it ends, if not in the very moment of the signal.
+    let wait = Some(std::time::Duration::from_secs(60));
+    let patient = LockOptions { wait, what: "restore".into() };
+    let lock = guest.lock(LockMode::Exclusive, &patient).unwrap();
     child.wait().unwrap();
     assert!(lock.still_held());
 }
