@@ -8,5 +8,6 @@
 mod breaking;
 mod env;
 mod golden;
+mod removal;
 mod usage;
 mod work;
