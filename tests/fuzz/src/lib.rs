@@ -3,6 +3,8 @@
 //!
 //! A parser of foreign input that is added to the product gets a target here and a line in `TARGETS`.
 
+use pve_ferry::pve::{GuestConfig, Identity, Restoration, StorageCfg, restored_config};
+use pve_ferry::repository::Manifest;
 use pve_ferry::repository::image::{
     Compression, ImageIndex, ImageOptions, ImageSink, ZeroRuns, write_image,
 };
@@ -24,6 +26,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "stream", run: stream, seeds: stream_seeds },
     Target { name: "index", run: index, seeds: index_seeds },
     Target { name: "image", run: image, seeds: image_seeds },
+    Target { name: "manifest", run: manifest, seeds: manifest_seeds },
+    Target { name: "config", run: config, seeds: config_seeds },
 ];
 
 /// Bigger volumes are not made in memory.
@@ -57,6 +61,50 @@ pub fn image(data: &[u8]) {
     fs::write(file.path(), data).expect("a file");
     let Ok(index) = ImageIndex::scan(file.path()) else { return };
     assert_eq!(index.file_length(), data.len() as u64);
+}
+
+/// The manifest reader: whatever is in the file, it answers, and what it accepts reads the same.
+pub fn manifest(data: &[u8]) {
+    if let Ok(manifest) = Manifest::parse(data) {
+        assert_eq!(Manifest::parse(data).expect("the same bytes"), manifest);
+    }
+}
+
+/// The parsers of guest configurations and storage.cfg, which must not lose a byte, and what a
+/// restore makes of a configuration.
+pub fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    assert_eq!(StorageCfg::parse(text).to_string(), text);
+    let config = GuestConfig::parse(text);
+    assert_eq!(config.to_string(), text);
+    let _ = (config.volumes(), config.smbios_uuid(), config.freeze_enabled(), config.lock());
+    let restoration = Restoration { volumes: Default::default(), identity: Identity::New };
+    let restored = restored_config(&config, &restoration, &mut std::iter::repeat(7));
+    let restored = restored.expect("random bytes without end").to_string();
+    assert_eq!(GuestConfig::parse(&restored).to_string(), restored);
+}
+
+fn manifest_seeds() -> Vec<Vec<u8>> {
+    let golden = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../data/repository/v1/pve-ferry/lab-0f1e2d3c/100-00000abc/daily"
+    );
+    let points = fs::read_dir(golden).expect("the golden repository");
+    points
+        .filter_map(|point| fs::read(point.expect("a point").path().join("manifest.json")).ok())
+        .collect()
+}
+
+fn config_seeds() -> Vec<Vec<u8>> {
+    let seeds = [
+        "#a description\nagent: 1,fstrim_cloned_disks=1\nscsi0: ceph:vm-100-disk-0,size=32G,ssd=1\n\
+         ide2: none,media=cdrom\nnet0: virtio=BC:24:11:00:00:01,bridge=vmbr0\n\
+         smbios1: uuid=00000000-0000-4000-8000-000000000100\nvmgenid: 1\n\n[PENDING]\ndelete: net1\n\n\
+         [snap]\nparent: x\nscsi0: ceph:vm-100-disk-0,size=32G\n",
+        "rootfs: ceph:vm-101-disk-0,size=8G\nmp0: /srv,mp=/srv\nlxc.idmap = u 0 100000 65536\r\n",
+        "rbd: ceph\n\tpool rbd\n\tmonhost 10.0.0.1 10.0.0.2\n\tkrbd\n\n# comment\ndir: local\n\tpath /var/lib/vz\n",
+    ];
+    seeds.map(|text| text.as_bytes().to_vec()).to_vec()
 }
 
 fn image_of(
