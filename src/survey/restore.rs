@@ -206,9 +206,9 @@ async fn storages(
     let mut storages = BTreeMap::new();
     for id in wanted {
         let Some(storage) = world.storages.get(id) else { continue };
-        let volumes = storage.volumes().await?.into_iter().collect();
-        let free_bytes = storage.free_bytes().await?;
-        storages.insert(id.clone(), TargetStorage { volumes, free_bytes });
+        let (volumes, free_bytes) = tokio::join!(storage.volumes(), storage.free_bytes());
+        let volumes = volumes?.into_iter().collect();
+        storages.insert(id.clone(), TargetStorage { volumes, free_bytes: free_bytes? });
     }
     Ok(storages)
 }
