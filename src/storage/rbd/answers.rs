@@ -19,6 +19,8 @@ pub(super) struct Info {
     features: Vec<String>,
     #[serde(default)]
     flags: Vec<String>,
+    /// Since Ceph 14; snapshots of other kinds (trash, groups) count too.
+    snapshot_count: Option<u64>,
     data_pool: Option<String>,
     stripe_unit: Option<u64>,
     stripe_count: Option<u64>,
@@ -150,6 +152,11 @@ pub(super) fn free_bytes(json: &[u8], object: &str, pool: &str) -> Result<Option
 }
 
 impl Info {
+    /// Whether the image says so itself; one of an older Ceph does not.
+    pub(super) fn has_no_snapshots(&self) -> bool {
+        self.snapshot_count == Some(0)
+    }
+
     pub(super) fn has_fast_diff(&self) -> bool {
         self.object_map() == ObjectMap::Valid && self.features.iter().any(|f| f == "fast-diff")
     }

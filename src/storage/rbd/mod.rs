@@ -63,14 +63,22 @@ impl Rbd {
     /// The facts but for the watchers, whose count costs a command of its own: for whoever looks at
     /// identities only.
     async fn unasked_for_watchers(&self, name: &str) -> Result<Option<VolumeFacts>> {
-        let (info, fsid) = tokio::join!(self.info(name), self.fsid());
-        let Some(info) = info? else { return Ok(None) };
+        let (found, fsid) = tokio::join!(self.info_and_snapshots(name), self.fsid());
+        let Some((info, snapshots)) = found? else { return Ok(None) };
+        let identity = self.identity(fsid?, &info.id);
+        let snapshots = answers::snapshots(&snapshots, &self.object(name), &identity)?;
+        Ok(Some(info.facts(name, identity, snapshots, 0)))
+    }
+
+    async fn info_and_snapshots(&self, name: &str) -> Result<Option<(answers::Info, Vec<u8>)>> {
+        let Some(info) = self.info(name).await? else { return Ok(None) };
+        if info.has_no_snapshots() {
+            return Ok(Some((info, b"[]".to_vec())));
+        }
         // By the image's id: whatever bears the name by now, these are its snapshots.
         let snapshots = Command::reads("rbd").args(["snap", "ls", "--image-id", &info.id]);
-        let snapshots = self.read(snapshots.args(JSON), Deed::reading(self, name)).await?;
-        let identity = self.identity(fsid?, &info.id);
-        let snapshots = answers::snapshots(&snapshots.stdout, &self.object(name), &identity)?;
-        Ok(Some(info.facts(name, identity, snapshots, 0)))
+        let output = self.read(snapshots.args(JSON), Deed::reading(self, name)).await?;
+        Ok(Some((info, output.stdout)))
     }
 
     /// As [`Rbd::require`], for whoever looks at identities only.
@@ -89,9 +97,11 @@ impl Rbd {
     pub(super) async fn free_bytes(&self) -> Result<Option<u64>> {
         let config = &self.0.config;
         let pool = config.data_pool.as_ref().unwrap_or(&config.pool);
-        let df = config.ceph("df");
-        let output = self.run(df, Deed::reading(self, pool).on_the_pool()).await?;
-        answers::free_bytes(&output.stdout, &self.object(pool), pool)
+        let df = self.run(config.ceph("df"), Deed::reading(self, pool).on_the_pool());
+        // Whoever asks this makes a volume next, and then needs the cluster's id: both commands take
+        // a third of a second to start, so they start together. Its error shows when it is needed.
+        let (df, _) = tokio::join!(df, self.fsid());
+        answers::free_bytes(&df?.stdout, &self.object(pool), pool)
     }
 
     pub(super) async fn used_bytes(&self, name: &str) -> Result<Option<u64>> {
@@ -161,11 +171,10 @@ impl Rbd {
     ) -> Result<VolumeFacts> {
         let object = self.object(name);
         let options = config::creation(shape, self.0.config.data_pool.as_deref());
-        let options =
-            options.map_err(|why| StorageError::Unsupported { object: object.clone(), why })?;
+        let options = options.map_err(|why| StorageError::Unsupported { object, why })?;
         let create = self.on_image("create", name).args(options);
         self.write(create, Deed::new("create", self, name).on_the_pool()).await?;
-        self.volume(name).await?.ok_or(StorageError::NotFound { object })
+        self.identities(name).await
     }
 
     pub(super) async fn delete_volume(
