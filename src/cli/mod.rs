@@ -2,6 +2,7 @@
 //! code. One file per command; `output.rs` is the only one that prints.
 
 mod ask;
+mod ask_ceph;
 mod assemble;
 mod backup;
 mod barc;
@@ -65,6 +66,8 @@ enum Command {
     Delete(mark::DeleteArgs),
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
+    #[command(hide = true)]
+    AskCeph(ask_ceph::Args),
     /// Print the version.
     Version,
 }
@@ -99,6 +102,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
+        Command::AskCeph(args) => ask_ceph::run(args),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
             Ok(0)

@@ -89,6 +89,11 @@ struct Space {
 }
 
 #[derive(Debug, Deserialize)]
+struct SpaceBesideFsid {
+    df: Space,
+}
+
+#[derive(Debug, Deserialize)]
 struct Pool {
     name: String,
     stats: PoolStats,
@@ -147,8 +152,20 @@ pub(super) fn fsid(json: &[u8], object: &str) -> Result<String> {
 /// who may not see it.
 pub(super) fn free_bytes(json: &[u8], object: &str, pool: &str) -> Result<Option<u64>> {
     let space: Space = read(json, "ceph df", object)?;
-    let found = space.pools.into_iter().find(|candidate| candidate.name == pool);
-    Ok(found.map(|pool| pool.stats.max_avail))
+    Ok(space.of(pool))
+}
+
+/// The same out of the document of `ask-ceph`.
+pub(super) fn free_bytes_beside_fsid(json: &[u8], object: &str, pool: &str) -> Result<Option<u64>> {
+    let space: SpaceBesideFsid = read(json, "ask-ceph", object)?;
+    Ok(space.df.of(pool))
+}
+
+impl Space {
+    fn of(self, pool: &str) -> Option<u64> {
+        let found = self.pools.into_iter().find(|candidate| candidate.name == pool);
+        found.map(|pool| pool.stats.max_avail)
+    }
 }
 
 impl Info {
@@ -312,6 +329,10 @@ mod tests {
         let df = real!("ceph-df.json");
         assert_eq!(free_bytes(df, "c:data", "data").unwrap(), Some(7_813_940_736));
         assert_eq!(free_bytes(df, "c:other", "other").unwrap(), None);
+        let text = String::from_utf8_lossy(df);
+        let both = format!("{{\"fsid\":\"x\",\"df\":{text}}}");
+        let beside = free_bytes_beside_fsid(both.as_bytes(), "c", "data").unwrap();
+        assert_eq!(beside, Some(7_813_940_736));
         let id = fsid(real!("ceph-fsid.json"), "c").unwrap();
         assert_eq!(id, "d4012840-21ae-415a-aeb8-1dd7b8e8cbca");
         assert_eq!(names(real!("ls.json"), "c").unwrap()[..2], ["fx", "fxclone"]);

@@ -1,5 +1,6 @@
 //! How to reach a pool, as PVE does, and the options of a new image. Does not read storage.cfg.
 
+use super::connection::Connection;
 use crate::model::VolumeShape;
 use crate::transport::Command;
 use std::path::PathBuf;
@@ -41,7 +42,7 @@ impl RbdConfig {
             "" => command,
             namespace => command.args(["--namespace", namespace]),
         };
-        command.args(self.connection()).args(["--client-mount-timeout", PATIENCE])
+        command.args(self.connection().flags()).args(["--client-mount-timeout", PATIENCE])
     }
 
     /// A `ceph` command that reads.
@@ -52,28 +53,18 @@ impl RbdConfig {
             // on a node whose only Ceph is an external one.
             command = command.args(["-c", "/dev/null"]);
         }
-        command.args(["--connect-timeout", PATIENCE]).args(self.connection())
+        command.args(["--connect-timeout", PATIENCE]).args(self.connection().flags())
     }
 
-    fn connection(&self) -> Vec<String> {
-        let mut options = Vec::new();
-        let mut option = |name: &str, value: String| options.extend([name.to_owned(), value]);
-        if let Some(conf) = &self.conf {
-            option("-c", conf.display().to_string());
-        }
-        if let Some(monhost) = &self.monhost {
-            option("-m", monitors(monhost));
-        }
+    /// How to reach the cluster.
+    pub(super) fn connection(&self) -> Connection {
         let user = if self.username.is_empty() { "admin" } else { &self.username };
-        option("-n", format!("client.{user}"));
-        match &self.keyring {
-            Some(keyring) => option("--keyring", keyring.display().to_string()),
-            // As PVE: an external cluster without a key takes no authentication. A configuration
-            // file may name a keyring, so it decides where there is one.
-            None if self.conf.is_none() => option("--auth_supported", "none".to_owned()),
-            None => {}
+        Connection {
+            conf: self.conf.as_ref().map(|conf| conf.display().to_string()),
+            monitors: self.monhost.as_deref().map(monitors),
+            user: format!("client.{user}"),
+            keyring: self.keyring.as_ref().map(|keyring| keyring.display().to_string()),
         }
-        options
     }
 }
 

@@ -7,11 +7,16 @@
 //! which was readable, does not show the name. All reads use `--format json`.
 
 mod answers;
+mod cluster;
 mod config;
+mod connection;
 mod failure;
+mod librados;
 mod transfer;
 
 pub use config::RbdConfig;
+pub use connection::Connection;
+pub use librados::{NoAnswer, space_and_fsid};
 pub(super) use transfer::Transfer;
 
 use super::transfer::{Export, Import};
@@ -92,16 +97,6 @@ impl Rbd {
         let deed = Deed::reading(self, &self.0.config.pool).on_the_pool();
         let output = self.read(list, deed).await?;
         answers::names(&output.stdout, &self.object(&self.0.config.pool))
-    }
-
-    pub(super) async fn free_bytes(&self) -> Result<Option<u64>> {
-        let config = &self.0.config;
-        let pool = config.data_pool.as_ref().unwrap_or(&config.pool);
-        let df = self.run(config.ceph("df"), Deed::reading(self, pool).on_the_pool());
-        // Whoever asks this makes a volume next, and then needs the cluster's id: both commands take
-        // a third of a second to start, so they start together. Its error shows when it is needed.
-        let (df, _) = tokio::join!(df, self.fsid());
-        answers::free_bytes(&df?.stdout, &self.object(pool), pool)
     }
 
     pub(super) async fn used_bytes(&self, name: &str) -> Result<Option<u64>> {
@@ -257,16 +252,6 @@ impl Rbd {
             }
             Err(error) => Err(error),
         }
-    }
-
-    async fn fsid(&self) -> Result<&str> {
-        let ask = || async {
-            let id = self.id();
-            let deed = Deed::reading(self, "").on_the_pool();
-            let output = self.run(self.0.config.ceph("fsid"), deed).await?;
-            answers::fsid(&output.stdout, id)
-        };
-        self.0.fsid.get_or_try_init(ask).await.map(String::as_str)
     }
 
     fn identity(&self, fsid: &str, image: &str) -> VolumeIdentity {

@@ -52,3 +52,10 @@ make_volume remote:vm-1-disk-0 8M
 check "cluster B is another one" not exists ceph:vm-1-disk-0
 wipe_images b
 check "and can be emptied" not exists remote:vm-1-disk-0
+
+# The product's short way to the cluster's id and space gives what Ceph's own program gives.
+quick=$("$FERRY" ask-ceph --conf "$A/ceph.conf" --user client.admin)
+check "librados names the cluster as ceph does" same "$(jq -r .fsid <<<"$quick")" "$(ceph -c "$A/ceph.conf" fsid)"
+check "and its pools" same "$(jq -c '[.df.pools[].name]' <<<"$quick")" \
+    "$(ceph -c "$A/ceph.conf" df --format json | jq -c '[.pools[].name]')"
+check "no cluster is an error" not "$FERRY" ask-ceph --conf /dev/null --user client.admin
