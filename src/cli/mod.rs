@@ -13,6 +13,7 @@ mod list;
 mod mark;
 mod options;
 mod output;
+mod pages;
 mod prune;
 mod report;
 mod restore;
@@ -66,8 +67,11 @@ enum Command {
     Delete(mark::DeleteArgs),
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
+    Completions(pages::CompletionsArgs),
     #[command(hide = true)]
     AskCeph(ask_ceph::Args),
+    #[command(hide = true)]
+    ManPages(pages::ManArgs),
     /// Print the version.
     Version,
 }
@@ -102,7 +106,9 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
+        Command::Completions(args) => pages::completions(args),
         Command::AskCeph(args) => ask_ceph::run(args),
+        Command::ManPages(args) => pages::man(args),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
             Ok(0)

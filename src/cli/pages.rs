@@ -1,0 +1,95 @@
+//! `pve-ferry completions SHELL`, and the hidden `man-pages DIR` that the package is built with. Both
+//! come from the same definitions as the help, so that they cannot say anything else.
+
+use super::error::CliError;
+use super::output;
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Print the completions of a shell
+///
+/// The package installs those of bash, zsh and fish where the shells look for them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pve-ferry completions bash > /etc/bash_completion.d/pve-ferry
+  pve-ferry completions zsh > ~/.zfunc/_pve-ferry")]
+pub struct CompletionsArgs {
+    /// The shell.
+    #[arg(value_enum, value_name = "SHELL")]
+    shell: clap_complete::Shell,
+}
+
+/// Write a man page per command into a directory
+#[derive(Debug, clap::Args)]
+pub struct ManArgs {
+    /// The directory, which must exist.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+}
+
+/// Prints the completions.
+///
+/// # Errors
+/// They are no text, which does not happen.
+pub fn completions(args: &CompletionsArgs) -> Result<u8, CliError> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut super::Cli::command(), "pve-ferry", &mut text);
+    output::line(String::from_utf8_lossy(&text).trim_end());
+    Ok(0)
+}
+
+/// Writes the man pages: pve-ferry.1, and pve-ferry-COMMAND.1 of each command.
+///
+/// # Errors
+/// One cannot be written.
+pub fn man(args: &ManArgs) -> Result<u8, CliError> {
+    let mut program = super::Cli::command();
+    program.build();
+    write(&args.directory, &program, "pve-ferry")?;
+    write_below(&args.directory, &program, "pve-ferry")?;
+    Ok(0)
+}
+
+fn write_below(directory: &Path, above: &clap::Command, prefix: &str) -> anyhow::Result<()> {
+    let shown = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+    for command in above.get_subcommands().filter(shown) {
+        let name = format!("{prefix}-{}", command.get_name());
+        write(directory, command, &name)?;
+        write_below(directory, command, &name)?;
+    }
+    Ok(())
+}
+
+fn write(directory: &Path, command: &clap::Command, name: &str) -> anyhow::Result<()> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.clone())
+        .title(name.to_uppercase())
+        .section("1")
+        .render(&mut page)?;
+    let path = directory.join(format!("{name}.1"));
+    fs::write(&path, page).with_context(|| format!("write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_that_the_help_shows_has_a_page_and_hidden_ones_have_none() {
+        let directory = tempfile::tempdir().unwrap();
+        man(&ManArgs { directory: directory.path().to_owned() }).unwrap();
+        let page = |name: &str| fs::read_to_string(directory.path().join(name));
+        assert!(page("pve-ferry.1").unwrap().contains("repository missing"));
+        assert!(page("pve-ferry-restore.1").unwrap().contains("Examples:"));
+        assert!(page("pve-ferry-ask-ceph.1").is_err());
+        for command in super::super::Cli::command().get_subcommands() {
+            let name = format!("pve-ferry-{}.1", command.get_name());
+            assert_eq!(page(&name).is_ok(), !command.is_hide_set(), "{name}");
+        }
+        let gone = ManArgs { directory: directory.path().join("gone") };
+        assert!(man(&gone).is_err());
+    }
+}
