@@ -16,6 +16,7 @@ mod prune;
 mod report;
 mod restore;
 mod retention;
+mod show;
 mod signals;
 mod table;
 mod verify;
@@ -65,6 +66,7 @@ enum Command {
     Delete(mark::DeleteArgs),
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
+    Show(show::Args),
     /// Print the version.
     Version,
 }
@@ -99,6 +101,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
+        Command::Show(args) => show::run(args),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
             Ok(0)
