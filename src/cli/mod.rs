@@ -14,6 +14,7 @@ mod options;
 mod output;
 mod prune;
 mod report;
+mod reset;
 mod restore;
 mod retention;
 mod show;
@@ -66,6 +67,7 @@ enum Command {
     Delete(mark::DeleteArgs),
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
+    Reset(reset::Args),
     Show(show::Args),
     /// Print the version.
     Version,
@@ -101,6 +103,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
+        Command::Reset(args) => reset::run(args, &cli.logging),
         Command::Show(args) => show::run(args),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));

@@ -8,17 +8,19 @@
 mod freeze;
 pub mod guard;
 pub mod prune;
+mod reset;
 mod restore;
 mod save;
 mod state;
 mod transfer;
 mod undo;
 
+pub use reset::ResetWork;
 pub use restore::RestoreWork;
 pub use save::BackupWork;
 pub use state::Frozen;
 
-use crate::plan::{Action, Item, Plan, Step};
+use crate::plan::{Action, Item, KeptPoint, Plan, Step};
 use crate::report::GuestOutcome;
 use crate::world::World;
 use state::State;
@@ -48,6 +50,8 @@ pub enum Work {
     Backup(Box<BackupWork>),
     /// A restore: the restore point that is read.
     Restore(Box<RestoreWork>),
+    /// A reset: the locks of the chains' guests.
+    Reset(Box<ResetWork>),
 }
 
 /// A plan while it is carried out.
@@ -70,6 +74,10 @@ pub async fn run(
     let mut outcome = GuestOutcome::new(&plan.guest);
     outcome.skipped.clone_from(&plan.skipped);
     outcome.warnings.clone_from(&plan.warnings);
+    if matches!(work, Work::Reset(_)) {
+        let kept = |kept: &KeptPoint| format!("{} because {}", kept.point, kept.because);
+        outcome.kept = plan.kept.iter().map(kept).collect();
+    }
     let state = Mutex::new(State::new(outcome));
     let execution = Arc::new(Execution { world, plan, work, state });
     let result = execution.clone().run_items().await;
@@ -137,6 +145,7 @@ impl Execution {
         let done = match &self.work {
             Work::Backup(work) => self.backup_step(work, &step.action).await,
             Work::Restore(work) => self.restore_step(work, &step.action).await,
+            Work::Reset(work) => self.reset_step(work, step).await,
         };
         match done {
             Err(Stopped::Failed(error)) => Err(Stopped::Failed(error.context(step.to_string()))),

@@ -120,7 +120,7 @@ impl Execution {
                 let image = &execution.world.limits.image;
                 super::prune::step(&work.directory, &work.lock, image, &action)
             }
-            super::Work::Restore(_) => bail!("a restore prunes nothing"),
+            _ => bail!("only a backup prunes"),
         };
         let done = tokio::task::spawn_blocking(work).await??;
         self.note(&done);

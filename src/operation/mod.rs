@@ -3,10 +3,12 @@
 
 mod backup;
 mod prune;
+mod reset;
 mod restore;
 
 pub use backup::BackupRequest;
 pub use prune::{PruneRequest, prune};
+pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
 
 use crate::execute::{self, Stopped, Work};
@@ -27,6 +29,8 @@ pub enum Operation {
     Backup(BackupRequest),
     /// Bring a guest, or single volumes, back from a repository.
     Restore(RestoreRequest),
+    /// Delete our own snapshots from volumes.
+    Reset(ResetRequest),
 }
 
 /// Whether the plans are carried out.
@@ -102,6 +106,7 @@ impl Operation {
         match self {
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
+            Self::Reset(_) => "reset",
         }
     }
 
@@ -109,6 +114,7 @@ impl Operation {
         match self {
             Self::Backup(request) => request.select(world),
             Self::Restore(request) => Ok((vec![request.guest()], Vec::new())),
+            Self::Reset(request) => request.select(world),
         }
     }
 
@@ -152,6 +158,7 @@ impl Operation {
         match self {
             Self::Backup(request) => request.prepare(world, guest, mode).await,
             Self::Restore(request) => request.prepare(world, mode).await,
+            Self::Reset(request) => request.prepare(world, guest, mode).await,
         }
     }
 }

@@ -35,6 +35,9 @@ pub fn check(plan: &Plan) -> Result<(), Violation> {
 fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation> {
     match &step.action {
         Action::DeleteSnapshot { snapshot, .. } | Action::ReleaseSnapshot { snapshot, .. } => {
+            if resets(before, &snapshot.name) {
+                return Ok(());
+            }
             deletes_only_our_own(plan, step, &snapshot.name)?;
             deletes_bases_only_after_commit(before, step)
         }
@@ -58,6 +61,12 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             );
             ensure(made, "a transfer reads a snapshot that this run made", step)
         }
+        Action::ResetChain { .. } => {
+            let saves = has(&plan.items, |a| {
+                matches!(a, Action::BeginRestorePoint { .. } | Action::CreateSnapshot { .. })
+            });
+            ensure(!saves, "a chain is reset by a plan that saves nothing", step)
+        }
         Action::HidePoint(point) => removes_only_what_may_go(plan, before, (step, point)),
         Action::DeleteRestorePoint(point) => {
             removes_only_what_may_go(plan, before, (step, point))?;
@@ -71,6 +80,13 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
 fn only_snapshots_while_frozen(step: &Step) -> Result<(), Violation> {
     let fits = matches!(step.action, Action::CreateSnapshot { .. });
     ensure(fits, "a frozen scope contains only snapshot creation", step)
+}
+
+/// Whether the plan said before that it resets the chain of this whole name.
+fn resets(before: &[Item], name: &str) -> bool {
+    SnapshotName::parse(name).is_some_and(|name| {
+        has(before, |a| matches!(a, Action::ResetChain { chain } if *chain == name.chain))
+    })
 }
 
 /// Whole names of the one chain whose snapshots the plan makes; nothing else is ever deleted.

@@ -11,11 +11,12 @@ pub mod check;
 mod display;
 pub mod facts;
 pub mod prune;
+pub mod reset;
 pub mod restore;
 
 use crate::model::{
-    DiskKey, Guest, GuestKind, ImageId, Label, Moment, PointId, SkippedDisk, SnapshotIdentity,
-    SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
+    ChainId, DiskKey, Guest, GuestKind, ImageId, Label, Moment, PointId, SkippedDisk,
+    SnapshotIdentity, SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
 
 /// Seconds that a guest may stay frozen. Windows' VSS gives up by itself after ten.
@@ -159,6 +160,12 @@ pub enum Action {
         volume: VolumeId,
         /// What the snapshot is; another snapshot of that name is refused.
         snapshot: SnapshotIdentity,
+    },
+    /// Says that snapshots of this chain are to go although no newer ones replace them, and makes
+    /// sure that no run of the chain is under way.
+    ResetChain {
+        /// The chain.
+        chain: ChainId,
     },
     /// Writes a volume's snapshot into the open restore point.
     SaveVolume {

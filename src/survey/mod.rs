@@ -5,6 +5,7 @@ mod backup;
 mod guests;
 mod legacy;
 mod prune;
+mod reset;
 mod restore;
 mod source;
 
@@ -12,6 +13,7 @@ pub use backup::{Surveyed, backup, guest};
 pub use guests::{SurveyedGuests, guests};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{prune, stored};
+pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
 pub use source::{RestorePoint, restore_point};
 

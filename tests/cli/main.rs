@@ -9,6 +9,7 @@ mod breaking;
 mod env;
 mod golden;
 mod removal;
+mod reset;
 mod show;
 mod usage;
 mod work;

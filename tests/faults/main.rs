@@ -16,6 +16,7 @@ mod interruptions;
 mod points;
 mod prune;
 mod races;
+mod reset;
 mod restore;
 mod round_trip;
 mod situation;

@@ -10,6 +10,7 @@
 mod backup_facts;
 mod notation;
 mod prune_facts;
+mod reset_facts;
 mod restore_facts;
 
 use std::fmt::Write as _;
@@ -29,6 +30,10 @@ fn outcome(facts: &str) -> String {
         Some("restore") => {
             let (facts, policy) = restore_facts::read(&lines);
             pve_ferry::plan::restore::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+        Some("reset") => {
+            let (facts, policy) = reset_facts::read(&lines);
+            pve_ferry::plan::reset::plan(&facts, &policy).map_err(|e| e.to_string())
         }
         Some("prune") => {
             let (facts, policy) = prune_facts::read(&lines);
