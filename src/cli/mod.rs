@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes requests, what came of them becomes text and an exit
 //! code. One file per command; `output.rs` is the only one that prints.
 
+mod adopt;
 mod ask;
 mod assemble;
 mod backup;
@@ -68,6 +69,7 @@ enum Command {
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
     Reset(reset::Args),
+    Adopt(adopt::Args),
     Show(show::Args),
     /// Print the version.
     Version,
@@ -103,6 +105,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
+        Command::Adopt(args) => adopt::run(args, &cli.logging),
         Command::Reset(args) => reset::run(args, &cli.logging),
         Command::Show(args) => show::run(args),
         Command::Version => {
@@ -142,6 +145,8 @@ mod tests {
             "delete",
             "protect",
             "unprotect",
+            "reset",
+            "adopt",
         ] {
             let cli = Cli::command();
             let sub = cli.find_subcommand(command).unwrap();

@@ -5,6 +5,7 @@
 //! undone backwards and the plan fails as a whole. After the commit of a restore point nothing is
 //! undone any more: what then fails becomes a warning, as the next run finds and repeats it.
 
+mod adopt;
 mod freeze;
 pub mod guard;
 pub mod prune;
@@ -15,6 +16,7 @@ mod state;
 mod transfer;
 mod undo;
 
+pub use adopt::{AdoptWork, FoundDamage};
 pub use reset::ResetWork;
 pub use restore::RestoreWork;
 pub use save::BackupWork;
@@ -52,6 +54,8 @@ pub enum Work {
     Restore(Box<RestoreWork>),
     /// A reset: the locks of the chains' guests.
     Reset(Box<ResetWork>),
+    /// An adoption: the open restore point and the old tool's files.
+    Adopt(Box<AdoptWork>),
 }
 
 /// A plan while it is carried out.
@@ -74,10 +78,6 @@ pub async fn run(
     let mut outcome = GuestOutcome::new(&plan.guest);
     outcome.skipped.clone_from(&plan.skipped);
     outcome.warnings.clone_from(&plan.warnings);
-    if matches!(work, Work::Reset(_)) {
-        let kept = |kept: &KeptPoint| format!("{} because {}", kept.point, kept.because);
-        outcome.kept = plan.kept.iter().map(kept).collect();
-    }
     let state = Mutex::new(State::new(outcome));
     let execution = Arc::new(Execution { world, plan, work, state });
     let result = execution.clone().run_items().await;
@@ -85,7 +85,12 @@ pub async fn run(
         execution.undo_all().await;
         return Err((stopped, execution.take_outcome()));
     }
-    Ok(execution.take_outcome())
+    let mut outcome = execution.take_outcome();
+    if matches!(execution.work, Work::Reset(_) | Work::Adopt(_)) {
+        let kept = |kept: &KeptPoint| format!("{} because {}", kept.point, kept.because);
+        outcome.kept = execution.plan.kept.iter().map(kept).collect();
+    }
+    Ok(outcome)
 }
 
 impl Execution {
@@ -146,6 +151,7 @@ impl Execution {
             Work::Backup(work) => self.backup_step(work, &step.action).await,
             Work::Restore(work) => self.restore_step(work, &step.action).await,
             Work::Reset(work) => self.reset_step(work, step).await,
+            Work::Adopt(work) => self.adopt_step(work, &step.action).await,
         };
         match done {
             Err(Stopped::Failed(error)) => Err(Stopped::Failed(error.context(step.to_string()))),

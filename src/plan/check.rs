@@ -132,6 +132,12 @@ fn commit_follows_all_transfers(
         .iter()
         .filter(|i| matches!(i, Item::Step(Step { action: Action::SaveVolume { .. }, .. })))
         .count();
+    let adopts = |a: &Action| matches!(a, Action::AdoptVolume { .. });
+    if has(&plan.items, adopts) {
+        let alone = snapshots == 0 && !plan.steps().any(|step| step.action.destroys());
+        let last = plan.steps().last() == Some(step);
+        return ensure(alone && last, "an adoption adds a point and does nothing else", step);
+    }
     let checked = has(before, |a| matches!(a, Action::CheckConfig { .. }));
     ensure(snapshots == saved, "a point is committed when every snapshot is saved", step)?;
     ensure(checked, "a point is committed after the configuration was read again", step)

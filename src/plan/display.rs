@@ -91,6 +91,9 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::SaveVolume { volume, since: Some(base), .. } => {
             ("transfer", format!("{volume}  increment  since {}", short_name(&base.snapshot.name)))
         }
+        Action::AdoptVolume { volume, snapshot, from, .. } => {
+            ("adopt", format!("{volume}@{}  base  from {from}", snapshot.name))
+        }
         Action::CommitRestorePoint => ("commit restore point", String::new()),
         Action::HidePoint(point) => ("hide", format!("{} {}", point.label, point.moment)),
         Action::MergeImages { into, from } => {

@@ -6,6 +6,7 @@
 //! nothing. Steps of one kind that stand one after another may run at the same time when the
 //! kind says so ([`Action::runs_beside_its_neighbours`]).
 
+pub mod adopt;
 pub mod backup;
 pub mod check;
 mod display;
@@ -178,6 +179,18 @@ pub enum Action {
         /// What the increment follows; `None` makes a base.
         since: Option<BaseImage>,
     },
+    /// Makes a base image of what eve4pve-barc saved of a volume, and compares it with the snapshot
+    /// that the next increment is to begin at.
+    AdoptVolume {
+        /// The volume's key in the configuration of that time.
+        disk: DiskKey,
+        /// The volume.
+        volume: VolumeId,
+        /// The old tool's snapshot; another one of that name is refused.
+        snapshot: SnapshotIdentity,
+        /// The old tool's directory, as a person names it.
+        from: String,
+    },
     /// Makes the restore point exist.
     CommitRestorePoint,
     /// Takes a point from the user and leaves its images to the points that need them.
@@ -236,7 +249,10 @@ impl Action {
     pub fn runs_beside_its_neighbours(&self) -> bool {
         matches!(
             self,
-            Self::CreateSnapshot { .. } | Self::SaveVolume { .. } | Self::RestoreVolume { .. }
+            Self::CreateSnapshot { .. }
+                | Self::SaveVolume { .. }
+                | Self::RestoreVolume { .. }
+                | Self::AdoptVolume { .. }
         )
     }
 

@@ -1,6 +1,7 @@
 //! Reads the world just before a guest's turn and says what is there, as facts. It changes
 //! nothing: every command it issues is one that only reads.
 
+mod adopt;
 mod backup;
 mod guests;
 mod legacy;
@@ -9,7 +10,8 @@ mod reset;
 mod restore;
 mod source;
 
-pub use backup::{Surveyed, backup, guest};
+pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
+pub use backup::{Surveyed, SurveyedGuest, backup, guest};
 pub use guests::{SurveyedGuests, guests};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{prune, stored};

@@ -5,6 +5,7 @@
 // here and nowhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod adopt;
 mod breaking;
 mod env;
 mod golden;

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // A helper of a test may fail as loudly as the test itself.
 
+mod adopt_facts;
 mod backup_facts;
 mod notation;
 mod prune_facts;
@@ -30,6 +31,10 @@ fn outcome(facts: &str) -> String {
         Some("restore") => {
             let (facts, policy) = restore_facts::read(&lines);
             pve_ferry::plan::restore::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+        Some("adopt") => {
+            let (facts, label) = adopt_facts::read(&lines);
+            pve_ferry::plan::adopt::plan(&facts, &label).map_err(|e| e.to_string())
         }
         Some("reset") => {
             let (facts, policy) = reset_facts::read(&lines);
