@@ -184,3 +184,73 @@ fn has(items: &[Item], is_it: impl Fn(&Action) -> bool) -> bool {
 fn ensure(holds: bool, rule: &'static str, step: &Step) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { rule, step: step.to_string() }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Guest, GuestKind, SnapshotIdentity, VolumeIdentity};
+
+    fn snapshot(name: &str) -> SnapshotIdentity {
+        let volume = VolumeIdentity::Memory { id: 1 };
+        SnapshotIdentity { volume, snapshot: "7".into(), name: name.into() }
+    }
+
+    fn delete(name: &str) -> Action {
+        let volume = "ceph:vm-100-disk-0".parse().unwrap();
+        Action::DeleteSnapshot { volume, snapshot: snapshot(name) }
+    }
+
+    fn begin() -> Action {
+        let label = "daily".parse().unwrap();
+        Action::BeginRestorePoint { label, moment: crate::model::Moment::from_unix(0) }
+    }
+
+    fn adopt() -> Action {
+        Action::AdoptVolume {
+            disk: "scsi0".parse().unwrap(),
+            volume: "ceph:vm-100-disk-0".parse().unwrap(),
+            snapshot: snapshot("barcdaily20200102120000"),
+            from: "barc/100/daily".into(),
+        }
+    }
+
+    fn reset(chain: u32) -> Action {
+        Action::ResetChain { chain: crate::model::ChainId(chain) }
+    }
+
+    fn rule(actions: Vec<Action>) -> Option<&'static str> {
+        let guest = Guest {
+            vmid: "100".parse().unwrap(),
+            kind: GuestKind::Qemu,
+            name: String::new(),
+            node: "pve1".into(),
+        };
+        let items = actions.into_iter().map(|action| Item::Step(action.step())).collect();
+        let (skipped, warnings, kept) = (Vec::new(), Vec::new(), Vec::new());
+        check(&Plan { guest, items, skipped, warnings, kept }).err().map(|found| found.rule)
+    }
+
+    const OURS: &str = "ferry.0000001a.daily.20260101T000000Z";
+
+    #[test]
+    fn only_a_chain_that_is_reset_loses_its_snapshots() {
+        assert_eq!(rule(vec![reset(0x1a), delete(OURS)]), None);
+        let foreign = Some("only snapshots of this chain are deleted");
+        assert_eq!(rule(vec![delete(OURS)]), foreign);
+        assert_eq!(rule(vec![delete(OURS), reset(0x1a)]), foreign);
+        assert_eq!(rule(vec![reset(0x1b), delete(OURS)]), foreign);
+        assert_eq!(rule(vec![reset(0x1a), delete("ferry.0000001a.daily")]), foreign);
+        let saves = Some("a chain is reset by a plan that saves nothing");
+        assert_eq!(rule(vec![begin(), reset(0x1a), delete(OURS)]), saves);
+    }
+
+    #[test]
+    fn an_adoption_only_adds_a_point() {
+        assert_eq!(rule(vec![begin(), adopt(), Action::CommitRestorePoint]), None);
+        let alone = Some("an adoption adds a point and does nothing else");
+        let after = vec![begin(), adopt(), Action::CommitRestorePoint, Action::ThawGuest];
+        assert_eq!(rule(after), alone);
+        let sweep = Action::SweepDebris { directory: "daily/x".into() };
+        assert_eq!(rule(vec![sweep, begin(), adopt(), Action::CommitRestorePoint]), alone);
+    }
+}

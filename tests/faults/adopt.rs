@@ -2,6 +2,8 @@
 //! what the volumes were, nothing of the old tool's changes, and what is not proven is not adopted.
 
 use crate::common::{Backup, FOREIGN, Lab, Restore, VMID, block_on};
+use proptest::collection::vec;
+use proptest::prelude::*;
 use pve_ferry::model::SnapshotIdentity;
 use pve_ferry::operation::{AdoptRequest, Mode, Operation, Performed, perform};
 use pve_ferry::report::{GuestStatus, Report};
@@ -32,6 +34,10 @@ fn snapshot(lab: &Lab, volume: &str, stamp: &str) -> Option<SnapshotIdentity> {
 /// What a run of the old tool does: snapshots, a raw full or an increment of each disk with its
 /// checksum, the configuration; then the older snapshots go.
 fn barc_run(lab: &Lab, stamp: &str, before: Option<&str>) {
+    barc_run_with(lab, stamp, before, &lab.config(VMID));
+}
+
+fn barc_run_with(lab: &Lab, stamp: &str, before: Option<&str>, config: &str) {
     let directory = directory(lab);
     fs::create_dir_all(&directory).unwrap();
     for volume in lab.volumes_of(VMID) {
@@ -56,7 +62,7 @@ fn barc_run(lab: &Lab, stamp: &str, before: Option<&str>) {
             block_on(lab.driver().delete_snapshot(&volume, &since)).unwrap();
         }
     }
-    fs::write(directory.join(format!("{stamp}.conf")), lab.config(VMID)).unwrap();
+    fs::write(directory.join(format!("{stamp}.conf")), config).unwrap();
     fs::write(directory.join(format!("{stamp}.fw")), "[OPTIONS]\n\nenable: 0\n").unwrap();
 }
 
@@ -417,4 +423,89 @@ fn a_wish_to_stop_at_any_step_ends_cleanly() {
         converges(&lab, &before, &report, &context);
     }
     assert!(interrupted >= 4, "{interrupted}");
+}
+
+/// What a guest does between two runs of the old tool.
+#[derive(Debug, Clone)]
+enum Does {
+    Write(u64, u64, u8),
+    Discard(u64, u64),
+    Resize(u64),
+}
+
+fn does() -> impl Strategy<Value = Does> {
+    let place = || prop_oneof![(0..40_u64).prop_map(|n| n * 4096), 0..160_000_u64];
+    prop_oneof![
+        3 => (place(), 1..70_000_u64, any::<u8>()).prop_map(|(at, n, b)| Does::Write(at, n, b)),
+        2 => (place(), 1..100_000_u64).prop_map(|(at, n)| Does::Discard(at, n)),
+        1 => place().prop_map(|size| Does::Resize(size + 512)),
+    ]
+}
+
+fn act(lab: &Lab, what: &Does) {
+    let name = "vm-100-disk-0";
+    let size_before = lab.storage.read(name).unwrap().len() as u64;
+    let clipped = |at: u64, length: u64| length.min(size_before.saturating_sub(at));
+    match *what {
+        Does::Write(at, length, byte) if clipped(at, length) > 0 => {
+            let bytes = vec![byte; usize::try_from(clipped(at, length)).unwrap()];
+            lab.storage.write(name, at, &bytes).unwrap();
+        }
+        Does::Discard(at, length) if clipped(at, length) > 0 => {
+            lab.storage.discard(name, at, clipped(at, length)).unwrap();
+        }
+        Does::Resize(new) => {
+            lab.storage.resize(name, new).unwrap();
+            // PVE notes it in the configuration.
+            let size = |bytes: u64| format!("size={}K", bytes / 1024);
+            lab.edit_config(VMID, &size(size_before), &size(new));
+        }
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn whatever_the_guest_did_between_the_runs_the_point_is_right(
+        runs in vec(vec(does(), 0..5), 1..5),
+        afterwards in vec(does(), 0..5),
+    ) {
+        let lab = Lab::empty();
+        lab.add_guest(VMID, &[98_304]);
+        let stamp = |run: usize| format!("2020010{}120000", run + 1);
+        for (run, happens) in runs.iter().enumerate() {
+            happens.iter().for_each(|what| act(&lab, what));
+            let before = run.checked_sub(1).map(stamp);
+            barc_run(&lab, &stamp(run), before.as_deref());
+        }
+        let report = adopt(&lab);
+        prop_assert_eq!(report.exit_code(), 0, "{:#?}", report);
+        lab.learn("repository");
+        afterwards.iter().for_each(|what| act(&lab, what));
+        prop_assert_eq!(kinds(&lab), ["increment"]);
+        lab.assert_points_are_whole("after any writes");
+    }
+}
+
+/// A container is told from others by its root volume, and its point is restored as one.
+#[test]
+fn a_container_is_gone_on_with() {
+    let lab = Lab::empty();
+    lab.storage.add_volume("vm-100-disk-0", 65_536).unwrap();
+    lab.storage.write("vm-100-disk-0", 5000, &[5; 9000]).unwrap();
+    let config = "arch: amd64\nhostname: ct\nmemory: 512\nrootfs: ceph:vm-100-disk-0,size=64K\n";
+    fs::write(lab.etc().join("nodes/pve1/lxc/100.conf"), config).unwrap();
+    barc_run_with(&lab, FIRST, None, config);
+    let then = lab.storage.read("vm-100-disk-0").unwrap();
+    assert_eq!(adopt(&lab).exit_code(), 0);
+    lab.storage.write("vm-100-disk-0", 6000, &[6; 900]).unwrap();
+    assert_eq!(kinds(&lab), ["increment"]);
+    let mut wanted = Restore::to(901);
+    wanted.sought.time = Some("2020-01-01T12:00:00Z".parse().unwrap());
+    assert_eq!(lab.restore(&wanted).unwrap().exit_code(), 0);
+    assert!(lab.storage.read("vm-901-disk-0").unwrap() == then);
+    let restored = fs::read_to_string(lab.etc().join("nodes/pve1/lxc/901.conf")).unwrap();
+    assert!(restored.contains("rootfs: ceph:vm-901-disk-0"), "{restored}");
 }
