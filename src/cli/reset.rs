@@ -67,17 +67,16 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let limits = args.parallel.limits(Compression::None);
     let cancel = super::options::cancel();
     let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
-    let work = |mode| {
-        let operation = Operation::Reset(request.clone());
-        blocking(async {
-            signals::listen(&world.cancel)?;
-            perform(world.clone(), operation, mode).await
-        })
-    };
     if !args.dry_run && !args.yes {
-        confirm(&work(Mode::DryRun)?)?;
+        // Signals are not listened to yet: ^C at the question ends the program at once.
+        let look = perform(world.clone(), Operation::Reset(request.clone()), Mode::DryRun);
+        confirm(&blocking(look)?)?;
     }
-    let performed = work(if args.dry_run { Mode::DryRun } else { Mode::Execute })?;
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
+    let performed = blocking(async {
+        signals::listen(&world.cancel)?;
+        perform(world.clone(), Operation::Reset(request), mode).await
+    })?;
     output::performed(&performed, args.json);
     Ok(performed.report.exit_code())
 }

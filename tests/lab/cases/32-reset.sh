@@ -33,7 +33,19 @@ check "F7 without a repository it asks whose they are" exits 13
 everything >"$WORK/after"
 check "F16 nothing was changed so far" cmp "$WORK/before" "$WORK/after"
 
-ferry reset --vmid 100 --label daily --path "$REPO" --yes
+# on_terminal EXPECT KEYS ARGUMENT...: the program on a terminal, where one question is answered.
+on_terminal() {
+    LAST="pve-ferry ${*:3} (on a terminal)" RC=0
+    timeout -k 5 180 "$LAB_SOURCE/terminal.py" "$1" "$2" -- "$FERRY" "${@:3}" >"$OUT" 2>"$ERR" || RC=$?
+}
+on_terminal Delete n reset --vmid 100 --label daily --path "$REPO"
+check "D19 on a terminal it shows what would go and asks" says 'delete snapshot .*@ferry\.'
+check "no is no" exits 2
+on_terminal Delete '{ctrl-c}' reset --vmid 100 --label daily --path "$REPO"
+check "giving up is an interruption" exits 130
+everything >"$WORK/after"
+check "F16 nothing was changed by that" cmp "$WORK/before" "$WORK/after"
+on_terminal Delete y reset --vmid 100 --label daily --path "$REPO"
 check "one label is reset" exits 0
 check "the other label's snapshot stays" same "$(our_snapshots_of $disk | grep -c '\.hourly\.')" 1
 check "F7 the other repository's snapshot stays" same \
