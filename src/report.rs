@@ -76,6 +76,9 @@ pub struct GuestOutcome {
     /// What was taken away, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
+    /// What could have been taken away and stays, with the reason, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
     /// What the user should look at.
     pub warnings: Vec<String>,
     /// The exit code that its failure asks for, when it was the only guest.
@@ -222,6 +225,7 @@ impl GuestOutcome {
             volumes: Vec::new(),
             skipped: Vec::new(),
             changes: Vec::new(),
+            kept: Vec::new(),
             warnings: Vec::new(),
             failure: None,
         }

@@ -52,6 +52,31 @@ pub struct Verdict {
     pub selected: bool,
     /// The reason in words: `named by @pool-web`, `excluded by -100`.
     pub reason: String,
+    /// All items that name it, as they were written.
+    pub named_by: Vec<String>,
+    /// All items that exclude it, as they were written.
+    pub excluded_by: Vec<String>,
+    /// Whether it is a template, which most commands pass over.
+    pub template: bool,
+}
+
+impl Verdict {
+    /// Everything that decided, in words, where [`Verdict::reason`] names the first item only:
+    /// `named by all, 100; excluded by -@tag-test`.
+    pub fn explanation(&self) -> String {
+        let part = |verb: &str, items: &[String]| {
+            (!items.is_empty()).then(|| format!("{verb} by {}", items.join(", ")))
+        };
+        let parts = [part("named", &self.named_by), part("excluded", &self.excluded_by)];
+        let mut parts: Vec<String> = parts.into_iter().flatten().collect();
+        if self.named_by.is_empty() {
+            parts.insert(0, "no item names it".to_owned());
+        }
+        if self.selected && self.template {
+            parts.push("it is a template".to_owned());
+        }
+        parts.join("; ")
+    }
 }
 
 /// A text that is no selection.
@@ -74,6 +99,12 @@ pub enum SelectionError {
 }
 
 impl Selection {
+    /// The selection of every guest.
+    pub fn all() -> Self {
+        let item = Item { text: "all".to_owned(), sign: Sign::Include, pattern: Pattern::All };
+        Self { items: vec![item] }
+    }
+
     /// Reads a selection.
     ///
     /// # Errors
@@ -103,17 +134,21 @@ pub fn select(selection: &Selection, candidates: &[Candidate]) -> Selected {
 }
 
 fn verdict(selection: &Selection, candidate: &Candidate) -> Verdict {
-    let first =
-        |sign| selection.items.iter().find(|item| item.sign == sign && item.matches(candidate));
-    let (selected, mut reason) = match (first(Sign::Include), first(Sign::Exclude)) {
-        (Some(_), Some(excluding)) => (false, format!("excluded by {}", excluding.text)),
-        (Some(including), None) => (true, format!("named by {}", including.text)),
+    let all = |sign| -> Vec<String> {
+        let fits = |item: &&Item| item.sign == sign && item.matches(candidate);
+        selection.items.iter().filter(fits).map(|item| item.text.clone()).collect()
+    };
+    let (named_by, excluded_by) = (all(Sign::Include), all(Sign::Exclude));
+    let (selected, mut reason) = match (named_by.first(), excluded_by.first()) {
+        (Some(_), Some(excluding)) => (false, format!("excluded by {excluding}")),
+        (Some(including), None) => (true, format!("named by {including}")),
         (None, _) => (false, "no item names it".to_owned()),
     };
     if selected && candidate.template {
         reason.push_str(", but it is a template");
     }
-    Verdict { guest: candidate.guest.clone(), selected, reason }
+    let (guest, template) = (candidate.guest.clone(), candidate.template);
+    Verdict { guest, selected, reason, named_by, excluded_by, template }
 }
 
 fn texts(items: &[&Item]) -> Vec<String> {
@@ -409,6 +444,28 @@ mod tests {
                 "900 true named by 900, but it is a template",
             ]
         );
+    }
+
+    #[test]
+    fn the_explanation_names_every_item_that_decided() {
+        let selection = Selection::parse("all,100,@tag-prod,900,-web-a,-@pool-web").unwrap();
+        let why: Vec<String> = select(&selection, &cluster())
+            .why
+            .iter()
+            .map(|v| format!("{} {}", v.guest.vmid, v.explanation()))
+            .collect();
+        assert_eq!(
+            why,
+            [
+                "100 named by all, 100, @tag-prod; excluded by -web-a, -@pool-web",
+                "103 named by all",
+                "101 named by all",
+                "150 named by all; excluded by -@pool-web",
+                "900 named by all, 900; it is a template",
+            ]
+        );
+        let only = select(&Selection::parse("100,-103").unwrap(), &cluster());
+        assert_eq!(only.why[1].explanation(), "no item names it; excluded by -103");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes requests, what came of them becomes text and an exit
 //! code. One file per command; `output.rs` is the only one that prints.
 
+mod adopt;
 mod ask;
 mod ask_ceph;
 mod assemble;
@@ -16,8 +17,10 @@ mod output;
 mod pages;
 mod prune;
 mod report;
+mod reset;
 mod restore;
 mod retention;
+mod show;
 mod signals;
 mod table;
 mod verify;
@@ -67,6 +70,9 @@ enum Command {
     Delete(mark::DeleteArgs),
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
+    Reset(reset::Args),
+    Adopt(adopt::Args),
+    Show(show::Args),
     Completions(pages::CompletionsArgs),
     #[command(hide = true)]
     AskCeph(ask_ceph::Args),
@@ -106,6 +112,9 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
+        Command::Adopt(args) => adopt::run(args, &cli.logging),
+        Command::Reset(args) => reset::run(args, &cli.logging),
+        Command::Show(args) => show::run(args),
         Command::Completions(args) => pages::completions(args),
         Command::AskCeph(args) => ask_ceph::run(args),
         Command::ManPages(args) => pages::man(args),
@@ -146,6 +155,8 @@ mod tests {
             "delete",
             "protect",
             "unprotect",
+            "reset",
+            "adopt",
         ] {
             let cli = Cli::command();
             let sub = cli.find_subcommand(command).unwrap();

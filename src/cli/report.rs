@@ -44,6 +44,7 @@ fn guest_lines(text: &mut String, guest: &GuestOutcome) {
         line(text, &format!("  {:<10} skipped because {}", skipped.disk, skipped.reason));
     }
     guest.changes.iter().for_each(|change| line(text, &format!("  {change}")));
+    guest.kept.iter().for_each(|kept| line(text, &format!("  kept {kept}")));
     guest.warnings.iter().for_each(|warning| line(text, &format!("  warning: {warning}")));
 }
 

@@ -5,20 +5,24 @@
 //! undone backwards and the plan fails as a whole. After the commit of a restore point nothing is
 //! undone any more: what then fails becomes a warning, as the next run finds and repeats it.
 
+mod adopt;
 mod freeze;
 pub mod guard;
 pub mod prune;
+mod reset;
 mod restore;
 mod save;
 mod state;
 mod transfer;
 mod undo;
 
+pub use adopt::{AdoptWork, FoundDamage};
+pub use reset::ResetWork;
 pub use restore::RestoreWork;
 pub use save::BackupWork;
 pub use state::Frozen;
 
-use crate::plan::{Action, Item, Plan, Step};
+use crate::plan::{Action, Item, KeptPoint, Plan, Step};
 use crate::report::GuestOutcome;
 use crate::world::World;
 use state::State;
@@ -48,6 +52,10 @@ pub enum Work {
     Backup(Box<BackupWork>),
     /// A restore: the restore point that is read.
     Restore(Box<RestoreWork>),
+    /// A reset: the locks of the chains' guests.
+    Reset(Box<ResetWork>),
+    /// An adoption: the open restore point and the old tool's files.
+    Adopt(Box<AdoptWork>),
 }
 
 /// A plan while it is carried out.
@@ -77,7 +85,12 @@ pub async fn run(
         execution.undo_all().await;
         return Err((stopped, execution.take_outcome()));
     }
-    Ok(execution.take_outcome())
+    let mut outcome = execution.take_outcome();
+    if matches!(execution.work, Work::Reset(_) | Work::Adopt(_)) {
+        let kept = |kept: &KeptPoint| format!("{} because {}", kept.point, kept.because);
+        outcome.kept = execution.plan.kept.iter().map(kept).collect();
+    }
+    Ok(outcome)
 }
 
 impl Execution {
@@ -137,6 +150,8 @@ impl Execution {
         let done = match &self.work {
             Work::Backup(work) => self.backup_step(work, &step.action).await,
             Work::Restore(work) => self.restore_step(work, &step.action).await,
+            Work::Reset(work) => self.reset_step(work, step).await,
+            Work::Adopt(work) => self.adopt_step(work, &step.action).await,
         };
         match done {
             Err(Stopped::Failed(error)) => Err(Stopped::Failed(error.context(step.to_string()))),

@@ -90,7 +90,7 @@ impl Execution {
                 let saving = Saving { disk, volume, snapshot, since, compression, striped: false };
                 self.save_volume(work, saving).await
             }
-            Action::CommitRestorePoint => self.commit(work).await,
+            Action::CommitRestorePoint => self.commit(work, self.manifest(work)),
             Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_) => {
                 self.prune(action).await
             }
@@ -120,7 +120,7 @@ impl Execution {
                 let image = &execution.world.limits.image;
                 super::prune::step(&work.directory, &work.lock, image, &action)
             }
-            super::Work::Restore(_) => bail!("a restore prunes nothing"),
+            _ => bail!("only a backup prunes"),
         };
         let done = tokio::task::spawn_blocking(work).await??;
         self.note(&done);
@@ -128,7 +128,12 @@ impl Execution {
         Ok(())
     }
 
-    fn begin(&self, work: &BackupWork, label: &Label, moment: Moment) -> Result<(), Stopped> {
+    pub(super) fn begin(
+        &self,
+        work: &BackupWork,
+        label: &Label,
+        moment: Moment,
+    ) -> Result<(), Stopped> {
         self.will_make(Undo::Draft);
         // The chain's id must be durable before its first snapshot, or a kill makes orphans.
         work.directory.save_record(&work.lock, &work.record)?;
@@ -138,7 +143,7 @@ impl Execution {
         Ok(())
     }
 
-    fn save_config(&self, work: &BackupWork) -> Result<(), Stopped> {
+    pub(super) fn save_config(&self, work: &BackupWork) -> Result<(), Stopped> {
         work.with_draft(|draft| draft.save_config(&work.config))??;
         if let Some(firewall) = &work.firewall {
             work.with_draft(|draft| draft.save_firewall(firewall))??;
@@ -181,8 +186,7 @@ impl Execution {
         Ok(storage.protect_snapshot(&volume.name, &identity).await?)
     }
 
-    async fn commit(&self, work: &BackupWork) -> Result<(), Stopped> {
-        let manifest = self.manifest(work);
+    pub(super) fn commit(&self, work: &BackupWork, manifest: Manifest) -> Result<(), Stopped> {
         let committed = work.with_draft(|draft| draft.commit(&work.lock, manifest))??;
         let mut state = self.state();
         state.committed = true;
@@ -196,7 +200,7 @@ impl Execution {
         Ok(())
     }
 
-    fn manifest(&self, work: &BackupWork) -> Manifest {
+    pub(super) fn manifest(&self, work: &BackupWork) -> Manifest {
         let guest = &self.plan.guest;
         let mut state = self.state();
         let worth = consistency(&state, work.run_state);

@@ -32,14 +32,14 @@ impl Saving<'_> {
     fn kind(&self) -> ImageKind {
         if self.since.is_some() { ImageKind::Increment } else { ImageKind::Base }
     }
+}
 
-    /// What vzdump calls the device (PVE::VZDump::QemuServer); a container's is its key.
-    fn device(&self) -> String {
-        match self.disk.as_str() {
-            key if key.starts_with("mp") || key == "rootfs" => key.to_owned(),
-            key if key.starts_with("tpmstate") => format!("drive-{key}-backup"),
-            key => format!("drive-{key}"),
-        }
+/// What vzdump calls the device (PVE::VZDump::QemuServer); a container's is its key.
+pub(super) fn device(disk: &DiskKey) -> String {
+    match disk.as_str() {
+        key if key.starts_with("mp") || key == "rootfs" => key.to_owned(),
+        key if key.starts_with("tpmstate") => format!("drive-{key}-backup"),
+        key => format!("drive-{key}"),
     }
 }
 
@@ -164,7 +164,7 @@ fn entry(
         id,
         parent: saving.since.map(|base| base.image),
         disk: saving.disk.clone(),
-        device: saving.device(),
+        device: device(saving.disk),
         volume: saving.volume.clone(),
         size: own.size,
         shape,
@@ -182,7 +182,7 @@ fn entry(
     }
 }
 
-fn outcome(entry: &ImageEntry, seconds: f64) -> VolumeOutcome {
+pub(super) fn outcome(entry: &ImageEntry, seconds: f64) -> VolumeOutcome {
     VolumeOutcome {
         disk: entry.disk.to_string(),
         volume: entry.volume.to_string(),

@@ -68,7 +68,11 @@ impl Execution {
     }
 
     fn undo_draft(&self) -> anyhow::Result<()> {
-        let Work::Backup(work) = &self.work else { return Ok(()) };
+        let work = match &self.work {
+            Work::Backup(work) => work,
+            Work::Adopt(work) => &work.open,
+            _ => return Ok(()),
+        };
         match work.take_draft() {
             Some(draft) => draft.abandon().context("remove the open restore point"),
             None => Ok(()),

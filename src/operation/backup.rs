@@ -51,12 +51,7 @@ impl BackupRequest {
         if read.is_template {
             return Err(Refusal::Skipped("it is a template".to_owned()));
         }
-        let key = GuestKey {
-            cluster_name: world.cluster.cluster_name()?,
-            cluster: cluster_id(world, mode)?,
-            vmid: read.guest.vmid,
-            incarnation: read.incarnation,
-        };
+        let key = guest_key(world, &read, mode)?;
         let directory = self.repository.guest(&key);
         let lock = match mode {
             Mode::Execute => Some(lock(world, &directory, LockMode::Exclusive, "backup").await?),
@@ -74,7 +69,10 @@ impl BackupRequest {
         };
         let plan = plan(&surveyed.facts, &policy).map_err(refusal)?;
         let work = match lock {
-            Some(lock) => Some(work((directory, lock), surveyed, policy.label)?),
+            Some(lock) => {
+                let point = open_point((directory, lock), surveyed, policy.label)?;
+                Some(Work::Backup(Box::new(point)))
+            }
             None => None,
         };
         Ok(Prepared { plan, work })
@@ -86,6 +84,20 @@ fn refusal(reason: NoBackup) -> Refusal {
         NoBackup::Skipped(why) => Refusal::Skipped(why),
         other => Refusal::Failed(Failure::Other, other.into()),
     }
+}
+
+/// The guest's place in a repository.
+pub(super) fn guest_key(
+    world: &World,
+    read: &survey::SurveyedGuest,
+    mode: Mode,
+) -> anyhow::Result<GuestKey> {
+    Ok(GuestKey {
+        cluster_name: world.cluster.cluster_name()?,
+        cluster: cluster_id(world, mode)?,
+        vmid: read.guest.vmid,
+        incarnation: read.incarnation,
+    })
 }
 
 /// The cluster's id, made at the first backup. A dry run makes none: it finds an empty repository
@@ -115,13 +127,14 @@ pub(super) async fn lock(
     Ok(tokio::task::spawn_blocking(move || directory.lock(mode, &options)).await??)
 }
 
-fn work(
+/// What the steps of making a point work on.
+pub(super) fn open_point(
     (directory, lock): (GuestDir, Lock),
     surveyed: survey::Surveyed,
     label: Label,
-) -> anyhow::Result<Work> {
+) -> anyhow::Result<BackupWork> {
     let point = PointId(crate::entropy::random_u64().context("read random bytes")?);
-    Ok(Work::Backup(Box::new(BackupWork {
+    Ok(BackupWork {
         directory,
         lock,
         record: surveyed.record,
@@ -134,5 +147,5 @@ fn work(
         label,
         point,
         draft: Mutex::new(None),
-    })))
+    })
 }

@@ -1,15 +1,19 @@
 //! The heart: select, then per guest lock, survey, plan, check, execute; report. Every command
 //! that changes something ends here; what it may change stands in its plan and nowhere else.
 
+mod adopt;
 mod backup;
 mod prune;
+mod reset;
 mod restore;
 
+pub use adopt::AdoptRequest;
 pub use backup::BackupRequest;
 pub use prune::{PruneRequest, prune};
+pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
 
-use crate::execute::{self, Stopped, Work};
+use crate::execute::{self, FoundDamage, Stopped, Work};
 use crate::model::Guest;
 use crate::plan::{Plan, check};
 use crate::report::{Failure, GuestOutcome, Report};
@@ -27,6 +31,10 @@ pub enum Operation {
     Backup(BackupRequest),
     /// Bring a guest, or single volumes, back from a repository.
     Restore(RestoreRequest),
+    /// Delete our own snapshots from volumes.
+    Reset(ResetRequest),
+    /// Go on with what eve4pve-barc saved.
+    Adopt(AdoptRequest),
 }
 
 /// Whether the plans are carried out.
@@ -102,6 +110,8 @@ impl Operation {
         match self {
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
+            Self::Reset(_) => "reset",
+            Self::Adopt(_) => "adopt",
         }
     }
 
@@ -109,6 +119,8 @@ impl Operation {
         match self {
             Self::Backup(request) => request.select(world),
             Self::Restore(request) => Ok((vec![request.guest()], Vec::new())),
+            Self::Reset(request) => request.select(world),
+            Self::Adopt(request) => request.select(world),
         }
     }
 
@@ -152,6 +164,8 @@ impl Operation {
         match self {
             Self::Backup(request) => request.prepare(world, guest, mode).await,
             Self::Restore(request) => request.prepare(world, mode).await,
+            Self::Reset(request) => request.prepare(world, guest, mode).await,
+            Self::Adopt(request) => request.prepare(world, guest, mode).await,
         }
     }
 }
@@ -203,6 +217,10 @@ fn stopped_outcome(stopped: Stopped, outcome: GuestOutcome) -> GuestOutcome {
             Failure::Other,
             format!("{what}, twice within one run; nothing was changed, run it again"),
         ),
-        Stopped::Failed(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+        Stopped::Failed(error) => {
+            let damage = error.chain().any(|e| e.is::<FoundDamage>());
+            let failure = if damage { Failure::Damage } else { Failure::Other };
+            outcome.failed(failure, format!("{error:#}"))
+        }
     }
 }

@@ -35,6 +35,9 @@ pub fn check(plan: &Plan) -> Result<(), Violation> {
 fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation> {
     match &step.action {
         Action::DeleteSnapshot { snapshot, .. } | Action::ReleaseSnapshot { snapshot, .. } => {
+            if resets(before, &snapshot.name) {
+                return Ok(());
+            }
             deletes_only_our_own(plan, step, &snapshot.name)?;
             deletes_bases_only_after_commit(before, step)
         }
@@ -58,6 +61,12 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             );
             ensure(made, "a transfer reads a snapshot that this run made", step)
         }
+        Action::ResetChain { .. } => {
+            let saves = has(&plan.items, |a| {
+                matches!(a, Action::BeginRestorePoint { .. } | Action::CreateSnapshot { .. })
+            });
+            ensure(!saves, "a chain is reset by a plan that saves nothing", step)
+        }
         Action::HidePoint(point) => removes_only_what_may_go(plan, before, (step, point)),
         Action::DeleteRestorePoint(point) => {
             removes_only_what_may_go(plan, before, (step, point))?;
@@ -71,6 +80,13 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
 fn only_snapshots_while_frozen(step: &Step) -> Result<(), Violation> {
     let fits = matches!(step.action, Action::CreateSnapshot { .. });
     ensure(fits, "a frozen scope contains only snapshot creation", step)
+}
+
+/// Whether the plan said before that it resets the chain of this whole name.
+fn resets(before: &[Item], name: &str) -> bool {
+    SnapshotName::parse(name).is_some_and(|name| {
+        has(before, |a| matches!(a, Action::ResetChain { chain } if *chain == name.chain))
+    })
 }
 
 /// Whole names of the one chain whose snapshots the plan makes; nothing else is ever deleted.
@@ -116,6 +132,12 @@ fn commit_follows_all_transfers(
         .iter()
         .filter(|i| matches!(i, Item::Step(Step { action: Action::SaveVolume { .. }, .. })))
         .count();
+    let adopts = |a: &Action| matches!(a, Action::AdoptVolume { .. });
+    if has(&plan.items, adopts) {
+        let alone = snapshots == 0 && !plan.steps().any(|step| step.action.destroys());
+        let last = plan.steps().last() == Some(step);
+        return ensure(alone && last, "an adoption adds a point and does nothing else", step);
+    }
     let checked = has(before, |a| matches!(a, Action::CheckConfig { .. }));
     ensure(snapshots == saved, "a point is committed when every snapshot is saved", step)?;
     ensure(checked, "a point is committed after the configuration was read again", step)
@@ -161,4 +183,74 @@ fn has(items: &[Item], is_it: impl Fn(&Action) -> bool) -> bool {
 
 fn ensure(holds: bool, rule: &'static str, step: &Step) -> Result<(), Violation> {
     if holds { Ok(()) } else { Err(Violation { rule, step: step.to_string() }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Guest, GuestKind, SnapshotIdentity, VolumeIdentity};
+
+    fn snapshot(name: &str) -> SnapshotIdentity {
+        let volume = VolumeIdentity::Memory { id: 1 };
+        SnapshotIdentity { volume, snapshot: "7".into(), name: name.into() }
+    }
+
+    fn delete(name: &str) -> Action {
+        let volume = "ceph:vm-100-disk-0".parse().unwrap();
+        Action::DeleteSnapshot { volume, snapshot: snapshot(name) }
+    }
+
+    fn begin() -> Action {
+        let label = "daily".parse().unwrap();
+        Action::BeginRestorePoint { label, moment: crate::model::Moment::from_unix(0) }
+    }
+
+    fn adopt() -> Action {
+        Action::AdoptVolume {
+            disk: "scsi0".parse().unwrap(),
+            volume: "ceph:vm-100-disk-0".parse().unwrap(),
+            snapshot: snapshot("barcdaily20200102120000"),
+            from: "barc/100/daily".into(),
+        }
+    }
+
+    fn reset(chain: u32) -> Action {
+        Action::ResetChain { chain: crate::model::ChainId(chain) }
+    }
+
+    fn rule(actions: Vec<Action>) -> Option<&'static str> {
+        let guest = Guest {
+            vmid: "100".parse().unwrap(),
+            kind: GuestKind::Qemu,
+            name: String::new(),
+            node: "pve1".into(),
+        };
+        let items = actions.into_iter().map(|action| Item::Step(action.step())).collect();
+        let (skipped, warnings, kept) = (Vec::new(), Vec::new(), Vec::new());
+        check(&Plan { guest, items, skipped, warnings, kept }).err().map(|found| found.rule)
+    }
+
+    const OURS: &str = "ferry.0000001a.daily.20260101T000000Z";
+
+    #[test]
+    fn only_a_chain_that_is_reset_loses_its_snapshots() {
+        assert_eq!(rule(vec![reset(0x1a), delete(OURS)]), None);
+        let foreign = Some("only snapshots of this chain are deleted");
+        assert_eq!(rule(vec![delete(OURS)]), foreign);
+        assert_eq!(rule(vec![delete(OURS), reset(0x1a)]), foreign);
+        assert_eq!(rule(vec![reset(0x1b), delete(OURS)]), foreign);
+        assert_eq!(rule(vec![reset(0x1a), delete("ferry.0000001a.daily")]), foreign);
+        let saves = Some("a chain is reset by a plan that saves nothing");
+        assert_eq!(rule(vec![begin(), reset(0x1a), delete(OURS)]), saves);
+    }
+
+    #[test]
+    fn an_adoption_only_adds_a_point() {
+        assert_eq!(rule(vec![begin(), adopt(), Action::CommitRestorePoint]), None);
+        let alone = Some("an adoption adds a point and does nothing else");
+        let after = vec![begin(), adopt(), Action::CommitRestorePoint, Action::ThawGuest];
+        assert_eq!(rule(after), alone);
+        let sweep = Action::SweepDebris { directory: "daily/x".into() };
+        assert_eq!(rule(vec![sweep, begin(), adopt(), Action::CommitRestorePoint]), alone);
+    }
 }

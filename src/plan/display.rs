@@ -86,9 +86,13 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::DeleteSnapshot { volume, snapshot } => {
             ("delete snapshot", format!("{volume}@{}", snapshot.name))
         }
+        Action::ResetChain { chain } => ("reset chain", chain.to_string()),
         Action::SaveVolume { volume, since: None, .. } => ("transfer", format!("{volume}  base")),
         Action::SaveVolume { volume, since: Some(base), .. } => {
             ("transfer", format!("{volume}  increment  since {}", short_name(&base.snapshot.name)))
+        }
+        Action::AdoptVolume { volume, snapshot, from, .. } => {
+            ("adopt", format!("{volume}@{}  base  from {from}", snapshot.name))
         }
         Action::CommitRestorePoint => ("commit restore point", String::new()),
         Action::HidePoint(point) => ("hide", format!("{} {}", point.label, point.moment)),

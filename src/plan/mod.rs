@@ -6,16 +6,18 @@
 //! nothing. Steps of one kind that stand one after another may run at the same time when the
 //! kind says so ([`Action::runs_beside_its_neighbours`]).
 
+pub mod adopt;
 pub mod backup;
 pub mod check;
 mod display;
 pub mod facts;
 pub mod prune;
+pub mod reset;
 pub mod restore;
 
 use crate::model::{
-    DiskKey, Guest, GuestKind, ImageId, Label, Moment, PointId, SkippedDisk, SnapshotIdentity,
-    SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
+    ChainId, DiskKey, Guest, GuestKind, ImageId, Label, Moment, PointId, SkippedDisk,
+    SnapshotIdentity, SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
 
 /// Seconds that a guest may stay frozen. Windows' VSS gives up by itself after ten.
@@ -160,6 +162,12 @@ pub enum Action {
         /// What the snapshot is; another snapshot of that name is refused.
         snapshot: SnapshotIdentity,
     },
+    /// Says that snapshots of this chain are to go although no newer ones replace them, and makes
+    /// sure that no run of the chain is under way.
+    ResetChain {
+        /// The chain.
+        chain: ChainId,
+    },
     /// Writes a volume's snapshot into the open restore point.
     SaveVolume {
         /// The volume's key in the configuration.
@@ -170,6 +178,18 @@ pub enum Action {
         snapshot: SnapshotName,
         /// What the increment follows; `None` makes a base.
         since: Option<BaseImage>,
+    },
+    /// Makes a base image of what eve4pve-barc saved of a volume, and compares it with the snapshot
+    /// that the next increment is to begin at.
+    AdoptVolume {
+        /// The volume's key in the configuration of that time.
+        disk: DiskKey,
+        /// The volume.
+        volume: VolumeId,
+        /// The old tool's snapshot; another one of that name is refused.
+        snapshot: SnapshotIdentity,
+        /// The old tool's directory, as a person names it.
+        from: String,
     },
     /// Makes the restore point exist.
     CommitRestorePoint,
@@ -229,7 +249,10 @@ impl Action {
     pub fn runs_beside_its_neighbours(&self) -> bool {
         matches!(
             self,
-            Self::CreateSnapshot { .. } | Self::SaveVolume { .. } | Self::RestoreVolume { .. }
+            Self::CreateSnapshot { .. }
+                | Self::SaveVolume { .. }
+                | Self::RestoreVolume { .. }
+                | Self::AdoptVolume { .. }
         )
     }
 

@@ -13,6 +13,7 @@ pub mod files;
 pub mod guest_config;
 pub mod members;
 pub mod property_string;
+pub mod resources;
 pub mod restore_config;
 pub mod section_config;
 pub mod storage_cfg;

@@ -53,6 +53,7 @@
 //! | `state` | `committed`, or `hidden`: gone for the user, kept for the points that need its images |
 //! | `config_digest`, `firewall_digest` | of guest.conf and guest.fw; absent when there is no such file |
 //! | `images` | see below |
+//! | `adopted` | which point of eve4pve-barc it was made of, `barc/<vmid>/<label>/<stamp>`; else absent |
 //! | `skipped` | `disk` and `reason` of each volume that is not in the point |
 //!
 //! Each image:

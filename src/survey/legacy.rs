@@ -56,6 +56,29 @@ pub fn barc_histories(path: &Path, home: &Home) -> Result<Vec<LegacyHistory>, Re
     repository.directories()?.into_iter().map(load).collect()
 }
 
+/// What the old tool wrote of one guest under one label, with the disks found in the configurations;
+/// none when there is no such directory.
+///
+/// # Errors
+/// A directory or a configuration cannot be read.
+pub(super) fn barc_history(
+    path: &Path,
+    home: &Home,
+    (vmid, label): (VmId, &str),
+) -> Result<Option<LegacyHistory>, RepositoryError> {
+    let zone = home.zone.clone().unwrap_or(TimeZone::UTC);
+    let Some(repository) = LegacyRepository::open(path, Disk::real(), zone)? else {
+        return Ok(None);
+    };
+    let mut directories = repository.directories()?.into_iter();
+    let Some(directory) = directories.find(|d| d.vmid == vmid && d.label == label) else {
+        return Ok(None);
+    };
+    let mut history = directory.load()?;
+    history.resolve(|config| config_disks(config, home));
+    Ok(Some(history))
+}
+
 /// A point of eve4pve-barc, and all others of its directory.
 #[derive(Debug, Clone)]
 pub struct BarcPoint {
@@ -114,6 +137,10 @@ fn config_disks(config: &str, home: &Home) -> Vec<ConfigDisk> {
 }
 
 impl BarcPoint {
+    pub(super) fn of(history: LegacyHistory, point: LegacyPoint) -> Self {
+        Self { history, point }
+    }
+
     pub(super) fn vmid(&self) -> VmId {
         self.history.directory.vmid
     }

@@ -1,15 +1,21 @@
 //! Reads the world just before a guest's turn and says what is there, as facts. It changes
 //! nothing: every command it issues is one that only reads.
 
+mod adopt;
 mod backup;
+mod guests;
 mod legacy;
 mod prune;
+mod reset;
 mod restore;
 mod source;
 
-pub use backup::{Surveyed, backup, guest};
+pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
+pub use backup::{Surveyed, SurveyedGuest, backup, guest};
+pub use guests::{SurveyedGuests, guests};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{prune, stored};
+pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
 pub use source::{RestorePoint, restore_point};
 

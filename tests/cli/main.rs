@@ -5,9 +5,12 @@
 // here and nowhere else.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
+mod adopt;
 mod breaking;
 mod env;
 mod golden;
 mod removal;
+mod reset;
+mod show;
 mod usage;
 mod work;

@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod adopt;
 mod barc;
 mod disk;
 mod host;
@@ -16,6 +17,7 @@ mod interruptions;
 mod points;
 mod prune;
 mod races;
+mod reset;
 mod restore;
 mod round_trip;
 mod situation;

@@ -7,9 +7,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 // A helper of a test may fail as loudly as the test itself.
 
+mod adopt_facts;
 mod backup_facts;
 mod notation;
 mod prune_facts;
+mod reset_facts;
 mod restore_facts;
 
 use std::fmt::Write as _;
@@ -29,6 +31,14 @@ fn outcome(facts: &str) -> String {
         Some("restore") => {
             let (facts, policy) = restore_facts::read(&lines);
             pve_ferry::plan::restore::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+        Some("adopt") => {
+            let (facts, label) = adopt_facts::read(&lines);
+            pve_ferry::plan::adopt::plan(&facts, &label).map_err(|e| e.to_string())
+        }
+        Some("reset") => {
+            let (facts, policy) = reset_facts::read(&lines);
+            pve_ferry::plan::reset::plan(&facts, &policy).map_err(|e| e.to_string())
         }
         Some("prune") => {
             let (facts, policy) = prune_facts::read(&lines);

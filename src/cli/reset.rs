@@ -1,0 +1,128 @@
+//! `pve-ferry reset`: what was typed, made into a request; the question before anything is deleted.
+
+use super::error::CliError;
+use super::options::{Logging, Parallel, label};
+use super::{blocking, output, signals, world};
+use crate::model::{ChainId, VolumeId};
+use crate::operation::{
+    Mode, Operation, Performed, ResetRequest, ResetTarget, perform, volume_owner,
+};
+use crate::plan::Action;
+use crate::plan::reset::ResetPolicy;
+use crate::repository::image::Compression;
+use crate::repository::{Disk, Repository};
+use crate::select::Selection;
+use anyhow::Context as _;
+use dialoguer::{Confirm, theme::ColorfulTheme};
+use std::path::PathBuf;
+
+/// Delete our own snapshots of a chain from volumes
+///
+/// Deletes from the volumes of the selected guests the snapshots of chains that belong to the
+/// repository --path (or that --chain names), and nothing else: snapshots of PVE, of other tools
+/// and of other repositories stay, each listed with the reason. Restore points are not touched. The
+/// next backup of such a volume makes a base by itself.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pve-ferry reset --vmid 100 --path /mnt/backup --dry-run
+  pve-ferry reset --vmid 100,101 --label daily --path /mnt/backup
+  pve-ferry reset --volume ceph:vm-100-disk-0 --path /mnt/backup     (a guest without configuration)
+  pve-ferry reset --vmid 100 --chain 1a2b3c4d                        (a repository that is lost)")]
+pub struct Args {
+    /// Which guests: 100,101 100:120 all all-NODE @pool-X @tag-X storage-X NAME, -ITEM excludes.
+    #[arg(long, value_name = "SEL", required_unless_present = "volume")]
+    vmid: Option<String>,
+    /// This volume, whether or not a guest has it; may be given several times.
+    #[arg(long, value_name = "STORAGE:NAME", value_delimiter = ',', conflicts_with = "vmid")]
+    volume: Vec<String>,
+    /// The repository that tells which chains are ours: a directory that must exist.
+    #[arg(long, value_name = "DIR")]
+    path: Option<PathBuf>,
+    /// Only snapshots of this label [default: all].
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
+    /// A chain that is ours although no repository knows it; may be given several times.
+    #[arg(long, value_name = "8 DIGITS", value_delimiter = ',')]
+    chain: Vec<String>,
+    #[command(flatten)]
+    parallel: Parallel,
+    /// Print what would be deleted and what stays, and stop.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Do not ask.
+    #[arg(long, alias = "noconfirm")]
+    yes: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The words make no sense, the repository is missing, or nobody said yes.
+pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let request = request(args)?;
+    let limits = args.parallel.limits(Compression::None);
+    let cancel = super::options::cancel();
+    let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
+    if !args.dry_run && !args.yes {
+        // Signals are not listened to yet: ^C at the question ends the program at once.
+        let look = perform(world.clone(), Operation::Reset(request.clone()), Mode::DryRun);
+        confirm(&blocking(look)?)?;
+    }
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
+    let performed = blocking(async {
+        signals::listen(&world.cancel)?;
+        perform(world.clone(), Operation::Reset(request), mode).await
+    })?;
+    output::performed(&performed, args.json);
+    Ok(performed.report.exit_code())
+}
+
+fn request(args: &Args) -> Result<ResetRequest, CliError> {
+    let target = match &args.vmid {
+        Some(text) => {
+            let selection = Selection::parse(text).map_err(|e| CliError::usage(e.to_string()))?;
+            ResetTarget::Guests(selection)
+        }
+        None => ResetTarget::Volumes(volumes(&args.volume)?),
+    };
+    let chains: Result<_, _> = args.chain.iter().map(|text| text.parse::<ChainId>()).collect();
+    let policy =
+        ResetPolicy { label: args.label.as_deref().map(label).transpose()?, chains: chains? };
+    let open = |path: &PathBuf| Repository::open(path, Disk::real());
+    let repository = args.path.as_ref().map(open).transpose()?;
+    Ok(ResetRequest { target, repository, policy })
+}
+
+fn volumes(texts: &[String]) -> Result<Vec<VolumeId>, CliError> {
+    let mut volumes = Vec::new();
+    for text in texts {
+        let volume: VolumeId = text.parse()?;
+        volume_owner(&volume).map_err(|error| CliError::usage(error.to_string()))?;
+        volumes.push(volume);
+    }
+    Ok(volumes)
+}
+
+/// Shows what would go and asks; nothing to delete is nothing to ask.
+fn confirm(planned: &Performed) -> Result<(), CliError> {
+    let steps = planned.plans.iter().flat_map(|plan| plan.steps());
+    let count = steps.filter(|s| matches!(s.action, Action::DeleteSnapshot { .. })).count();
+    if count == 0 {
+        return Ok(());
+    }
+    if !output::is_interactive() {
+        return Err(CliError::usage(
+            "it asks on a terminal; give --yes otherwise (--dry-run shows what would go)",
+        ));
+    }
+    planned.plans.iter().for_each(|plan| output::notice(plan.to_string().trim_end()));
+    let theme = ColorfulTheme::default();
+    let question = format!("Delete {count} snapshots?");
+    let confirm = Confirm::with_theme(&theme).with_prompt(question).default(false);
+    let yes = confirm.interact().context("no answer; nothing was changed")?;
+    if yes { Ok(()) } else { Err(CliError::usage("nothing was changed")) }
+}

@@ -1,0 +1,212 @@
+//! The steps of an adoption: the old tool's files become base images of ours, each compared with the
+//! snapshot that the next increment begins at. Nothing of the old tool's is written.
+
+use super::save::BackupWork;
+use super::transfer::{device, outcome};
+use super::{Execution, Stopped};
+use crate::clock::Stopwatch;
+use crate::model::{DiskKey, ImageId, SnapshotIdentity, VolumeId};
+use crate::plan::Action;
+use crate::repository::image::{
+    ImageError, ImageOptions, ImageSink, ImportedImage, ZeroRuns, import_volume,
+};
+use crate::repository::layout::image_file;
+use crate::repository::legacy::{LegacyChain, LegacyLink};
+use crate::repository::{ImageEntry, ImageKind};
+use crate::storage::{Export, VolumeFacts};
+use crate::stream::Header;
+use crate::survey::ADOPTED;
+use anyhow::{Context as _, anyhow};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What the steps of an adoption work on.
+pub struct AdoptWork {
+    /// The point that is made, as a backup's.
+    pub open: BackupWork,
+    /// The old tool's files of each disk, the base first.
+    pub chains: BTreeMap<DiskKey, Vec<LegacyLink>>,
+    /// What the point is adopted from; its manifest says so.
+    pub origin: String,
+}
+
+/// Damage that an adoption found. Nothing was adopted.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundDamage {
+    /// The files make another volume than the snapshot has.
+    #[error(
+        "snapshot {snapshot} is not what the files of eve4pve-barc hold: {why}. Nothing was adopted: run `backup`, which makes a base, and trust no older point of this disk without a look"
+    )]
+    Differs {
+        /// Volume and snapshot.
+        snapshot: String,
+        /// What differs.
+        why: String,
+    },
+    /// A file of the old tool is damaged.
+    #[error(
+        "a file of eve4pve-barc is damaged; nothing was adopted; run `backup`, which makes a base"
+    )]
+    Damaged(#[source] ImageError),
+}
+
+/// One volume on its way.
+#[derive(Clone)]
+struct Adopting {
+    disk: DiskKey,
+    volume: VolumeId,
+    snapshot: SnapshotIdentity,
+    options: ImageOptions,
+}
+
+impl Execution {
+    pub(super) async fn adopt_step(
+        self: &Arc<Self>,
+        work: &AdoptWork,
+        action: &Action,
+    ) -> Result<(), Stopped> {
+        match action {
+            Action::BeginRestorePoint { label, moment } => self.begin(&work.open, label, *moment),
+            Action::SaveConfig { .. } => self.save_config(&work.open),
+            Action::AdoptVolume { disk, volume, snapshot, .. } => {
+                let adopting = Adopting {
+                    disk: disk.clone(),
+                    volume: volume.clone(),
+                    snapshot: snapshot.clone(),
+                    // A base has no records of zeros; what is aligned has no meaning.
+                    options: ImageOptions { zeros: ZeroRuns::Aligned, ..self.world.limits.image },
+                };
+                self.adopt_volume(work, &adopting).await
+            }
+            Action::CommitRestorePoint => {
+                let mut manifest = self.manifest(&work.open);
+                let origin = serde_json::Value::from(work.origin.as_str());
+                manifest.other.insert(ADOPTED.to_owned(), origin);
+                self.commit(&work.open, manifest)
+            }
+            other => Err(anyhow!("{other:?} is no step of an adoption").into()),
+        }
+    }
+
+    async fn adopt_volume(
+        self: &Arc<Self>,
+        work: &AdoptWork,
+        adopting: &Adopting,
+    ) -> Result<(), Stopped> {
+        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
+        if self.world.cancel.is_cancelled() {
+            return Err(Stopped::Interrupted);
+        }
+        let begun = Stopwatch::start();
+        let Adopting { disk, volume, snapshot, .. } = adopting;
+        let storage = self.storage(volume)?;
+        let facts = storage.volume(&volume.name).await?;
+        let facts = facts.with_context(|| format!("volume {volume} is gone"))?;
+        facts.find(&format!("{volume}@{}", snapshot.name), snapshot)?;
+        let imported = Arc::new(self.import_files(work, adopting).await?);
+        let export = storage.export(&volume.name, snapshot, None).await?;
+        self.compare(adopting, imported.clone(), export).await?;
+        let entry = entry(adopting, &facts, &imported)?;
+        let outcome = outcome(&entry, begun.elapsed().as_secs_f64());
+        self.note(&format!("adopted {disk} of {volume}"));
+        let mut state = self.state();
+        state.outcome.volumes.push(outcome);
+        state.images.push(entry);
+        Ok(())
+    }
+
+    /// Reads the old tool's files twice: once to check all of them, once for their data.
+    async fn import_files(
+        self: &Arc<Self>,
+        work: &AdoptWork,
+        adopting: &Adopting,
+    ) -> Result<ImportedImage, Stopped> {
+        let Adopting { disk, volume, snapshot, options } = adopting.clone();
+        let links = work.chains.get(&disk).with_context(|| format!("no files for {disk}"))?.clone();
+        let (data, index) = work
+            .open
+            .with_draft(|draft| draft.image_files(&disk, ImageKind::Base, options.compression))??;
+        let total = links.iter().map(|link| link.stored_bytes).sum();
+        let meter = self.world.progress.begin(&format!("check {volume}"), total);
+        let (bar, cancel) = (meter.clone(), self.world.cancel.clone());
+        let task = tokio::task::spawn_blocking(move || -> Result<ImportedImage, ImageError> {
+            let chain = LegacyChain::open(&links, &|bytes: u64| {
+                bar.add(bytes);
+                cancel.check()
+            })?;
+            let header = Header { from: None, to: Some(snapshot.name), size: chain.size() };
+            import_volume(&header, ImageSink { data, index }, options, |take| {
+                chain.for_each_block::<ImageError>(&mut |offset, bytes| {
+                    cancel.check().map_err(ImageError::Write)?;
+                    take(offset, bytes)
+                })
+            })
+        });
+        let imported = task.await;
+        meter.end();
+        if self.world.cancel.is_cancelled() {
+            return Err(Stopped::Interrupted);
+        }
+        imported?.map_err(|error| match error {
+            ImageError::Damaged(_) | ImageError::BrokenChain { .. } => {
+                Stopped::Failed(FoundDamage::Damaged(error).into())
+            }
+            other => Stopped::Failed(other.into()),
+        })
+    }
+
+    /// Reads the snapshot whole: the one proof that an increment since it fits on these files.
+    async fn compare(
+        &self,
+        adopting: &Adopting,
+        imported: Arc<ImportedImage>,
+        export: Export,
+    ) -> Result<(), Stopped> {
+        let snapshot = format!("{}@{}", adopting.volume, adopting.snapshot.name);
+        let meter =
+            self.world.progress.begin(&format!("compare {snapshot}"), imported.summary.size);
+        let Export { reader, exit } = export;
+        let mut reader = self.world.limits.throttle.reader(reader);
+        let bar = meter.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            imported.differs_from(&mut reader, &|bytes| bar.add(bytes))
+        });
+        let differs = self.until_done_or_cancelled(task, exit).await;
+        meter.end();
+        match differs? {
+            Some(why) => Err(FoundDamage::Differs { snapshot, why }.into()),
+            None => Ok(()),
+        }
+    }
+}
+
+fn entry(
+    adopting: &Adopting,
+    facts: &VolumeFacts,
+    imported: &ImportedImage,
+) -> anyhow::Result<ImageEntry> {
+    let Adopting { disk, volume, snapshot, options } = adopting;
+    let summary = &imported.summary;
+    let mut shape = facts.shape.clone();
+    shape.size = summary.size;
+    Ok(ImageEntry {
+        id: ImageId(crate::entropy::random_u64()?),
+        parent: None,
+        disk: disk.clone(),
+        device: device(disk),
+        volume: volume.clone(),
+        size: summary.size,
+        shape,
+        source: snapshot.clone(),
+        base_source: None,
+        from: None,
+        to: snapshot.name.clone(),
+        file: image_file(disk, ImageKind::Base, options.compression),
+        compression: options.compression,
+        stream_bytes: summary.stream_bytes,
+        stored_bytes: summary.stored_bytes,
+        data_bytes: summary.data_bytes,
+        digest: summary.digest,
+        other: serde_json::Map::new(),
+    })
+}
