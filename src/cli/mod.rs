@@ -17,6 +17,7 @@ mod report;
 mod restore;
 mod retention;
 mod signals;
+mod source;
 mod table;
 mod verify;
 mod world;

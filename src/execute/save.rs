@@ -91,6 +91,9 @@ impl Execution {
                 self.save_volume(work, saving).await
             }
             Action::CommitRestorePoint => self.commit(work).await,
+            Action::AuditVolume { disk, volume, share } => {
+                self.audit_volume(work, (disk, volume), *share).await
+            }
             Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_) => {
                 self.prune(action).await
             }

@@ -1,10 +1,12 @@
 //! The heart: select, then per guest lock, survey, plan, check, execute; report. Every command
 //! that changes something ends here; what it may change stands in its plan and nowhere else.
 
+mod audit;
 mod backup;
 mod prune;
 mod restore;
 
+pub use audit::{AuditRequest, DiskAudit, PointAudit, audit};
 pub use backup::BackupRequest;
 pub use prune::{PruneRequest, prune};
 pub use restore::RestoreRequest;
@@ -203,6 +205,7 @@ fn stopped_outcome(stopped: Stopped, outcome: GuestOutcome) -> GuestOutcome {
             Failure::Other,
             format!("{what}, twice within one run; nothing was changed, run it again"),
         ),
+        Stopped::Damaged(what) => outcome.failed(Failure::Damage, what),
         Stopped::Failed(error) => outcome.failed(Failure::Other, format!("{error:#}")),
     }
 }

@@ -1,0 +1,235 @@
+//! Ceph's own C library, for reading objects as they were in a snapshot. Does not know RBD.
+//!
+//! No command can do this: `rados get` refuses the snapshots that RBD makes, and everything built
+//! on librbd asks the object map, which is part of what an audit is to check. Every PVE node with
+//! Ceph has the library, as `rbd` itself needs it; it is loaded when it is used, so that the program
+//! runs without it. Its C interface (rados/librados.h) has not changed since Ceph 10.
+
+#![allow(unsafe_code)]
+
+use nix::libc::{RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::io;
+use std::ptr::null_mut;
+use std::sync::Arc;
+
+/// How to log in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Login {
+    /// The configuration file; Ceph's usual places when absent.
+    pub conf: Option<String>,
+    /// The user, with `client.`.
+    pub name: String,
+    /// Options that win over the file.
+    pub options: Vec<(&'static str, String)>,
+}
+
+/// What the library could not do.
+#[derive(Debug, thiserror::Error)]
+#[error("librados: {0}")]
+pub(super) struct Failure(String);
+
+impl Failure {
+    /// For what cannot be: an image without a layer.
+    pub(super) fn nothing() -> Self {
+        Self("there is nothing to read".to_owned())
+    }
+}
+
+/// A connection to a cluster.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    library: Library,
+    handle: Handle,
+}
+
+/// A pool as it was in one snapshot.
+#[derive(Debug)]
+pub(super) struct PoolAt {
+    cluster: Arc<Cluster>,
+    context: Handle,
+}
+
+/// `rados_t` or `rados_ioctx_t`.
+#[derive(Debug, Clone, Copy)]
+struct Handle(*mut c_void);
+
+// SAFETY: librados.h: cluster handles and I/O contexts may be used by several threads at once.
+unsafe impl Send for Handle {}
+// SAFETY: as above; the snapshot of a context is set before anybody else sees it.
+unsafe impl Sync for Handle {}
+
+type Out = *mut *mut c_void;
+type In = *mut c_void;
+type Text = *const c_char;
+
+/// The functions that we call, by their names in librados.h.
+#[derive(Debug, Clone, Copy)]
+struct Library {
+    create2: unsafe extern "C" fn(Out, Text, Text, u64) -> c_int,
+    conf_read_file: unsafe extern "C" fn(In, Text) -> c_int,
+    conf_set: unsafe extern "C" fn(In, Text, Text) -> c_int,
+    connect: unsafe extern "C" fn(In) -> c_int,
+    shutdown: unsafe extern "C" fn(In),
+    ioctx_create: unsafe extern "C" fn(In, Text, Out) -> c_int,
+    ioctx_destroy: unsafe extern "C" fn(In),
+    ioctx_set_namespace: unsafe extern "C" fn(In, Text),
+    snap_set_read: unsafe extern "C" fn(In, u64),
+    read: unsafe extern "C" fn(In, Text, *mut c_char, usize, u64) -> c_int,
+}
+
+const ENOENT: c_int = 2;
+
+impl Cluster {
+    /// Logs in; blocks for the cluster's mount timeout at most.
+    pub(super) fn connect(login: &Login) -> Result<Arc<Self>, Failure> {
+        let library = Library::load()?;
+        let (mut raw, name) = (null_mut(), text(&login.name)?);
+        // SAFETY: the library fills `raw`, and the texts live until the call returns.
+        let made = unsafe { (library.create2)(&raw mut raw, c"ceph".as_ptr(), name.as_ptr(), 0) };
+        checked(made, "make a handle")?;
+        // From here on, dropping it shuts it down.
+        let cluster = Self { library, handle: Handle(raw) };
+        cluster.configure(login)?;
+        // SAFETY: the handle was made above and is not shut down.
+        let connected = unsafe { (library.connect)(cluster.handle.0) };
+        checked(connected, &format!("connect as {}", login.name))?;
+        Ok(Arc::new(cluster))
+    }
+
+    fn configure(&self, login: &Login) -> Result<(), Failure> {
+        let conf = login.conf.as_deref().map(text).transpose()?;
+        let path = conf.as_ref().map_or(std::ptr::null(), |path| path.as_ptr());
+        // SAFETY: the handle is open, and the path is null or lives until the call returns.
+        let read = unsafe { (self.library.conf_read_file)(self.handle.0, path) };
+        // Without a file that was asked for, the options say it all.
+        if conf.is_some() || read != -ENOENT {
+            checked(read, "read the configuration file")?;
+        }
+        for (option, value) in &login.options {
+            let (key, value) = (text(option)?, text(value)?);
+            // SAFETY: the handle is open, and the texts live until the call returns.
+            let set =
+                unsafe { (self.library.conf_set)(self.handle.0, key.as_ptr(), value.as_ptr()) };
+            checked(set, &format!("set {option}"))?;
+        }
+        Ok(())
+    }
+
+    /// A pool as it was in a snapshot, by the snapshot's number.
+    pub(super) fn pool(
+        self: &Arc<Self>,
+        pool: &str,
+        namespace: &str,
+        snapshot: u64,
+    ) -> Result<PoolAt, Failure> {
+        let (library, mut raw) = (self.library, null_mut());
+        let (name, space) = (text(pool)?, text(namespace)?);
+        // SAFETY: the handle is open, the library fills `raw`, the name lives until the return.
+        let made = unsafe { (library.ioctx_create)(self.handle.0, name.as_ptr(), &raw mut raw) };
+        checked(made, &format!("open pool {pool}"))?;
+        let pool = PoolAt { cluster: self.clone(), context: Handle(raw) };
+        // SAFETY: the context was made above, and the text lives until the call returns.
+        unsafe { (library.ioctx_set_namespace)(pool.context.0, space.as_ptr()) };
+        // SAFETY: the context was made above and nobody else has it yet.
+        unsafe { (library.snap_set_read)(pool.context.0, snapshot) };
+        Ok(pool)
+    }
+}
+
+impl PoolAt {
+    /// Reads an object from `offset` on and tells how many bytes there were; none when there was no
+    /// such object in the snapshot.
+    pub(super) fn read(
+        &self,
+        object: &str,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<Option<usize>, Failure> {
+        let (name, read) = (text(object)?, self.cluster.library.read);
+        // SAFETY: the context is open, and the library writes at most `len` bytes into the buffer.
+        let count = unsafe {
+            read(self.context.0, name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len(), offset)
+        };
+        if count == -ENOENT {
+            return Ok(None);
+        }
+        checked(count, &format!("read object {object}"))?;
+        Ok(Some(usize::try_from(count).unwrap_or(0)))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // SAFETY: the handle is shut down once, after all contexts, which hold an Arc of it.
+        unsafe { (self.library.shutdown)(self.handle.0) };
+    }
+}
+
+impl Drop for PoolAt {
+    fn drop(&mut self) {
+        // SAFETY: the context is destroyed once, before its cluster.
+        unsafe { (self.cluster.library.ioctx_destroy)(self.context.0) };
+    }
+}
+
+impl Library {
+    /// Loads it; a second time gives the same one. It is never unloaded.
+    fn load() -> Result<Self, Failure> {
+        // SAFETY: the name is a C string, and the library's constructors have no preconditions.
+        let library = unsafe { dlopen(c"librados.so.2".as_ptr(), RTLD_NOW | RTLD_LOCAL) };
+        if library.is_null() {
+            return Err(Failure(format!("{}; it comes with ceph-common", last_error())));
+        }
+        // SAFETY: each type below is that of the function in rados/librados.h.
+        unsafe {
+            Ok(Self {
+                create2: function(library, c"rados_create2")?,
+                conf_read_file: function(library, c"rados_conf_read_file")?,
+                conf_set: function(library, c"rados_conf_set")?,
+                connect: function(library, c"rados_connect")?,
+                shutdown: function(library, c"rados_shutdown")?,
+                ioctx_create: function(library, c"rados_ioctx_create")?,
+                ioctx_destroy: function(library, c"rados_ioctx_destroy")?,
+                ioctx_set_namespace: function(library, c"rados_ioctx_set_namespace")?,
+                snap_set_read: function(library, c"rados_ioctx_snap_set_read")?,
+                read: function(library, c"rados_read")?,
+            })
+        }
+    }
+}
+
+/// A function of the library.
+///
+/// # Safety
+/// `F` is the type of a pointer to that very function.
+unsafe fn function<F: Copy>(library: *mut c_void, name: &CStr) -> Result<F, Failure> {
+    // SAFETY: the library is loaded and the name is a C string.
+    let found = unsafe { dlsym(library, name.as_ptr()) };
+    if found.is_null() {
+        return Err(Failure(last_error()));
+    }
+    // SAFETY: the caller promises the type, and pointers to functions are as large as others here.
+    Ok(unsafe { std::mem::transmute_copy(&found) })
+}
+
+fn last_error() -> String {
+    // SAFETY: no arguments; the text is this thread's until its next dl call, and is copied.
+    let error = unsafe { dlerror() };
+    if error.is_null() {
+        return "it cannot be loaded".to_owned();
+    }
+    // SAFETY: it is not null, and dlerror gives a C string.
+    unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned()
+}
+
+fn text(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| Failure(format!("{text:?} holds a zero byte")))
+}
+
+fn checked(result: c_int, what: &str) -> Result<(), Failure> {
+    if result >= 0 {
+        return Ok(());
+    }
+    Err(Failure(format!("cannot {what}: {}", io::Error::from_raw_os_error(-result))))
+}
