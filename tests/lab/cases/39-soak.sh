@@ -7,7 +7,7 @@ begin_case
 mount -t tmpfs -o size=4g,mode=700 soak "$REPO"
 export LAB WORK REPO ETC FERRY
 soak() {
-    "$LAB_SOURCE/soak.py" "${SOAK_SECONDS-50}" "${SOAK_SEED-$RANDOM$RANDOM}" 2>&1 | tee "$WORK/soak.log"
+    "$LAB_SOURCE/soak.py" "${SOAK_SECONDS-40}" "${SOAK_SEED-$RANDOM$RANDOM}" 2>&1 | tee "$WORK/soak.log"
     return "${PIPESTATUS[0]}"
 }
 soak
