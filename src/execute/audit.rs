@@ -2,10 +2,10 @@
 //! stands in the plan.
 
 use super::save::BackupWork;
-use super::{Execution, Stopped};
+use super::{Execution, Stopped, Work};
 use crate::audit::{Audited, Watch, audit};
 use crate::model::{DiskKey, Share, VolumeId};
-use crate::repository::image::ChainReader;
+use crate::repository::image::{ChainReader, ImageError};
 use crate::repository::{AuditFindings, ImageEntry, chain_of};
 use crate::world::World;
 use anyhow::Context as _;
@@ -51,8 +51,32 @@ impl Execution {
             }
         };
         Err(Stopped::Damaged(format!(
-            "{disk} is not what its snapshot on {volume} holds: {what}{marked}"
+            "{disk} is not what its snapshot on {volume} holds: {what}; older points may be wrong there, too{marked}"
         )))
+    }
+}
+
+impl Execution {
+    /// What a step after the commit found damaged on its way, as a merge reads old images: marked, so
+    /// that no increment follows it, and told as a damage and not as a hitch. None for other failures.
+    pub(super) fn note_damage(&self, stopped: &Stopped) -> Option<String> {
+        let (Stopped::Failed(error), Work::Backup(work)) = (stopped, &self.work) else {
+            return None;
+        };
+        let found = error.chain().find_map(|cause| {
+            let boxed = cause.downcast_ref::<Box<ImageError>>().map(AsRef::as_ref);
+            cause.downcast_ref::<ImageError>().or(boxed)
+        });
+        let path = found?.damaged_file()?;
+        let now = self.world.clock.now();
+        let marked = work.directory.mark_damaged(&work.lock, path, (&format!("{error:#}"), now));
+        let unmarked = marked.err().map(|error| {
+            format!(
+                "; it could not be marked ({:#}): run `verify --mark`",
+                anyhow::Error::from(error)
+            )
+        });
+        Some(format!("{error:#}{}", unmarked.unwrap_or_default()))
     }
 }
 

@@ -113,9 +113,8 @@ impl Execution {
             return Ok(());
         }
         Err(Stopped::Damaged(format!(
-            "the restore point is committed, but {damage}; the point is marked as failed, no snapshot was \
-             deleted and nothing pruned; the next backup makes a new base; older points may be wrong at the \
-             same places"
+            "the restore point is committed, but {damage}; what is concerned is marked as failed, nothing \
+             more was deleted or pruned, and the next backup makes a new base"
         )))
     }
 
@@ -171,6 +170,7 @@ impl Execution {
         if !self.is_committed() {
             return Err(stopped);
         }
+        let damage = self.note_damage(&stopped);
         let text = match stopped {
             Stopped::Failed(error) => format!("{error:#}"),
             Stopped::Changed(what) => what,
@@ -180,6 +180,10 @@ impl Execution {
                 return Ok(());
             }
         };
+        if let Some(what) = damage {
+            self.state().damage.push(what);
+            return Ok(());
+        }
         if is_audit(&group[0]) {
             self.state().unaudited.get_or_insert(text);
             return Ok(());

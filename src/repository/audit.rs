@@ -1,13 +1,16 @@
-//! Notes what a comparison of a point with its source found. Compares nothing: the source is
-//! outside of the repository.
+//! Notes what others found: a comparison of a point with its source, or damage that some work met on
+//! its way. Looks for nothing itself: `verify` does.
 
+use super::chain::images_of_chain;
 use super::error::RepositoryError;
 use super::guest_dir::GuestDir;
 use super::history::{History, StoredPoint};
 use super::lock::Lock;
 use super::records::AuditRecord;
+use super::verify::{DamageFound, VerifyReport};
 use crate::model::{ChainId, ImageId, Moment, PointId, Share};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// What a comparison with the source found.
 #[derive(Debug, Clone)]
@@ -55,6 +58,42 @@ impl GuestDir {
         attributes.audited = Some(record(point, findings, at));
         self.set_attributes(lock, point, &attributes)?;
         self.refresh_derived(lock)
+    }
+}
+
+impl GuestDir {
+    /// Marks an image that some work found damaged, as `verify --mark` would: the points that need it
+    /// have failed, and no increment follows it. A file that is no image of a point is passed over.
+    ///
+    /// # Errors
+    /// No exclusive lock, or the file system fails.
+    pub fn mark_damaged(
+        &self,
+        lock: &Lock,
+        file: &Path,
+        (what, at): (&str, Moment),
+    ) -> Result<(), RepositoryError> {
+        let history = self.load()?;
+        let damaged = |point: &StoredPoint| {
+            let own = point.manifest.images.iter().find(|i| point.dir.join(&i.file) == *file);
+            own.map(|image| image.id)
+        };
+        let Some(image) = history.points.iter().find_map(damaged) else { return Ok(()) };
+        let needs = |point: &&StoredPoint| {
+            point.manifest.images.iter().any(|own| {
+                images_of_chain(&history, point, &own.disk)
+                    .is_ok_and(|chain| chain.iter().any(|held| held.image.id == image))
+            })
+        };
+        let damage = DamageFound {
+            file: file.to_owned(),
+            what: what.to_owned(),
+            image: Some(image),
+            extents: Vec::new(),
+            points_lost: history.visible().filter(needs).map(|point| point.dir.clone()).collect(),
+        };
+        let report = VerifyReport { damage: vec![damage], ..VerifyReport::default() };
+        self.mark_verified(lock, &report, at)
     }
 }
 

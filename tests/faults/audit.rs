@@ -182,6 +182,36 @@ fn an_invalid_object_map_makes_a_base_that_equals_its_source() {
 }
 
 #[test]
+fn damage_that_a_merge_meets_fails_the_backup_and_the_next_one_is_a_base_f9() {
+    let lab = Lab::new();
+    for round in 2..7 {
+        lab.good_backup(&Backup::default());
+        lab.write_somewhere(round);
+    }
+    let point = lab.points("repository").remove(2);
+    let image = point.manifest.image(&"scsi0".parse().unwrap()).unwrap();
+    let file = point.dir.join(&image.file);
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8].fill(0xee);
+    std::fs::write(&file, &bytes).unwrap();
+    let retention = Rules { keep: Some(1), ..Rules::default() };
+    let merging = Backup { retention, ..Backup::default() };
+    let report = lab.backup(&merging);
+    let error = report.guests[0].error.clone().unwrap_or_default();
+    assert_eq!(report.exit_code(), 12, "{report:#?}");
+    assert!(error.contains("damaged") && error.contains("committed"), "{error}");
+    let points = lab.points("repository");
+    let visible = points.iter().filter(|point| !point.manifest.is_hidden());
+    let failed: Vec<bool> = visible.map(|point| point.attributes.has_failed()).collect();
+    assert_eq!(failed, [false, true], "the base needs nothing, the newest point needs it");
+    assert_eq!(std::fs::read(&file).unwrap(), bytes, "nothing of it was touched");
+    let report = lab.backup(&Backup::default());
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert!(kinds(&report).contains(&"base"), "{report:#?}");
+}
+
+#[test]
 fn what_cannot_be_compared_is_named_and_what_differed_is_cleared_by_a_whole_comparison_only() {
     let lab = with_a_wrong_diff();
     assert_eq!(lab.backup(&audited(1)).exit_code(), 12);
