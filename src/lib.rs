@@ -67,6 +67,7 @@ pub mod world;
 pub mod survey;
 
 pub mod assemble;
+pub mod audit;
 pub mod execute;
 pub mod operation;
 

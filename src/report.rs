@@ -175,6 +175,10 @@ impl Report {
         if failures.contains(&Failure::Interrupted) {
             return Failure::Interrupted.code();
         }
+        // What is stored and wrong is worse than what is missing.
+        if failures.contains(&Failure::Damage) {
+            return Failure::Damage.code();
+        }
         if self.guests.is_empty() {
             return 4;
         }
@@ -278,6 +282,7 @@ mod tests {
         assert_eq!(code(vec![failed(Failure::Locked)], &[]), 11);
         assert_eq!(code(vec![failed(Failure::Locked), failed(Failure::Other)], &[]), 1);
         assert_eq!(code(vec![outcome(100), failed(Failure::Locked)], &[]), 3);
+        assert_eq!(code(vec![outcome(100), failed(Failure::Damage)], &[]), 12);
         assert_eq!(code(vec![outcome(100)], &["999"]), 3);
         assert_eq!(code(vec![outcome(100), failed(Failure::Interrupted)], &[]), 130);
     }

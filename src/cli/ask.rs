@@ -1,12 +1,14 @@
 //! Questions with lists to choose from, for a person at 3 a.m. Asked only on a terminal and only
 //! before anything is changed; every answer could have been an option.
 
+use super::barc;
 use super::error::CliError;
 use super::restore::{Args, policy, sought, time};
 use crate::model::{Bytes, DiskKey, Moment, VmId};
-use crate::plan::restore::RestorePolicy;
-use crate::repository::{Disk, Repository, StoredPoint};
-use crate::survey::{self, Sought};
+use crate::plan::restore::{RestorePolicy, StoredVolume};
+use crate::repository::legacy::{LegacyHistory, LegacyImage, LegacyPoint};
+use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
+use crate::survey::{self, RestorePoint, Sought};
 use anyhow::Context as _;
 use dialoguer::theme::ColorfulTheme;
 use dialoguer::{Confirm, Input, MultiSelect, Select};
@@ -38,34 +40,39 @@ impl Chosen {
 /// The user gave up, or the repository holds nothing.
 pub fn restore(args: &Args) -> Result<Chosen, CliError> {
     let path = path(args.path.clone())?;
-    let point = choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
-    let manifest = &point.1.manifest;
-    let sought = Sought {
-        vmid: manifest.guest.vmid,
-        label: Some(manifest.label.clone()),
-        time: Some(manifest.time),
-        directory: Some(point.0),
-    };
+    let (sought, point) = choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
+    let volumes = point.volumes()?;
+    if volumes.is_empty() {
+        return Err(CliError::usage(
+            "the point's configuration tells of none of its images; `assemble` writes them to files",
+        ));
+    }
     let mut policy = policy(args)?;
     if policy.disks.is_empty() {
-        policy.disks = disks(&point.1)?;
+        policy.disks = disks(&volumes)?;
     }
     if policy.disks.is_empty() && policy.target.is_none() {
-        let vmid: u32 = prompt("Restore as vmid", manifest.guest.vmid.number())?;
+        let vmid: u32 = prompt("Restore as vmid", point.vmid().number())?;
         policy.target = Some(VmId::try_from(vmid)?);
     }
     if policy.storage.is_none() && policy.storage_map.is_empty() && policy.to.is_none() {
-        policy.storage = storage(&point.1)?;
+        policy.storage = storage(&volumes)?;
     }
     if !policy.disks.is_empty() && policy.attach.is_none() {
         let vmid: String = prompt("Give the disks to guest (vmid, empty for none)", String::new())?;
         policy.attach = Some(vmid).filter(|v| !v.is_empty()).map(|v| v.parse()).transpose()?;
     }
-    confirm(&point.1, &policy)?;
+    confirm(&point, &policy)?;
     Ok(Chosen { path, sought, policy })
 }
 
-/// Lets the user choose a restore point; its guest's directory comes with it.
+/// One guest's points to choose from, newest first: of ours, or of one label of eve4pve-barc.
+struct Offer {
+    line: String,
+    points: Vec<(Sought, String)>,
+}
+
+/// Lets the user choose a restore point, of ours or of eve4pve-barc, and tells how it is found again.
 ///
 /// # Errors
 /// The user gave up, or the repository holds nothing.
@@ -73,34 +80,75 @@ pub fn choose_point(
     path: &Path,
     vmid: Option<&str>,
     moment: Option<&str>,
-) -> Result<(String, StoredPoint), CliError> {
+) -> Result<(Sought, RestorePoint), CliError> {
     let repository = Repository::open(path, Disk::real())?;
     let vmid = vmid.map(str::parse::<VmId>).transpose()?;
     let wanted = time(moment)?;
-    let mut guests = Vec::new();
-    for directory in repository.guests()? {
-        let history = directory.load()?;
-        let mut points = history.visible().cloned().collect::<Vec<_>>();
-        points.retain(|p| wanted.is_none_or(|time| p.manifest.time <= time));
-        if !points.is_empty() && vmid.is_none_or(|vmid| directory.names().vmid == vmid) {
-            guests.push((survey::relative(&directory), points));
-        }
+    let home = super::world::home();
+    let is_meant = |of: VmId| vmid.is_none_or(|vmid| vmid == of);
+    let fits = |time: Moment| wanted.is_none_or(|wanted| time <= wanted);
+    let mut offers = Vec::new();
+    for directory in repository.guests()?.iter().filter(|dir| is_meant(dir.names().vmid)) {
+        offers.extend(of_ours(directory, &directory.load()?, &fits));
     }
-    if guests.is_empty() {
-        let mut text = format!("{} holds no restore point that fits", path.display());
-        if !survey::barc_histories(path, &super::world::home())?.is_empty() {
-            text.push_str(
-                "; what eve4pve-barc wrote there is chosen with --vmid and --time, as `list` shows it",
-            );
-        }
+    let barc = survey::barc_histories(path, &home)?;
+    let barc = barc.iter().filter(|history| is_meant(history.directory.vmid));
+    offers.extend(barc.filter_map(|history| of_barc(history, &fits)));
+    if offers.is_empty() {
+        let text = format!("{} holds no restore point that fits", path.display());
         return Err(CliError::usage(text));
     }
-    let names: Vec<String> = guests.iter().map(|(dir, points)| guest_line(dir, points)).collect();
-    let (directory, mut points) = guests.swap_remove(choose("Guest", &names)?);
-    points.reverse();
-    let lines: Vec<String> = points.iter().map(point_line).collect();
-    let chosen = choose("Restore point", &lines)?;
-    Ok((directory, points.swap_remove(chosen)))
+    let lines: Vec<String> = offers.iter().map(|offer| offer.line.clone()).collect();
+    let mut points = offers.swap_remove(choose("Guest", &lines)?).points;
+    let lines: Vec<String> = points.iter().map(|(_, line)| line.clone()).collect();
+    let (sought, _) = points.swap_remove(choose("Restore point", &lines)?);
+    let point = survey::restore_point(&repository, &sought, &home)?;
+    Ok((sought, point))
+}
+
+fn of_ours(
+    directory: &GuestDir,
+    history: &History,
+    fits: &dyn Fn(Moment) -> bool,
+) -> Option<Offer> {
+    let name = survey::relative(directory);
+    let points: Vec<&StoredPoint> =
+        history.visible().filter(|point| fits(point.manifest.time)).collect();
+    let newest = &points.last()?.manifest;
+    let about = (directory.names().vmid, newest.name.as_str(), newest.time);
+    let line = guest_line(about, points.len(), &name);
+    let sought = |point: &StoredPoint| Sought {
+        vmid: point.manifest.guest.vmid,
+        label: Some(point.manifest.label.clone()),
+        time: Some(point.manifest.time),
+        directory: Some(name.clone()),
+    };
+    let points = points.iter().rev().map(|point| (sought(point), point_line(point)));
+    Some(Offer { line, points: points.collect() })
+}
+
+/// A label of the old tool need not be one of ours, and its directory has but one: that says all.
+fn of_barc(history: &LegacyHistory, fits: &dyn Fn(Moment) -> bool) -> Option<Offer> {
+    let directory = &history.directory;
+    let with_images = |point: &&LegacyPoint| fits(point.time) && !point.images.is_empty();
+    let points: Vec<&LegacyPoint> = history.points.iter().filter(with_images).collect();
+    let newest = points.last()?;
+    let name = barc::name_of(newest);
+    let about = (directory.vmid, name.as_str(), newest.time);
+    let line = guest_line(about, points.len(), &directory.name());
+    let sought = |point: &LegacyPoint| Sought {
+        vmid: directory.vmid,
+        label: None,
+        time: Some(point.time),
+        directory: Some(directory.name()),
+    };
+    let row = |point: &LegacyPoint| {
+        let disks: Vec<String> = point.images.iter().map(LegacyImage::name).collect();
+        let (kind, disks) = (barc::kind_of_point(point), disks.join(" "));
+        format!("{}  {:<10} {kind}  {disks}", point.time, directory.label)
+    };
+    let points = points.iter().rev().map(|point| (sought(point), row(point)));
+    Some(Offer { line, points: points.collect() })
 }
 
 /// The repository, typed or asked for.
@@ -111,13 +159,15 @@ pub fn path(given: Option<PathBuf>) -> Result<PathBuf, CliError> {
     given.map_or_else(|| prompt("Repository", String::new()).map(PathBuf::from), Ok)
 }
 
-/// Lets the user choose one disk of a point.
+/// Lets the user choose one disk of a point, by the name that `assemble --disk` takes.
 ///
 /// # Errors
-/// The user gave up.
-pub fn one_disk(point: &StoredPoint) -> Result<DiskKey, CliError> {
-    let chosen = choose("Disk", &disk_lines(point))?;
-    Ok(point.manifest.images[chosen].disk.clone())
+/// The user gave up, or a file of the point cannot be read.
+pub fn one_disk(point: &RestorePoint) -> Result<String, CliError> {
+    let mut disks = point.disk_names();
+    let lines: Vec<String> =
+        disks.iter().map(|(name, about)| format!("{name:<10} {about}")).collect();
+    Ok(disks.swap_remove(choose("Disk", &lines)?).0)
 }
 
 /// Asks for a text or a number, with a default.
@@ -140,12 +190,8 @@ fn choose(question: &str, lines: &[String]) -> Result<usize, CliError> {
     Ok(select.interact().context("no answer; nothing was changed")?)
 }
 
-fn guest_line(directory: &str, points: &[StoredPoint]) -> String {
-    let newest = points.last().map(|point| &point.manifest);
-    let name = newest.map(|m| m.name.clone()).unwrap_or_default();
-    let time = newest.map_or(Moment::from_unix(0), |m| m.time);
-    let vmid = newest.map(|m| m.guest.vmid.to_string()).unwrap_or_default();
-    format!("{vmid:>6}  {name:<20} {:>4} points, newest {time}  ({directory})", points.len())
+fn guest_line((vmid, name, newest): (VmId, &str, Moment), count: usize, directory: &str) -> String {
+    format!("{vmid:>6}  {name:<20} {count:>4} points, newest {newest}  ({directory})")
 }
 
 fn point_line(point: &StoredPoint) -> String {
@@ -161,16 +207,13 @@ fn point_line(point: &StoredPoint) -> String {
     )
 }
 
-fn disk_lines(point: &StoredPoint) -> Vec<String> {
-    let line = |image: &crate::repository::ImageEntry| {
-        format!("{:<10} {:>11}  {}", image.disk.to_string(), Bytes(image.size), image.volume)
-    };
-    point.manifest.images.iter().map(line).collect()
-}
-
 /// All disks and the configuration, or some disks.
-fn disks(point: &StoredPoint) -> Result<Vec<DiskKey>, CliError> {
-    let lines = disk_lines(point);
+fn disks(volumes: &[StoredVolume]) -> Result<Vec<DiskKey>, CliError> {
+    let line = |volume: &StoredVolume| {
+        let (disk, size) = (volume.disk.to_string(), Bytes(volume.shape.size));
+        format!("{disk:<10} {size:>11}  {}", volume.volume)
+    };
+    let lines: Vec<String> = volumes.iter().map(line).collect();
     let theme = ColorfulTheme::default();
     let chosen = MultiSelect::with_theme(&theme)
         .with_prompt("Volumes (space selects; all of them: the whole guest)")
@@ -182,28 +225,26 @@ fn disks(point: &StoredPoint) -> Result<Vec<DiskKey>, CliError> {
         return Err(CliError::usage("no volume was chosen; nothing was changed"));
     }
     let all = chosen.len() == lines.len();
-    let disk = |index: usize| point.manifest.images[index].disk.clone();
+    let disk = |index: usize| volumes[index].disk.clone();
     Ok(if all { Vec::new() } else { chosen.into_iter().map(disk).collect() })
 }
 
-fn storage(point: &StoredPoint) -> Result<Option<String>, CliError> {
+fn storage(volumes: &[StoredVolume]) -> Result<Option<String>, CliError> {
     let config = super::world::cluster().storage_cfg().map_err(anyhow::Error::from)?;
     let rbd = config.storages().iter().filter(|section| section.kind == "rbd");
-    let own: Vec<&str> =
-        point.manifest.images.iter().map(|image| image.volume.storage.as_str()).collect();
+    let own: Vec<&str> = volumes.iter().map(|volume| volume.volume.storage.as_str()).collect();
     let mut lines = vec![format!("as they were ({})", own.join(", "))];
     lines.extend(rbd.map(|section| section.id.clone()));
     let chosen = choose("Storage", &lines)?;
     Ok(if chosen == 0 { None } else { Some(lines.swap_remove(chosen)) })
 }
 
-fn confirm(point: &StoredPoint, policy: &RestorePolicy) -> Result<(), CliError> {
-    let manifest = &point.manifest;
+fn confirm(point: &RestorePoint, policy: &RestorePolicy) -> Result<(), CliError> {
+    let (vmid, time) = (point.vmid(), point.time());
     let what = if policy.disks.is_empty() {
-        let target = policy.target.unwrap_or(manifest.guest.vmid);
-        format!("guest {} of {} as {target}", manifest.guest.vmid, manifest.time)
+        format!("guest {vmid} of {time} as {}", policy.target.unwrap_or(vmid))
     } else {
-        format!("{} volumes of guest {}", policy.disks.len(), manifest.guest.vmid)
+        format!("{} volumes of guest {vmid}", policy.disks.len())
     };
     let theme = ColorfulTheme::default();
     let yes = Confirm::with_theme(&theme)

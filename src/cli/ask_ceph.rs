@@ -22,6 +22,10 @@ pub struct Args {
     keyring: Option<String>,
 }
 
+/// Seconds to look for monitors. Short: whoever gets no answer asks the `ceph` program next, which
+/// has more patience.
+const PATIENCE: &str = "5";
+
 /// Runs the command.
 ///
 /// # Errors
@@ -33,7 +37,7 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
         user: args.user.clone(),
         keyring: args.keyring.clone(),
     };
-    let answer = space_and_fsid(&connection).map_err(anyhow::Error::from)?;
+    let answer = space_and_fsid(&connection, PATIENCE).map_err(anyhow::Error::from)?;
     output::line(&answer);
     Ok(0)
 }

@@ -119,25 +119,17 @@ fn wanted(args: &Args) -> Result<Wanted, CliError> {
 
 fn asked(args: &Args) -> Result<Wanted, CliError> {
     let path = ask::path(args.path.clone())?;
-    let (directory, point) = ask::choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
+    let (_, point) = ask::choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
     let disk = match &args.disk {
         Some(disk) => disk.clone(),
-        None => ask::one_disk(&point)?.to_string(),
+        None => ask::one_disk(&point)?,
     };
     let output = match &args.output {
         Some(output) => output.clone(),
         None => {
-            let name = format!("vm-{}-{disk}.raw", point.manifest.guest.vmid);
+            let name = format!("vm-{}-{disk}.raw", point.vmid());
             PathBuf::from(ask::prompt("Write to", name)?)
         }
     };
-    let sought = Sought {
-        vmid: point.manifest.guest.vmid,
-        label: Some(point.manifest.label.clone()),
-        time: Some(point.manifest.time),
-        directory: Some(directory),
-    };
-    let repository = Repository::open(&path, Disk::real())?;
-    let point = survey::point(&repository, &sought, None)?.into();
     Ok(Wanted { point, disk, output })
 }

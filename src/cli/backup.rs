@@ -36,6 +36,10 @@ pub struct Args {
     /// A new base after this many increments, or when the last one is so old: 7, 14d, 4w, 6m; 0: always.
     #[arg(long, value_name = "N|Nd|Nw|Nm", conflicts_with = "keep")]
     renew: Option<String>,
+    /// Compare this share of each volume's blocks with its snapshot after the commit, another one in
+    /// each run: 1/50. A difference fails the guest with 12, and the next backup is a base.
+    #[arg(long, value_name = "1/N", value_parser = crate::model::parts)]
+    audit: Option<u64>,
     #[command(flatten)]
     parallel: Parallel,
     /// none, zstd[:LEVEL], gzip or bzip2.
@@ -108,7 +112,9 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
     let renew = args.renew.as_deref().map(str::parse).transpose()?;
     let retention = args.retention.rules()?;
-    let request = BackupRequest { selection, label, repository, snapshots, renew, retention };
+    let audit = args.audit;
+    let request =
+        BackupRequest { selection, label, repository, snapshots, renew, audit, retention };
     let performed = blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Backup(request), mode).await

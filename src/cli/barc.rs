@@ -57,7 +57,8 @@ pub enum Rows {
     Images,
 }
 
-fn name_of(point: &LegacyPoint) -> String {
+/// The guest's name then; may be empty.
+pub fn name_of(point: &LegacyPoint) -> String {
     let config = crate::pve::GuestConfig::parse(point.config.as_deref().unwrap_or_default());
     config.name().unwrap_or_default().to_owned()
 }
@@ -103,7 +104,8 @@ fn points(history: &LegacyHistory, now: Moment) -> String {
     render(&headings, &history.points.iter().map(row).collect::<Vec<_>>())
 }
 
-fn kind_of_point(point: &LegacyPoint) -> String {
+/// What a point is made of.
+pub fn kind_of_point(point: &LegacyPoint) -> String {
     let mut kinds: Vec<&str> = point.images.iter().map(kind_of).collect();
     kinds.sort_unstable();
     kinds.dedup();

@@ -178,6 +178,10 @@ fn kind(images: &[ImageEntry]) -> String {
 }
 
 fn verified(point: &StoredPoint) -> String {
+    if let Some(audited) = point.attributes.audited.as_ref().filter(|a| !a.failed_images.is_empty())
+    {
+        return format!("FAILED {}", audited.at);
+    }
     match &point.attributes.verified {
         None => "-".to_owned(),
         Some(verified) if verified.state == VerifiedState::Ok => verified.at.to_string(),
@@ -240,7 +244,12 @@ fn document(guests: &[Listed], barc: &[LegacyHistory]) -> Value {
 fn point_document(point: &StoredPoint) -> Value {
     let manifest = &point.manifest;
     let verified = point.attributes.verified.as_ref();
-    let state = verified.map(|v| if v.state == VerifiedState::Ok { "ok" } else { "failed" });
+    let audited = point.attributes.audited.as_ref();
+    let at = match audited {
+        Some(audited) if !audited.failed_images.is_empty() => Some(audited.at),
+        _ => verified.map(|v| v.at),
+    };
+    let state = at.map(|_| if point.attributes.has_failed() { "failed" } else { "ok" });
     json!({
         "id": manifest.point,
         "seq": manifest.seq,
@@ -254,7 +263,7 @@ fn point_document(point: &StoredPoint) -> Value {
         "time": manifest.time,
         "consistency": manifest.consistency,
         "verified": state,
-        "verified_at": verified.map(|v| v.at),
+        "verified_at": at,
         "protected": point.attributes.protected,
         "hidden": manifest.is_hidden(),
         "notes": point.attributes.notes,

@@ -22,6 +22,7 @@ mod restore;
 mod retention;
 mod show;
 mod signals;
+mod source;
 mod table;
 mod verify;
 mod world;

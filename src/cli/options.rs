@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// How much is said.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Logging {
     /// Say every command that is run, with its duration and status, on stderr.
     #[arg(long, global = true, help_heading = "Output")]

@@ -2,19 +2,25 @@
 
 use super::error::CliError;
 use super::options::{Common, Logging};
-use super::{bars, output};
+use super::{bars, output, source};
 use crate::clock::Clock;
 use crate::model::{Bytes, Label, Moment, VmId};
+use crate::operation::AuditRequest;
 use crate::progress::Progress;
 use crate::report::Failure;
+use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::repository::{
     DamageFound, Disk, GuestDir, LockMode, LockOptions, Repository, Subset, VerifyReport,
     VerifyRequest,
 };
 use crate::survey;
+use crate::throttle::Throttle;
+use crate::world::Limits;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Check stored restore points: every frame, digest, chain and manifest
 ///
@@ -25,7 +31,9 @@ use std::time::Duration;
 Examples:
   pve-ferry verify --path /mnt/backup
   pve-ferry verify --path /mnt/backup --vmid 100 --mark
-  pve-ferry verify --path /mnt/backup --read-data-subset 3/30   (the third thirtieth)")]
+  pve-ferry verify --path /mnt/backup --read-data-subset 3/30   (the third thirtieth)
+  pve-ferry verify --path /mnt/backup --vmid 100 --source       (against the snapshots on Ceph)
+  pve-ferry verify --path /mnt/backup --source --audit 1/10     (another tenth each time)")]
 pub struct Args {
     #[command(flatten)]
     common: Common,
@@ -42,6 +50,14 @@ pub struct Args {
     /// noted in what eve4pve-barc wrote.
     #[arg(long)]
     mark: bool,
+    /// Compare the newest point of each chain with the snapshots on the storages that it was made
+    /// from, by another way than exports take. Finds wrong diffs, which no digest shows; what differs
+    /// is always noted, and the next backup is a base. Nothing else is checked then.
+    #[arg(long, conflicts_with_all = ["read_data_subset", "mark"])]
+    source: bool,
+    /// With --source: compare only this share of the blocks, another one each time; 1/10.
+    #[arg(long, value_name = "1/N", requires = "source", value_parser = crate::model::parts)]
+    audit: Option<u64>,
     /// Threads that decompress and check [default: all cores].
     #[arg(long, value_name = "N")]
     threads: Option<u16>,
@@ -68,6 +84,9 @@ struct Verified {
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let repository = Repository::open(&args.common.path, Disk::real())?;
     let wanted = vmids(&args.vmid)?;
+    if args.source {
+        return source::run(&repository, with_source(args, logging, wanted)?);
+    }
     let progress = bars::progress(logging);
     let mut verified = Vec::new();
     for directory in repository.guests()? {
@@ -85,6 +104,29 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         false => output::text(&text(&verified)),
     }
     Ok(exit_code(&verified))
+}
+
+fn with_source(
+    args: &Args,
+    logging: &Logging,
+    vmids: Vec<VmId>,
+) -> Result<source::Wanted, CliError> {
+    let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
+    let image = ImageOptions {
+        compression: Compression::None,
+        threads: threads(args),
+        zeros: ZeroRuns::default(),
+    };
+    let limits = Limits {
+        guests: 1,
+        transfers: Arc::new(Semaphore::new(1)),
+        throttle: Throttle::default(),
+        image,
+        lock_wait: Some(Duration::from_secs(args.lock_wait)),
+    };
+    let request = AuditRequest { label, parts: args.audit.unwrap_or(1) };
+    let logging = logging.clone();
+    Ok(source::Wanted { vmids, request, limits, logging, json: args.json })
 }
 
 /// Checks what eve4pve-barc wrote below the same path. Nothing is noted there.

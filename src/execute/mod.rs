@@ -6,6 +6,7 @@
 //! undone any more: what then fails becomes a warning, as the next run finds and repeats it.
 
 mod adopt;
+mod audit;
 mod freeze;
 pub mod guard;
 pub mod prune;
@@ -17,13 +18,14 @@ mod transfer;
 mod undo;
 
 pub use adopt::{AdoptWork, FoundDamage};
+pub use audit::compare_with_source;
 pub use reset::ResetWork;
 pub use restore::RestoreWork;
 pub use save::BackupWork;
 pub use state::Frozen;
 
 use crate::plan::{Action, Item, KeptPoint, Plan, Step};
-use crate::report::GuestOutcome;
+use crate::report::{Failure, GuestOutcome};
 use crate::world::World;
 use state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,6 +38,8 @@ pub enum Stopped {
     Changed(String),
     /// The user wished to stop.
     Interrupted,
+    /// The committed restore point is not what its source is.
+    Damaged(String),
     /// A step failed.
     Failed(anyhow::Error),
 }
@@ -100,14 +104,31 @@ impl Execution {
             let beside = rest.iter().take_while(|other| run_together(item, other)).count().max(1);
             let (group, later) = rest.split_at(beside);
             rest = later;
+            self.judged(group.first())?;
             if self.world.cancel.is_cancelled() {
                 return if self.is_committed() { Ok(()) } else { Err(Stopped::Interrupted) };
+            }
+            if self.state().unaudited.is_some() && is_pruning(&group[0]) {
+                continue;
             }
             if let Err(stopped) = self.clone().run_group(group).await {
                 self.after_failure(group, stopped)?;
             }
         }
-        Ok(())
+        self.judged(None)
+    }
+
+    /// Ends a run whose new point differs from its source when all its volumes were compared: then
+    /// nothing more is to go.
+    fn judged(&self, next: Option<&Item>) -> Result<(), Stopped> {
+        let damage = self.state().damage.join("; ");
+        if damage.is_empty() || next.is_some_and(is_audit) {
+            return Ok(());
+        }
+        Err(Stopped::Damaged(format!(
+            "the restore point is committed, but {damage}; what is concerned is marked as failed, nothing \
+             more was deleted or pruned, and the next backup makes a new base"
+        )))
     }
 
     async fn run_group(self: Arc<Self>, group: &[Item]) -> Result<(), Stopped> {
@@ -164,11 +185,24 @@ impl Execution {
         if !self.is_committed() {
             return Err(stopped);
         }
+        let damage = self.note_damage(&stopped);
         let text = match stopped {
             Stopped::Failed(error) => format!("{error:#}"),
             Stopped::Changed(what) => what,
             Stopped::Interrupted => return Ok(()),
+            Stopped::Damaged(what) => {
+                self.state().damage.push(what);
+                return Ok(());
+            }
         };
+        if let Some(what) = damage {
+            self.state().damage.push(what);
+            return Ok(());
+        }
+        if is_audit(&group[0]) {
+            self.state().unaudited.get_or_insert(text);
+            return Ok(());
+        }
         let steps = group.len();
         tracing::debug!("{steps} steps failed after the commit");
         self.state().outcome.warnings.push(format!("{text}; the next run tries again"));
@@ -186,7 +220,16 @@ impl Execution {
     fn take_outcome(&self) -> GuestOutcome {
         let mut outcome = self.state().outcome.clone();
         outcome.volumes.sort_by(|a, b| a.disk.cmp(&b.disk));
-        outcome
+        match self.state().unaudited.take() {
+            // Whoever asks for a comparison is not told that all is well when there was none.
+            Some(why) => outcome.failed(
+                Failure::Other,
+                format!(
+                    "the restore point is committed, but could not be compared with its source: {why}; nothing was pruned"
+                ),
+            ),
+            None => outcome,
+        }
     }
 
     fn warn(&self, text: String) {
@@ -197,6 +240,18 @@ impl Execution {
         self.world.progress.note(line);
         tracing::info!(guest = %self.plan.guest.vmid, "{line}");
     }
+}
+
+fn is_audit(item: &Item) -> bool {
+    matches!(item, Item::Step(Step { action: Action::AuditVolume { .. }, .. }))
+}
+
+fn is_pruning(item: &Item) -> bool {
+    let Item::Step(Step { action, .. }) = item else { return false };
+    matches!(
+        action,
+        Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_)
+    )
 }
 
 fn run_together(first: &Item, other: &Item) -> bool {

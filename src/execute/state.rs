@@ -25,6 +25,10 @@ pub(super) struct State {
     /// What is to be undone after a failure, oldest first, with the note that it would stay.
     pub undo: Vec<(Undo, Open)>,
     pub committed: bool,
+    /// Why a volume could not be compared with its source.
+    pub unaudited: Option<String>,
+    /// What in the committed point is not what its source is.
+    pub damage: Vec<String>,
     pub frozen: Frozen,
     /// Whether the guest was seen running before or after the snapshots.
     pub seen_running: bool,
@@ -39,6 +43,8 @@ impl State {
             outcome,
             undo: Vec::new(),
             committed: false,
+            unaudited: None,
+            damage: Vec::new(),
             frozen: Frozen::default(),
             seen_running: false,
             volumes: BTreeMap::new(),

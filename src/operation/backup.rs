@@ -26,6 +26,8 @@ pub struct BackupRequest {
     pub snapshots: SnapshotProtection,
     /// When an image is a base although an increment would be possible.
     pub renew: Option<Span>,
+    /// Of how many parts of the blocks one is compared with the source after the commit.
+    pub audit: Option<u64>,
     /// Which older points of the label go after the commit.
     pub retention: Rules,
 }
@@ -65,6 +67,7 @@ impl BackupRequest {
             now: world.clock.now(),
             snapshots: self.snapshots,
             renew: self.renew,
+            audit: self.audit,
             retention: self.retention.clone(),
         };
         let plan = plan(&surveyed.facts, &policy).map_err(refusal)?;

@@ -2,12 +2,14 @@
 //! that changes something ends here; what it may change stands in its plan and nowhere else.
 
 mod adopt;
+mod audit;
 mod backup;
 mod prune;
 mod reset;
 mod restore;
 
 pub use adopt::AdoptRequest;
+pub use audit::{AuditRequest, DiskAudit, PointAudit, audit};
 pub use backup::BackupRequest;
 pub use prune::{PruneRequest, prune};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
@@ -217,6 +219,7 @@ fn stopped_outcome(stopped: Stopped, outcome: GuestOutcome) -> GuestOutcome {
             Failure::Other,
             format!("{what}, twice within one run; nothing was changed, run it again"),
         ),
+        Stopped::Damaged(what) => outcome.failed(Failure::Damage, what),
         Stopped::Failed(error) => {
             let damage = error.chain().any(|e| e.is::<FoundDamage>());
             let failure = if damage { Failure::Damage } else { Failure::Other };

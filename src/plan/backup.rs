@@ -6,7 +6,7 @@ use super::facts::{
 };
 use super::prune::{PrunePolicy, Pruning, StoredFact, StoredImage, pruning};
 use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
-use crate::model::{Bytes, ImageId, Label, Moment, PointId, SnapshotName, VolumeIdentity};
+use crate::model::{Bytes, ImageId, Label, Moment, PointId, Share, SnapshotName, VolumeIdentity};
 use crate::retention::renewal;
 
 /// Why a guest gets no backup in this run.
@@ -57,6 +57,7 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
         items.extend(holds(facts, &name));
     }
     items.push(Item::Step(Action::CommitRestorePoint.step()));
+    items.extend(audits(facts, policy));
     items.extend(deletions(facts));
     items.extend(pruned.steps.into_iter().map(Item::Step));
     let mut warnings = warnings(facts, policy.now);
@@ -220,7 +221,9 @@ fn transfer(
 /// The newest image of this chain whose snapshot is still on the volume, or why there is none.
 fn base_of(facts: &BackupFacts, volume: &VolumeFact) -> Result<BaseImage, String> {
     if volume.change_record_invalid {
-        return Err("the image's object map is flagged invalid".into());
+        return Err(
+            "the image's object map is flagged invalid (`rbd object-map rebuild` mends it)".into(),
+        );
     }
     let images = || images_of(facts, |source| *source == volume.identity);
     let Some((newest_point, newest)) = images().next() else {
@@ -278,6 +281,20 @@ fn why_unknown(facts: &BackupFacts, volume: &VolumeFact) -> String {
             .into();
     }
     "no earlier point holds this volume".into()
+}
+
+/// The comparisons come before anything goes: when a volume differs, whatever is older is all that
+/// there is to look at.
+fn audits(facts: &BackupFacts, policy: &BackupPolicy) -> Vec<Item> {
+    let Some(parts) = policy.audit else { return Vec::new() };
+    let last = facts.audited.iter().copied().find(|share| share.of == parts);
+    let share = Share::after(last, parts);
+    let audit = |volume: &VolumeFact| Action::AuditVolume {
+        disk: volume.disk.clone(),
+        volume: volume.volume.clone(),
+        share,
+    };
+    facts.volumes.iter().map(|volume| Item::Step(audit(volume).step())).collect()
 }
 
 /// Snapshots of this chain that are not needed once the new point is there. Nothing but this

@@ -61,6 +61,7 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             );
             ensure(made, "a transfer reads a snapshot that this run made", step)
         }
+        Action::AuditVolume { .. } => audits_come_first(before, step),
         Action::ResetChain { .. } => {
             let saves = has(&plan.items, |a| {
                 matches!(a, Action::BeginRestorePoint { .. } | Action::CreateSnapshot { .. })
@@ -105,6 +106,22 @@ fn deletes_only_our_own(plan: &Plan, step: &Step, name: &str) -> Result<(), Viol
 fn deletes_bases_only_after_commit(before: &[Item], step: &Step) -> Result<(), Violation> {
     let committed = has(before, |a| matches!(a, Action::CommitRestorePoint));
     ensure(committed, "a base is deleted only after its successor is committed", step)
+}
+
+/// Whatever a comparison may still need is there until it is over.
+fn audits_come_first(before: &[Item], step: &Step) -> Result<(), Violation> {
+    let committed = has(before, |a| matches!(a, Action::CommitRestorePoint));
+    ensure(committed, "a point is compared with its source after its commit", step)?;
+    let removes = |a: &Action| {
+        matches!(
+            a,
+            Action::DeleteSnapshot { .. }
+                | Action::HidePoint(_)
+                | Action::MergeImages { .. }
+                | Action::DeleteRestorePoint(_)
+        )
+    };
+    ensure(!has(before, removes), "nothing goes before the comparison with the source", step)
 }
 
 fn configuration_follows_volumes(

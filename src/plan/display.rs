@@ -95,6 +95,7 @@ fn words(action: &Action) -> (&'static str, String) {
             ("adopt", format!("{volume}@{}  base  from {from}", snapshot.name))
         }
         Action::CommitRestorePoint => ("commit restore point", String::new()),
+        Action::AuditVolume { volume, share, .. } => ("audit", format!("{volume}  {share}")),
         Action::HidePoint(point) => ("hide", format!("{} {}", point.label, point.moment)),
         Action::MergeImages { into, from } => {
             let (count, into) = (from.len(), format!("{} {}", into.label, into.moment));

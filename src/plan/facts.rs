@@ -3,7 +3,8 @@
 //! Facts are plain data without handles, so that a golden test can write them down.
 
 use crate::model::{
-    ChainId, DiskKey, Guest, ImageId, Label, Moment, SnapshotIdentity, VolumeId, VolumeIdentity,
+    ChainId, DiskKey, Guest, ImageId, Label, Moment, Share, SnapshotIdentity, VolumeId,
+    VolumeIdentity,
 };
 use crate::retention::{Rules, Span};
 
@@ -106,6 +107,8 @@ pub struct BackupFacts {
     pub chain: ChainId,
     /// Points of that chain, oldest first by `seq`.
     pub points: Vec<PointFact>,
+    /// The blocks of this chain's points that were compared with the source, newest first.
+    pub audited: Vec<Share>,
     /// What interrupted runs of this guest left in the repository.
     pub debris: Vec<DebrisFact>,
     /// Why nothing of this guest may be removed from the repository; `None` when it may.
@@ -127,6 +130,8 @@ pub struct BackupPolicy {
     pub snapshots: SnapshotProtection,
     /// When an image is a base although an increment would be possible.
     pub renew: Option<Span>,
+    /// Of how many parts of the blocks one is compared with the source after the commit.
+    pub audit: Option<u64>,
     /// Which older points of the label go after the commit; none without a rule.
     pub retention: Rules,
 }

@@ -16,7 +16,7 @@ pub mod reset;
 pub mod restore;
 
 use crate::model::{
-    ChainId, DiskKey, Guest, GuestKind, ImageId, Label, Moment, PointId, SkippedDisk,
+    ChainId, DiskKey, Guest, GuestKind, ImageId, Label, Moment, PointId, Share, SkippedDisk,
     SnapshotIdentity, SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
 
@@ -193,6 +193,15 @@ pub enum Action {
     },
     /// Makes the restore point exist.
     CommitRestorePoint,
+    /// Compares a volume of the committed restore point with the snapshot that it was made from.
+    AuditVolume {
+        /// The volume's key in the configuration.
+        disk: DiskKey,
+        /// The volume.
+        volume: VolumeId,
+        /// Which of its blocks.
+        share: Share,
+    },
     /// Takes a point from the user and leaves its images to the points that need them.
     HidePoint(RemovedPoint),
     /// Merges the images of hidden points into those of the point that follows them, which does

@@ -156,6 +156,10 @@ fn unusable(fs: &Disk, held: &HeldImage<'_>) -> Option<String> {
     if held.point.attributes.failed_images.contains(&image.id) {
         return Some(format!("{name} was found damaged"));
     }
+    let audited = held.point.attributes.audited.as_ref();
+    if audited.is_some_and(|audited| audited.failed_images.contains(&image.id)) {
+        return Some(format!("{name} was found to differ from its source"));
+    }
     match fs.facts(&path) {
         Err(error) => return Some(format!("{name} cannot be looked at: {error}")),
         Ok(None) => return Some(format!("{name} is missing")),

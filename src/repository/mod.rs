@@ -91,7 +91,9 @@
 //! ## attributes.json
 //! `point` (the id of the point that it belongs to; another one: not believed), `notes`, `protected`,
 //! `verified` (`state` `ok` or `failed`, `at`, `why`), `failed_images` (ids of images of this point
-//! that were found damaged: no increment is based on a chain with one). Unreadable, it protects.
+//! that were found damaged: no increment is based on a chain with one), `audited` (the last comparison
+//! with the source: `share` with `n` and `of`, blocks n-1, n-1+of, ...; `at`; `failed_images` whose
+//! volumes differ, which only a comparison of all blocks clears; `why`). Unreadable, it protects.
 //!
 //! ## freeze.json
 //! Written durably before a guest is frozen, removed when it was seen thawed: `host`, `boot_id`, `pid`
@@ -111,6 +113,7 @@
 //! lock is a file with `host`, `boot_id`, `pid`, `pid_namespace`, `started`, `random`, `mode`, `what`,
 //! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it.
 
+mod audit;
 mod chain;
 mod disk;
 mod draft;
@@ -137,6 +140,7 @@ mod stored_chain;
 mod verify;
 mod verify_image;
 
+pub use audit::AuditFindings;
 pub use chain::{BrokenChain, HeldImage, chain_of, images_of_chain, point_usable_as_base};
 pub use disk::{Disk, DiskFile, Fault};
 pub use draft::{Committed, PointDraft};
@@ -147,7 +151,7 @@ pub use layout::{GuestKey, GuestNames, ImageKind};
 pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use merge::MergeOptions;
-pub use records::{Attributes, FreezeRecord, GuestRecord, Verified, VerifiedState};
+pub use records::{Attributes, AuditRecord, FreezeRecord, GuestRecord, Verified, VerifiedState};
 pub use store::Repository;
 pub use stored_chain::{OpenChain, StoredChain};
 pub use verify::{DamageFound, Subset, VerifyReport, VerifyRequest};

@@ -2,7 +2,7 @@
 //! Not for what a point contains: that is the manifest and never changes.
 
 use super::layout::GuestKey;
-use crate::model::{ChainId, GuestKind, ImageId, Label, Moment, PointId};
+use crate::model::{ChainId, GuestKind, ImageId, Label, Moment, PointId, Share};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -46,6 +46,21 @@ pub struct Verified {
     pub why: Option<String>,
 }
 
+/// The last comparison of a point with the snapshots that it was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditRecord {
+    /// The blocks that were compared.
+    pub share: Share,
+    /// When it was.
+    pub at: Moment,
+    /// Images of this point whose volumes hold something else than their source held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed_images: Vec<ImageId>,
+    /// What differs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
 /// What changes of a point after its commit: `attributes.json`. Absent fields have their default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes {
@@ -64,15 +79,20 @@ pub struct Attributes {
     /// Images of this point that were found damaged: no increment is based on them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failed_images: Vec<ImageId>,
+    /// The last comparison with the source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audited: Option<AuditRecord>,
     /// Fields of later versions: they survive a rewrite.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
 impl Attributes {
-    /// Whether the last verification found damage in this point.
+    /// Whether the last verification found damage in this point, or a comparison with its source
+    /// found something else there.
     pub fn has_failed(&self) -> bool {
         self.verified.as_ref().is_some_and(|verified| verified.state == VerifiedState::Failed)
+            || self.audited.as_ref().is_some_and(|audited| !audited.failed_images.is_empty())
     }
 }
 

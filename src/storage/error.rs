@@ -63,6 +63,15 @@ pub enum StorageError {
         #[source]
         source: TransportError,
     },
+    /// A snapshot cannot be read block by block.
+    #[error("cannot read {object} block by block; nothing was changed")]
+    Read {
+        /// What was read.
+        object: String,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The storage's tool answered something else than we know.
     #[error("cannot understand what {tool} says about {object}; nothing was changed")]
     Answer {

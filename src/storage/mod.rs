@@ -5,12 +5,14 @@
 //! overwrites takes the identity that the survey saw and refuses another object of that name.
 //! `tests/storage` runs the same conformance suite over every driver.
 
+mod blocks;
 mod error;
 mod facts;
 pub mod memory;
 pub mod rbd;
 mod transfer;
 
+pub use blocks::Blocks;
 pub use error::{Changed, StorageError};
 pub use facts::{ObjectMap, Removed, SnapshotFacts, VolumeFacts};
 pub use memory::Memory;
@@ -147,6 +149,16 @@ impl Storage {
         since: Option<&SnapshotIdentity>,
     ) -> Result<Export> {
         driver!(self, d => d.export(volume, own, since).await)
+    }
+
+    /// Opens a snapshot for reading block by block, by means that have nothing in common with how
+    /// exports find out what changed.
+    ///
+    /// # Errors
+    /// It is not the surveyed snapshot or is gone, this driver cannot read it so, or the storage
+    /// failed.
+    pub async fn blocks(&self, volume: &str, own: &SnapshotIdentity) -> Result<Blocks> {
+        driver!(self, d => d.blocks(volume, own).await)
     }
 
     /// Applies a diff stream v1 to the volume's present content (not to a snapshot). It counts only

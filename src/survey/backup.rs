@@ -1,7 +1,7 @@
 //! The facts of a backup, and what its execution will need of what was read.
 
 use crate::model::SkippedDisk;
-use crate::model::{ChainId, Guest, GuestKind, Label, VolumeId};
+use crate::model::{ChainId, Guest, GuestKind, ImageId, Label, VolumeId, VolumeIdentity};
 use crate::plan::facts::{
     BackupFacts, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact, VolumeFact,
 };
@@ -169,6 +169,7 @@ pub async fn backup(
         skipped,
         chain,
         points,
+        audited: history.audits(chain),
         debris: history.debris.iter().map(|d| debris_fact(directory, d, found_frozen)).collect(),
         frozen_repository: history.forbids_removal(),
         stored: super::stored(directory, &history),
@@ -220,7 +221,36 @@ fn record(
 
 fn points(directory: &GuestDir, history: &History, chain: ChainId) -> Vec<PointFact> {
     let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
-    of_chain.map(|point| point_fact(directory, history, point)).collect()
+    let mut facts: Vec<PointFact> =
+        of_chain.map(|point| point_fact(directory, history, point)).collect();
+    for differing in differing_volumes(history, chain) {
+        distrust(&mut facts, differing);
+    }
+    facts
+}
+
+/// The volumes of a chain's points that were found to differ from their source, and in which point.
+fn differing_volumes(
+    history: &History,
+    chain: ChainId,
+) -> impl Iterator<Item = (u64, &VolumeIdentity)> {
+    let of_chain = history.points.iter().filter(move |point| point.manifest.chain == chain);
+    of_chain.flat_map(|point| {
+        let audited = point.attributes.audited.iter().flat_map(|audited| &audited.failed_images);
+        let image = |id: &ImageId| point.manifest.images.iter().find(|image| image.id == *id);
+        audited.filter_map(image).map(|image| (point.manifest.seq, &image.source.volume))
+    })
+}
+
+/// Nobody knows since when a volume differs from its source: what is older in the chain is no base
+/// for increments either, even where its snapshot is still there.
+fn distrust(facts: &mut [PointFact], (seq, volume): (u64, &VolumeIdentity)) {
+    for point in facts.iter_mut().filter(|point| point.seq <= seq) {
+        for image in point.images.iter_mut().filter(|image| image.source.volume == *volume) {
+            let why = "is of a chain that was found to differ from its source";
+            image.unusable.get_or_insert_with(|| why.to_owned());
+        }
+    }
 }
 
 fn point_fact(directory: &GuestDir, history: &History, point: &StoredPoint) -> PointFact {

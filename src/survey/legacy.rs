@@ -170,6 +170,14 @@ impl BarcPoint {
         self.history.chain_of(&self.point, disk)
     }
 
+    pub(super) fn disk_names(&self) -> Vec<(String, String)> {
+        let file = |image: &LegacyImage| {
+            let name = image.link.path.file_name();
+            name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+        };
+        self.point.images.iter().map(|image| (image.name(), file(image))).collect()
+    }
+
     pub(super) fn volumes(&self) -> anyhow::Result<Vec<StoredVolume>> {
         let volume = |image: &LegacyImage| {
             let (Some(disk), Some(volume)) = (image.key.clone(), image.volume.clone()) else {

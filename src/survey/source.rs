@@ -3,7 +3,7 @@
 
 use super::legacy::{BarcPoint, Home, barc_point};
 use super::restore::{NoPoint, Sought, SurveyedPoint, point};
-use crate::model::{DiskKey, GuestKind, Moment, SkippedDisk, VmId};
+use crate::model::{Bytes, DiskKey, GuestKind, Moment, SkippedDisk, VmId, VolumeId};
 use crate::plan::restore::StoredVolume;
 use crate::repository::{
     LockMode, LockOptions, Repository, RepositoryError, StoredChain, chain_of,
@@ -104,6 +104,18 @@ impl RestorePoint {
             data_bytes: image.data_bytes,
         };
         Ok(ours.point.manifest.images.iter().map(volume).collect())
+    }
+
+    /// What [`RestorePoint::chain_named`] takes for each of its disks, and a word on each.
+    pub fn disk_names(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Ours(ours) => {
+                let images = ours.point.manifest.images.iter();
+                let about = |size: u64, volume: &VolumeId| format!("{:>11}  {volume}", Bytes(size));
+                images.map(|i| (i.disk.to_string(), about(i.size, &i.volume))).collect()
+            }
+            Self::Barc(barc) => barc.disk_names(),
+        }
     }
 
     /// The disks that it does not hold.

@@ -31,6 +31,7 @@ pub struct Backup {
     pub snapshots: SnapshotProtection,
     pub mode: Mode,
     pub renew: Option<pve_ferry::retention::Span>,
+    pub audit: Option<u64>,
     pub retention: pve_ferry::retention::Rules,
 }
 
@@ -44,6 +45,7 @@ impl Default for Backup {
             snapshots: SnapshotProtection::Unprotected,
             mode: Mode::Execute,
             renew: None,
+            audit: None,
             retention: pve_ferry::retention::Rules::default(),
         }
     }
@@ -130,6 +132,7 @@ impl Lab {
             repository: Repository::open(&path, wanted.disk.clone())?,
             snapshots: wanted.snapshots,
             renew: wanted.renew,
+            audit: wanted.audit,
             retention: wanted.retention.clone(),
         }))
     }

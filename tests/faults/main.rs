@@ -9,6 +9,7 @@
 mod common;
 
 mod adopt;
+mod audit;
 mod barc;
 mod disk;
 mod host;

@@ -110,6 +110,20 @@ fn keep_merges_increments_and_every_disk_stays_whole_f6() {
 }
 
 #[test]
+fn keep_1_merges_into_the_point_that_the_run_makes() {
+    let lab = Lab::new();
+    let keep = Rules { keep: Some(1), ..Rules::default() };
+    for round in 2..6 {
+        let guest = lab.good_backup(&Backup { retention: keep.clone(), ..Backup::default() });
+        assert_eq!(guest.warnings, Vec::<String>::new(), "round {round}");
+        let points = lab.points("repository");
+        assert!(points.len() <= 2, "round {round}: {} points are stored", points.len());
+        assert_whole(&lab, &format!("round {round}"));
+        lab.write_somewhere(round);
+    }
+}
+
+#[test]
 fn each_write_of_a_prune_that_merges_leaves_whole_points() {
     let mut failed = 0;
     for nth in 0.. {

@@ -2,8 +2,8 @@
 
 use crate::notation::{after, has, identity, rest, size, snapshot};
 use crate::prune_facts;
-use pve_ferry::model::SkippedDisk;
 use pve_ferry::model::{Guest, GuestKind, ImageId, Moment};
+use pve_ferry::model::{Share, SkippedDisk};
 use pve_ferry::plan::facts::{
     BackupFacts, BackupPolicy, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact,
     SnapshotProtection, VolumeFact,
@@ -17,6 +17,7 @@ pub fn read(lines: &[Vec<String>]) -> (BackupFacts, BackupPolicy) {
         now: "2026-01-02T00:00:00Z".parse().unwrap(),
         snapshots: SnapshotProtection::Unprotected,
         renew: None,
+        audit: None,
         retention: Rules::default(),
     };
     for line in lines {
@@ -42,6 +43,7 @@ fn empty() -> BackupFacts {
         skipped: Vec::new(),
         chain: "1a2b3c4d".parse().unwrap(),
         points: Vec::new(),
+        audited: Vec::new(),
         debris: Vec::new(),
         frozen_repository: None,
         stored: Vec::new(),
@@ -78,6 +80,11 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
             .debris
             .push(DebrisFact { directory: line[1].clone(), freeze: rest(line, "freeze") }),
         "stored" => facts.stored.push(prune_facts::stored(line)),
+        "audit" => policy.audit = Some(line[1].parse().unwrap()),
+        "audited" => {
+            let (n, of) = (line[1].parse().unwrap(), line[3].parse().unwrap());
+            facts.audited.push(Share { n, of });
+        }
         "renew" => policy.renew = Some(line[1].parse().unwrap()),
         other => assert!(prune_facts::rule(line, &mut policy.retention), "unknown fact {other}"),
     }

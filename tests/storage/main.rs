@@ -7,6 +7,7 @@
 // A test that cannot go on fails: that is its work. clippy allows it only inside of test functions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod blocks;
 mod driver;
 mod site;
 mod stream;
@@ -20,7 +21,7 @@ macro_rules! conformance {
         mod memory {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
-                crate::suite::$test(crate::site::Site::memory()).await;
+                crate::contract::$test(crate::site::Site::memory()).await;
             })+
         }
         mod rbd {
@@ -28,7 +29,7 @@ macro_rules! conformance {
             async fn $test() {
                 let Some(conf) = crate::lab_cluster(stringify!($test)) else { return };
                 let site = crate::site::Site::rbd(conf, stringify!($test)).await;
-                crate::swept(site, crate::suite::$test).await;
+                crate::swept(site, crate::contract::$test).await;
             })+
         }
     };
@@ -56,7 +57,16 @@ conformance!(
     a_rollback_brings_content_and_size_back,
     wrong_object_maps_are_reported,
     space_is_told,
+    blocks_are_those_of_the_snapshot,
+    blocks_of_a_clone_show_its_parent,
+    blocks_of_another_snapshot_do_not_count,
 );
+
+/// All that the suite holds.
+mod contract {
+    pub use crate::blocks::*;
+    pub use crate::suite::*;
+}
 
 /// Runs a test and removes its volumes also when it failed.
 async fn swept<F>(site: Site, test: impl FnOnce(Site) -> F)

@@ -222,7 +222,7 @@ impl Site {
         Command::writes("rbd").args(words.iter().copied()).args(["-p", POOL, "-c", &conf])
     }
 
-    fn conf(&self) -> String {
+    pub fn conf(&self) -> String {
         self.lab.as_ref().unwrap().display().to_string()
     }
 

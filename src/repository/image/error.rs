@@ -4,7 +4,7 @@ use super::digest::Digest;
 use crate::stream::{Extent, Header, StreamError};
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why an image cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,18 @@ pub enum ImageError {
         /// What does not fit.
         why: String,
     },
+}
+
+impl ImageError {
+    /// The file that holds other bytes than it should; none when the trouble is another one, as a
+    /// file system that does not answer.
+    pub fn damaged_file(&self) -> Option<&Path> {
+        match self {
+            Self::Damaged(damage) => Some(&damage.path),
+            Self::Foreign { path, .. } | Self::OtherImage { path, .. } => Some(path),
+            _ => None,
+        }
+    }
 }
 
 /// A damaged part of an image file.

@@ -50,6 +50,15 @@ impl Content {
         bytes
     }
 
+    /// Fills a buffer of zeros with the bytes from `offset` on; beyond the size they stay.
+    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) {
+        for (at, byte) in (offset..self.size).zip(buffer) {
+            if let Some(block) = self.blocks.get(&(at / BLOCK as u64)) {
+                *byte = block[index(at % BLOCK as u64)];
+            }
+        }
+    }
+
     /// Writes bytes; whoever calls has checked that they lie within the size.
     pub(super) fn write(&mut self, offset: u64, mut data: &[u8]) {
         let mut at = offset;

@@ -20,6 +20,7 @@ pub enum Operation {
     CreateVolume,
     DeleteVolume,
     Export,
+    Blocks,
     Import,
     Rollback,
 }
@@ -40,6 +41,8 @@ pub enum Fault {
     Cut(u64),
     /// An export ends after so many bytes, and its end claims that all is well.
     SilentCut(u64),
+    /// An export leaves the first change out, and nothing tells: its stream is whole.
+    OmitsAChange,
 }
 
 #[derive(Debug, Default)]
@@ -108,6 +111,7 @@ impl Operation {
             Self::UnprotectSnapshot => "unprotect",
             Self::DeleteSnapshot | Self::DeleteVolume => "delete",
             Self::Export => "export",
+            Self::Blocks => "read",
             Self::Import => "import into",
             Self::Rollback => "roll back to",
         }
@@ -128,6 +132,7 @@ impl fmt::Display for Operation {
             Self::CreateVolume => "create-volume",
             Self::DeleteVolume => "delete-volume",
             Self::Export => "export",
+            Self::Blocks => "blocks",
             Self::Import => "import",
             Self::Rollback => "rollback",
         })

@@ -5,6 +5,7 @@
 //! stream, [`Memory::calls`] tells the order of operations, and the functions in `hands.rs` do
 //! what guests and other administrators do to volumes.
 
+mod blocks;
 mod content;
 mod fault;
 mod hands;
@@ -12,9 +13,11 @@ mod import;
 mod stream;
 mod world;
 
+pub(super) use blocks::Frozen;
 pub use fault::{Fault, Operation};
 pub(super) use import::Transfer;
 
+use super::blocks::{Blocks, Source};
 use super::transfer::{End, Export, Finish, Import};
 use super::{Removed, Result, StorageError, VolumeFacts};
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
@@ -141,7 +144,8 @@ impl Memory {
     ) -> Result<Export> {
         let object = at(volume, &own.name);
         let fault = self.enter(Operation::Export, &object).await?;
-        let bytes = self.shared().world.encode(volume, own, since)?;
+        let omitted = usize::from(fault == Some(Fault::OmitsAChange));
+        let bytes = self.shared().world.encode(volume, (own, since), omitted)?;
         let (sender, mut transfer) = Transfer::new(&format!("{}:{object}", self.id));
         let snapshots = std::iter::once(own).chain(since).cloned().collect();
         transfer.source =
@@ -151,6 +155,15 @@ impl Memory {
         let _ = sender.send(result);
         let reader: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(kept));
         Ok(Export { reader, exit: Finish(End::Memory(transfer)) })
+    }
+
+    pub(super) async fn blocks(&self, volume: &str, own: &SnapshotIdentity) -> Result<Blocks> {
+        let content = |world: &mut World| Ok(world.snapshot(volume, own)?.content.clone());
+        let content = self.perform(Operation::Blocks, &at(volume, &own.name), content).await?;
+        let (size, block_size) = (content.size(), blocks::BLOCK_SIZE);
+        let (volume, own) = (volume.to_owned(), own.clone());
+        let source = Source::Memory(Frozen { memory: self.clone(), volume, own, content });
+        Ok(Blocks { size, block_size, source })
     }
 
     pub(super) async fn import(&self, volume: &str, expected: &VolumeIdentity) -> Result<Import> {

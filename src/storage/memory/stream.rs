@@ -10,10 +10,11 @@ use crate::model::SnapshotIdentity;
 const BANNER: &[u8] = b"rbd diff v1\n";
 const LONGEST_NAME: usize = 4096;
 
-/// A whole stream from one content to another.
+/// A whole stream from one content to another, but for the first `omitted` changes.
 pub(super) fn encode(
     own: (&SnapshotIdentity, &Content),
     since: Option<(&SnapshotIdentity, &Content)>,
+    omitted: usize,
 ) -> Vec<u8> {
     let mut stream = BANNER.to_vec();
     if let Some((identity, _)) = since {
@@ -22,7 +23,8 @@ pub(super) fn encode(
     name(&mut stream, b't', &own.0.name);
     stream.push(b's');
     stream.extend(own.1.size().to_le_bytes());
-    for change in own.1.changes_since(since.map(|(_, content)| content)) {
+    let changes = own.1.changes_since(since.map(|(_, content)| content));
+    for change in changes.into_iter().skip(omitted) {
         stream.push(if change.data.is_some() { b'w' } else { b'z' });
         stream.extend(change.offset.to_le_bytes());
         stream.extend(change.length.to_le_bytes());
@@ -152,7 +154,7 @@ mod tests {
         old.write(0, &[1; 8192]);
         new.write(4096, &[1; 4096]);
         new.write(20_000, b"x");
-        let stream = encode((&identity("b"), &new), Some((&identity("a"), &old)));
+        let stream = encode((&identity("b"), &new), Some((&identity("a"), &old)), 0);
         for size in [1, 3, 4096, stream.len()] {
             let (mut decoder, mut records) = (Decoder::default(), Vec::new());
             for piece in stream.chunks(size) {

@@ -166,12 +166,12 @@ impl World {
         Ok(())
     }
 
-    /// A whole diff stream.
+    /// A whole diff stream, but for the first `omitted` changes.
     pub(super) fn encode(
         &mut self,
         name: &str,
-        own: &SnapshotIdentity,
-        since: Option<&SnapshotIdentity>,
+        (own, since): (&SnapshotIdentity, Option<&SnapshotIdentity>),
+        omitted: usize,
     ) -> Result<Vec<u8>> {
         let base = match since {
             Some(since) => Some((since, self.snapshot(name, since)?.content.clone())),
@@ -179,7 +179,7 @@ impl World {
         };
         let content = &self.snapshot(name, own)?.content;
         let base = base.as_ref().map(|(identity, content)| (*identity, content));
-        Ok(stream::encode((own, content), base))
+        Ok(stream::encode((own, content), base, omitted))
     }
 
     pub(super) fn clone_volume(&mut self, name: &str, snapshot: &str, clone: &str) -> Result<()> {

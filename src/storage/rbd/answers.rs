@@ -14,26 +14,30 @@ use std::collections::BTreeMap;
 pub(super) struct Info {
     pub id: String,
     pub size: u64,
-    object_size: u64,
+    pub object_size: u64,
     #[serde(default)]
-    features: Vec<String>,
+    pub features: Vec<String>,
     #[serde(default)]
     flags: Vec<String>,
     /// Since Ceph 14; snapshots of other kinds (trash, groups) count too.
     snapshot_count: Option<u64>,
-    data_pool: Option<String>,
-    stripe_unit: Option<u64>,
-    stripe_count: Option<u64>,
-    parent: Option<Parent>,
+    pub data_pool: Option<String>,
+    pub stripe_unit: Option<u64>,
+    pub stripe_count: Option<u64>,
+    pub parent: Option<Parent>,
+    #[serde(default)]
+    pub block_name_prefix: String,
 }
 
 #[derive(Debug, Deserialize)]
-struct Parent {
-    pool: String,
+pub(super) struct Parent {
+    pub pool: String,
     #[serde(default)]
-    pool_namespace: String,
-    image: String,
-    snapshot: String,
+    pub pool_namespace: String,
+    pub image: String,
+    pub snapshot: String,
+    #[serde(default)]
+    pub overlap: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -217,7 +221,7 @@ impl Info {
 
 impl Parent {
     fn spec(&self) -> String {
-        let Self { pool, pool_namespace, image, snapshot } = self;
+        let Self { pool, pool_namespace, image, snapshot, .. } = self;
         match pool_namespace.as_str() {
             "" => format!("{pool}/{image}@{snapshot}"),
             namespace => format!("{pool}/{namespace}/{image}@{snapshot}"),

@@ -32,7 +32,7 @@ pub struct RbdConfig {
 }
 
 /// librados waits 300 s for monitors that do not answer, which is no time to keep a guest waiting.
-const PATIENCE: &str = "30";
+pub(super) const PATIENCE: &str = "30";
 
 impl RbdConfig {
     /// Adds pool and connection to an `rbd` command.
@@ -102,7 +102,7 @@ fn can_be_chosen(feature: &str) -> bool {
 }
 
 /// PVE's list of monitors as librados reads it: commas between, brackets around IPv6.
-fn monitors(list: &str) -> String {
+pub(super) fn monitors(list: &str) -> String {
     let bracketed = |host: &str| {
         let bare_v6 = host.matches(':').count() > 1 && !host.starts_with('[');
         // `[v2:...,v1:...]` keeps its own brackets.

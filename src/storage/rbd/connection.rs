@@ -14,10 +14,6 @@ pub struct Connection {
     pub keyring: Option<String>,
 }
 
-/// How long librados looks for monitors in [`Connection::options`], in seconds. Short: whoever gets
-/// no answer asks the `ceph` program next, with more patience.
-const QUICK: &str = "5";
-
 impl Connection {
     /// The options of `rbd` and `ceph`.
     pub(super) fn flags(&self) -> Vec<String> {
@@ -52,8 +48,8 @@ impl Connection {
 
     /// The same as options of Ceph's configuration; user and file are given otherwise.
     pub(super) fn options(&self) -> Vec<(&str, &str)> {
-        let mut options = vec![("client_mount_timeout", QUICK)];
-        options.extend(self.monitors.as_deref().map(|monitors| ("mon_host", monitors)));
+        let monitors = self.monitors.as_deref().map(|monitors| ("mon_host", monitors));
+        let mut options: Vec<(&str, &str)> = monitors.into_iter().collect();
         options.extend(self.keyring.as_deref().map(|keyring| ("keyring", keyring)));
         if self.has_no_authentication() {
             options.push(("auth_supported", "none"));
@@ -82,16 +78,12 @@ mod tests {
         };
         let flags = ["-m", "192.0.2.1", "-n", "client.pve", "--auth_supported", "none"];
         assert_eq!(connection.flags(), flags);
-        let options = [
-            ("client_mount_timeout", QUICK),
-            ("mon_host", "192.0.2.1"),
-            ("auth_supported", "none"),
-        ];
+        let options = [("mon_host", "192.0.2.1"), ("auth_supported", "none")];
         assert_eq!(connection.options(), options);
         let keyring = Some("/k".to_owned());
         let with_key =
             Connection { conf: Some("/c".into()), monitors: None, keyring, ..connection };
         assert_eq!(with_key.flags(), ["-c", "/c", "-n", "client.pve", "--keyring", "/k"]);
-        assert_eq!(with_key.options(), [("client_mount_timeout", QUICK), ("keyring", "/k")]);
+        assert_eq!(with_key.options(), [("keyring", "/k")]);
     }
 }

@@ -1,30 +1,86 @@
-//! Asks a Ceph cluster who it is and how full, through its own client library. Not for volumes:
-//! those are `rbd`'s.
+//! Ceph's own C library: reads objects as they were in a snapshot, and asks a cluster who it is and
+//! how full. Does not know RBD.
 //!
-//! `ceph fsid` and `ceph df` are Python programs that take a third of a second to start, each; this
-//! takes a tenth of one of them. The library is opened at run time, so that nothing of Ceph is
-//! needed to build or to start us, and always in a process of its own (`pve-ferry ask-ceph`), as
-//! PVE's own `PVE::RADOS` does: it brings threads with it, and it ends the process when it finds
-//! itself broken. Functions and constants: `rados/librados.h` of Ceph 16 to 20, unchanged in them.
+//! No command can do the first: `rados get` refuses the snapshots that RBD makes, and everything built
+//! on librbd asks the object map, which is part of what an audit is to check. Every PVE node with
+//! Ceph has the library, as `rbd` itself needs it; it is loaded when it is used, so that the program
+//! runs without it. Its C interface (rados/librados.h) has not changed since Ceph 10. For the second
+//! there are `ceph fsid` and `ceph df`, Python programs that take a third of a second to start, each;
+//! that is asked in a process of its own (`pve-ferry ask-ceph`), as PVE's `PVE::RADOS` does, since the
+//! library ends the process when it finds itself broken.
+
 #![allow(unsafe_code)]
 
 use super::connection::Connection;
+use libc::{RTLD_LOCAL, RTLD_NOW, dlerror, dlopen, dlsym};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::ptr;
+use std::io;
+use std::ptr::null_mut;
+use std::sync::Arc;
 
-type Cluster = *mut c_void;
-type Create = unsafe extern "C" fn(*mut Cluster, *const c_char, *const c_char, u64) -> c_int;
-type WithText = unsafe extern "C" fn(Cluster, *const c_char) -> c_int;
-type WithTwoTexts = unsafe extern "C" fn(Cluster, *const c_char, *const c_char) -> c_int;
-type OnCluster = unsafe extern "C" fn(Cluster) -> c_int;
-type Shutdown = unsafe extern "C" fn(Cluster);
-type Fsid = unsafe extern "C" fn(Cluster, *mut c_char, usize) -> c_int;
-type Free = unsafe extern "C" fn(*mut c_char);
+/// What the library could not do.
+#[derive(Debug, thiserror::Error)]
+#[error("librados: {0}")]
+pub struct Failure(String);
+
+impl Failure {
+    /// For what cannot be: an image without a layer.
+    pub(super) fn nothing() -> Self {
+        Self("there is nothing to read".to_owned())
+    }
+}
+
+/// A connection to a cluster.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    library: Library,
+    handle: Handle,
+}
+
+/// A pool as it was in one snapshot.
+#[derive(Debug)]
+pub(super) struct PoolAt {
+    cluster: Arc<Cluster>,
+    context: Handle,
+}
+
+/// `rados_t` or `rados_ioctx_t`.
+#[derive(Debug, Clone, Copy)]
+struct Handle(*mut c_void);
+
+// SAFETY: librados.h: cluster handles and I/O contexts may be used by several threads at once.
+unsafe impl Send for Handle {}
+// SAFETY: as above; the snapshot of a context is set before anybody else sees it.
+unsafe impl Sync for Handle {}
+
+type Out = *mut *mut c_void;
+type In = *mut c_void;
+type Text = *const c_char;
+
+/// The functions that we call, by their names in librados.h.
+#[derive(Debug, Clone, Copy)]
+struct Library {
+    create2: unsafe extern "C" fn(Out, Text, Text, u64) -> c_int,
+    conf_read_file: unsafe extern "C" fn(In, Text) -> c_int,
+    conf_set: unsafe extern "C" fn(In, Text, Text) -> c_int,
+    connect: unsafe extern "C" fn(In) -> c_int,
+    shutdown: unsafe extern "C" fn(In),
+    ioctx_create: unsafe extern "C" fn(In, Text, Out) -> c_int,
+    ioctx_destroy: unsafe extern "C" fn(In),
+    ioctx_set_namespace: unsafe extern "C" fn(In, Text),
+    snap_set_read: unsafe extern "C" fn(In, u64),
+    read: unsafe extern "C" fn(In, Text, *mut c_char, usize, u64) -> c_int,
+    cluster_fsid: unsafe extern "C" fn(In, *mut c_char, usize) -> c_int,
+    mon_command: MonCommand,
+    buffer_free: unsafe extern "C" fn(*mut c_char),
+}
+
+/// Commands and their number; input and its length; the answer and a status, each with its length.
 type MonCommand = unsafe extern "C" fn(
-    Cluster,
-    *mut *const c_char,
+    In,
+    *mut Text,
     usize,
-    *const c_char,
+    Text,
     usize,
     *mut *mut c_char,
     *mut usize,
@@ -32,159 +88,221 @@ type MonCommand = unsafe extern "C" fn(
     *mut usize,
 ) -> c_int;
 
-/// Why the library gave no answer. The caller asks the `ceph` program then, which says more.
-#[derive(Debug, thiserror::Error)]
-pub enum NoAnswer {
-    /// It is not installed, or not the one we know.
-    #[error("librados.so.2 cannot be used: {0}")]
-    Library(String),
-    /// It refused.
-    #[error("librados refused to {doing} (errno {errno})")]
-    Refused {
-        /// What it was to do.
-        doing: &'static str,
-        /// The number, as errno.
-        errno: i32,
-    },
-    /// A name with a null byte in it.
-    #[error(transparent)]
-    Text(#[from] std::ffi::NulError),
-}
-
-/// The answer of `ceph df --format json` with the cluster's `fsid` beside its pools.
+/// The answer of `ceph df --format json`, as `df`, with the cluster's `fsid` beside it.
 ///
 /// # Errors
-/// The library is not there, or the cluster does not answer within a few seconds.
-pub fn space_and_fsid(connection: &Connection) -> Result<String, NoAnswer> {
-    let session = Session::connect(connection)?;
-    let (fsid, df) = (session.fsid()?, session.df()?);
-    // Both come from the library as JSON and as 36 characters; whoever reads them checks.
+/// The library is not there, or the cluster does not answer within `patience` seconds.
+pub fn space_and_fsid(connection: &Connection, patience: &str) -> Result<String, Failure> {
+    let cluster = Cluster::connect(connection, patience)?;
+    let (fsid, df) = (cluster.fsid()?, cluster.df()?);
+    // The library gives 36 characters and JSON; whoever reads them checks.
     Ok(format!("{{\"fsid\":\"{fsid}\",\"df\":{df}}}"))
 }
 
-/// An open connection, closed when dropped.
-struct Session {
-    library: Library,
-    cluster: Cluster,
-}
+const ENOENT: c_int = 2;
 
-impl Session {
-    fn connect(connection: &Connection) -> Result<Self, NoAnswer> {
-        let library = Library::open()?;
-        let user = CString::new(connection.user.as_str())?;
-        let mut cluster = ptr::null_mut();
-        let create: Create = library.function(c"rados_create2")?;
-        // SAFETY: both texts end with a null byte and outlive the call; `cluster` is written to.
-        let created = unsafe { create(&raw mut cluster, c"ceph".as_ptr(), user.as_ptr(), 0) };
-        done("make a client", created)?;
-        let session = Self { library, cluster };
-        session.configure(connection)?;
-        let connect: OnCluster = session.library.function(c"rados_connect")?;
-        // SAFETY: `cluster` came from rados_create2 and is not connected yet.
-        done("connect", unsafe { connect(session.cluster) })?;
-        Ok(session)
+/// Nothing waits for ever, in seconds; and what is wrong is said by our own errors.
+const OPTIONS: [(&str, &str); 4] = [
+    ("rados_mon_op_timeout", "60"),
+    ("rados_osd_op_timeout", "120"),
+    ("log_to_stderr", "false"),
+    ("err_to_stderr", "false"),
+];
+
+impl Cluster {
+    /// Logs in; blocks for so many seconds at most while no monitor answers.
+    pub(super) fn connect(connection: &Connection, patience: &str) -> Result<Arc<Self>, Failure> {
+        let library = Library::load()?;
+        let (mut raw, name) = (null_mut(), text(&connection.user)?);
+        // SAFETY: the library fills `raw`, and the texts live until the call returns.
+        let made = unsafe { (library.create2)(&raw mut raw, c"ceph".as_ptr(), name.as_ptr(), 0) };
+        checked(made, "make a handle")?;
+        // From here on, dropping it shuts it down.
+        let cluster = Self { library, handle: Handle(raw) };
+        cluster.configure(connection, patience)?;
+        // SAFETY: the handle was made above and is not shut down.
+        let connected = unsafe { (library.connect)(cluster.handle.0) };
+        checked(connected, &format!("connect as {}", connection.user))?;
+        Ok(Arc::new(cluster))
     }
 
-    fn configure(&self, connection: &Connection) -> Result<(), NoAnswer> {
-        if let Some(conf) = &connection.conf {
-            let conf = CString::new(conf.as_str())?;
-            let read: WithText = self.library.function(c"rados_conf_read_file")?;
-            // SAFETY: the cluster is not connected yet; the text outlives the call.
-            done("read the configuration", unsafe { read(self.cluster, conf.as_ptr()) })?;
+    fn configure(&self, connection: &Connection, patience: &str) -> Result<(), Failure> {
+        let conf = connection.conf.as_deref().map(text).transpose()?;
+        let path = conf.as_ref().map_or(std::ptr::null(), |path| path.as_ptr());
+        // SAFETY: the handle is open, and the path is null or lives until the call returns.
+        let read = unsafe { (self.library.conf_read_file)(self.handle.0, path) };
+        // As `rbd`: without a file that was asked for, the options say it all.
+        if conf.is_some() || read != -ENOENT {
+            checked(read, "read the configuration file")?;
         }
-        let set: WithTwoTexts = self.library.function(c"rados_conf_set")?;
-        for (name, value) in connection.options() {
-            let (name, value) = (CString::new(name)?, CString::new(value)?);
-            // SAFETY: as above.
-            let answer = unsafe { set(self.cluster, name.as_ptr(), value.as_ptr()) };
-            done("take an option", answer)?;
-        }
-        Ok(())
+        self.set("client_mount_timeout", patience)?;
+        OPTIONS.iter().try_for_each(|(option, value)| self.set(option, value))?;
+        connection.options().into_iter().try_for_each(|(option, value)| self.set(option, value))
     }
 
-    fn fsid(&self) -> Result<String, NoAnswer> {
-        let fsid: Fsid = self.library.function(c"rados_cluster_fsid")?;
+    fn set(&self, option: &str, value: &str) -> Result<(), Failure> {
+        let (key, value) = (text(option)?, text(value)?);
+        // SAFETY: the handle is open, and the texts live until the call returns.
+        let set = unsafe { (self.library.conf_set)(self.handle.0, key.as_ptr(), value.as_ptr()) };
+        checked(set, &format!("set {option}"))
+    }
+
+    fn fsid(&self) -> Result<String, Failure> {
         let mut text = [0_u8; 37];
-        // SAFETY: the library writes at most as many bytes as it is told there are.
-        let length = unsafe { fsid(self.cluster, text.as_mut_ptr().cast(), text.len()) };
-        done("name the cluster", length)?;
+        let buffer = text.as_mut_ptr().cast();
+        // SAFETY: the handle is connected, and at most as many bytes are written as there are.
+        let length = unsafe { (self.library.cluster_fsid)(self.handle.0, buffer, text.len()) };
+        checked(length, "ask for the cluster's id")?;
         Ok(CStr::from_bytes_until_nul(&text).unwrap_or_default().to_string_lossy().into_owned())
     }
 
-    fn df(&self) -> Result<String, NoAnswer> {
-        let command: MonCommand = self.library.function(c"rados_mon_command")?;
-        let free: Free = self.library.function(c"rados_buffer_free")?;
+    fn df(&self) -> Result<String, Failure> {
         let mut words = [c"{\"prefix\":\"df\",\"format\":\"json\"}".as_ptr()];
-        let (mut answer, mut length) = (ptr::null_mut(), 0);
-        // SAFETY: one command, no input; the answer's buffer and length are written to; nobody
-        // asks for the status text, which null pointers say.
+        let (mut answer, mut length) = (null_mut(), 0);
+        // SAFETY: one command and no input; the answer and its length are filled in; null pointers
+        // say that nobody wants the status.
         let result = unsafe {
-            command(
-                self.cluster,
+            (self.library.mon_command)(
+                self.handle.0,
                 words.as_mut_ptr(),
                 words.len(),
-                ptr::null(),
+                std::ptr::null(),
                 0,
                 &raw mut answer,
                 &raw mut length,
-                ptr::null_mut(),
-                ptr::null_mut(),
+                null_mut(),
+                null_mut(),
             )
         };
-        done("ask for the free space", result)?;
+        checked(result, "ask for the free space")?;
         if answer.is_null() {
-            return Err(NoAnswer::Refused { doing: "say the free space", errno: 0 });
+            return Err(Failure("the cluster does not say its free space".to_owned()));
         }
-        // SAFETY: the library allocated `length` bytes there, which are ours until given back.
-        let text = unsafe { std::slice::from_raw_parts(answer.cast::<u8>(), length) };
-        let text = String::from_utf8_lossy(text).into_owned();
-        // SAFETY: the buffer is given back once and not used afterwards.
-        unsafe { free(answer) };
+        // SAFETY: the library allocated so many bytes there, which are ours until given back.
+        let bytes = unsafe { std::slice::from_raw_parts(answer.cast::<u8>(), length) };
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        // SAFETY: given back once, and not used afterwards.
+        unsafe { (self.library.buffer_free)(answer) };
         Ok(text)
     }
-}
 
-impl Drop for Session {
-    fn drop(&mut self) {
-        if let Ok(shutdown) = self.library.function::<Shutdown>(c"rados_shutdown") {
-            // SAFETY: the cluster came from rados_create2 and is used no more.
-            unsafe { shutdown(self.cluster) };
-        }
+    /// A pool as it was in a snapshot, by the snapshot's number.
+    pub(super) fn pool(
+        self: &Arc<Self>,
+        pool: &str,
+        namespace: &str,
+        snapshot: u64,
+    ) -> Result<PoolAt, Failure> {
+        let (library, mut raw) = (self.library, null_mut());
+        let (name, space) = (text(pool)?, text(namespace)?);
+        // SAFETY: the handle is open, the library fills `raw`, the name lives until the return.
+        let made = unsafe { (library.ioctx_create)(self.handle.0, name.as_ptr(), &raw mut raw) };
+        checked(made, &format!("open pool {pool}"))?;
+        let pool = PoolAt { cluster: self.clone(), context: Handle(raw) };
+        // SAFETY: the context was made above, and the text lives until the call returns.
+        unsafe { (library.ioctx_set_namespace)(pool.context.0, space.as_ptr()) };
+        // SAFETY: the context was made above and nobody else has it yet.
+        unsafe { (library.snap_set_read)(pool.context.0, snapshot) };
+        Ok(pool)
     }
 }
 
-/// The library; never closed, since its threads may outlive the session by a moment.
-struct Library(*mut c_void);
+impl PoolAt {
+    /// Reads an object from `offset` on and tells how many bytes there were; none when there was no
+    /// such object in the snapshot.
+    pub(super) fn read(
+        &self,
+        object: &str,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<Option<usize>, Failure> {
+        let (name, read) = (text(object)?, self.cluster.library.read);
+        // SAFETY: the context is open, and the library writes at most `len` bytes into the buffer.
+        let count = unsafe {
+            read(self.context.0, name.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len(), offset)
+        };
+        if count == -ENOENT {
+            return Ok(None);
+        }
+        checked(count, &format!("read object {object}"))?;
+        Ok(Some(usize::try_from(count).unwrap_or(0)))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // SAFETY: the handle is shut down once, after all contexts, which hold an Arc of it.
+        unsafe { (self.library.shutdown)(self.handle.0) };
+    }
+}
+
+impl Drop for PoolAt {
+    fn drop(&mut self) {
+        // SAFETY: the context is destroyed once, before its cluster.
+        unsafe { (self.cluster.library.ioctx_destroy)(self.context.0) };
+    }
+}
 
 impl Library {
-    fn open() -> Result<Self, NoAnswer> {
-        // SAFETY: the name ends with a null byte. The library's initialisers are Ceph's own.
-        let handle = unsafe { libc::dlopen(c"librados.so.2".as_ptr(), libc::RTLD_NOW) };
-        if handle.is_null() { Err(NoAnswer::Library(why())) } else { Ok(Self(handle)) }
-    }
-
-    /// The function of this name, as a pointer of type `F`, which must be its type in librados.h.
-    fn function<F: Copy>(&self, name: &CStr) -> Result<F, NoAnswer> {
-        // SAFETY: the handle is open and the name ends with a null byte.
-        let symbol = unsafe { libc::dlsym(self.0, name.as_ptr()) };
-        if symbol.is_null() || size_of::<F>() != size_of_val(&symbol) {
-            return Err(NoAnswer::Library(format!("it has no {}", name.to_string_lossy())));
+    /// Loads it; a second time gives the same one. It is never unloaded.
+    fn load() -> Result<Self, Failure> {
+        // SAFETY: the name is a C string, and the library's constructors have no preconditions.
+        let library = unsafe { dlopen(c"librados.so.2".as_ptr(), RTLD_NOW | RTLD_LOCAL) };
+        if library.is_null() {
+            return Err(Failure(format!("{}; it comes with ceph-common", last_error())));
         }
-        // SAFETY: the sizes are equal, and the types above are those of the header.
-        Ok(unsafe { std::mem::transmute_copy(&symbol) })
+        // SAFETY: each type below is that of the function in rados/librados.h.
+        unsafe {
+            Ok(Self {
+                create2: function(library, c"rados_create2")?,
+                conf_read_file: function(library, c"rados_conf_read_file")?,
+                conf_set: function(library, c"rados_conf_set")?,
+                connect: function(library, c"rados_connect")?,
+                shutdown: function(library, c"rados_shutdown")?,
+                ioctx_create: function(library, c"rados_ioctx_create")?,
+                ioctx_destroy: function(library, c"rados_ioctx_destroy")?,
+                ioctx_set_namespace: function(library, c"rados_ioctx_set_namespace")?,
+                snap_set_read: function(library, c"rados_ioctx_snap_set_read")?,
+                read: function(library, c"rados_read")?,
+                cluster_fsid: function(library, c"rados_cluster_fsid")?,
+                mon_command: function(library, c"rados_mon_command")?,
+                buffer_free: function(library, c"rados_buffer_free")?,
+            })
+        }
     }
 }
 
-fn why() -> String {
-    // SAFETY: dlerror returns null or a text that is valid until the next call on this thread.
-    let text = unsafe { libc::dlerror() };
-    if text.is_null() {
-        return "it is not there".to_owned();
+/// A function of the library.
+///
+/// # Safety
+/// `F` is the type of a pointer to that very function.
+unsafe fn function<F: Copy>(library: *mut c_void, name: &CStr) -> Result<F, Failure> {
+    // SAFETY: the library is loaded and the name is a C string.
+    let found = unsafe { dlsym(library, name.as_ptr()) };
+    if found.is_null() {
+        return Err(Failure(last_error()));
     }
-    // SAFETY: as above.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    // SAFETY: the caller promises the type, and pointers to functions are as large as others here.
+    Ok(unsafe { std::mem::transmute_copy(&found) })
 }
 
-fn done(doing: &'static str, answer: c_int) -> Result<(), NoAnswer> {
-    if answer < 0 { Err(NoAnswer::Refused { doing, errno: -answer }) } else { Ok(()) }
+fn last_error() -> String {
+    // SAFETY: no arguments; the text is this thread's until its next dl call, and is copied.
+    let error = unsafe { dlerror() };
+    if error.is_null() {
+        return "it cannot be loaded".to_owned();
+    }
+    // SAFETY: it is not null, and dlerror gives a C string.
+    unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned()
+}
+
+fn text(text: &str) -> Result<CString, Failure> {
+    CString::new(text).map_err(|_| Failure(format!("{text:?} holds a zero byte")))
+}
+
+fn checked(result: c_int, what: &str) -> Result<(), Failure> {
+    if result >= 0 {
+        return Ok(());
+    }
+    Err(Failure(format!("cannot {what}: {}", io::Error::from_raw_os_error(-result))))
 }

@@ -7,6 +7,7 @@
 //! which was readable, does not show the name. All reads use `--format json`.
 
 mod answers;
+mod blocks;
 mod cluster;
 mod config;
 mod connection;
@@ -14,13 +15,14 @@ mod failure;
 mod librados;
 mod transfer;
 
+pub(super) use blocks::Objects;
 pub use config::RbdConfig;
 pub use connection::Connection;
-pub use librados::{NoAnswer, space_and_fsid};
+pub use librados::{Failure, space_and_fsid};
 pub(super) use transfer::Transfer;
 
 use super::transfer::{Export, Import};
-use super::{Removed, Result, StorageError, VolumeFacts, own_name};
+use super::{Blocks, Removed, Result, StorageError, VolumeFacts, own_name};
 use crate::clock::Stopwatch;
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
 use crate::transport::{Command, Host, Output};
@@ -205,6 +207,10 @@ impl Rbd {
         since: Option<&SnapshotIdentity>,
     ) -> Result<Export> {
         transfer::export(self, volume, own, since).await
+    }
+
+    pub(super) async fn blocks(&self, volume: &str, own: &SnapshotIdentity) -> Result<Blocks> {
+        blocks::blocks(self, volume, own).await
     }
 
     pub(super) async fn import(&self, volume: &str, expected: &VolumeIdentity) -> Result<Import> {

@@ -1,0 +1,200 @@
+//! `pve-ferry verify --source`: what was compared with the snapshots on the storages, as text or
+//! JSON. Not for what is damaged in the repository: that is the rest of verify.
+
+use super::error::{CliError, code_of};
+use super::{blocking, output, signals, world};
+use crate::model::{Bytes, VmId};
+use crate::operation::{AuditRequest, DiskAudit, PointAudit, audit};
+use crate::report::Failure;
+use crate::repository::{GuestDir, Repository};
+use crate::survey;
+use crate::world::Limits;
+use serde_json::{Value, json};
+
+/// What is wanted of the command, apart from the words of `verify` itself.
+pub struct Wanted {
+    /// Only these guests; all when empty.
+    pub vmids: Vec<VmId>,
+    /// Which points and blocks.
+    pub request: AuditRequest,
+    /// How much at once, and how long to wait for locks.
+    pub limits: Limits,
+    /// How much is said.
+    pub logging: super::options::Logging,
+    /// Whether one document is printed.
+    pub json: bool,
+}
+
+/// What comparing one guest gave.
+struct Compared {
+    vmid: VmId,
+    directory: String,
+    result: anyhow::Result<Vec<PointAudit>>,
+}
+
+/// Compares, prints, and says how it ended.
+///
+/// # Errors
+/// This is no PVE node, or the repository cannot be listed.
+pub fn run(repository: &Repository, wanted: Wanted) -> Result<u8, CliError> {
+    let cancel = super::options::cancel();
+    let world = world::world(wanted.limits, 1, &wanted.logging, cancel.clone())?;
+    let mut directories: Vec<GuestDir> = repository.guests()?;
+    directories.retain(|dir| wanted.vmids.is_empty() || wanted.vmids.contains(&dir.names().vmid));
+    let compared = blocking(async {
+        signals::listen(&cancel)?;
+        let mut compared = Vec::new();
+        for directory in &directories {
+            let result = audit(&world, directory, &wanted.request).await;
+            let (vmid, directory) = (directory.names().vmid, survey::relative(directory));
+            compared.push(Compared { vmid, directory, result });
+            if cancel.is_cancelled() {
+                break;
+            }
+        }
+        Ok(compared)
+    })?;
+    match wanted.json {
+        true => output::json(&document(&compared)),
+        false => output::text(&text(&compared)),
+    }
+    Ok(if cancel.is_cancelled() { Failure::Interrupted.code() } else { exit_code(&compared) })
+}
+
+fn exit_code(compared: &[Compared]) -> u8 {
+    if disks(compared).any(|disk| differs(disk).is_some()) {
+        return Failure::Damage.code();
+    }
+    let failed: Vec<&anyhow::Error> =
+        compared.iter().filter_map(|guest| guest.result.as_ref().err()).collect();
+    match failed.len() {
+        0 if disks(compared).all(|disk| disk.result.is_ok()) => 0,
+        n if n > 0 && n == compared.len() => code_of(failed[0]),
+        _ => 3,
+    }
+}
+
+fn disks(compared: &[Compared]) -> impl Iterator<Item = &DiskAudit> {
+    let points = compared.iter().filter_map(|guest| guest.result.as_ref().ok()).flatten();
+    points.flat_map(|point| &point.disks)
+}
+
+fn differs(disk: &DiskAudit) -> Option<String> {
+    disk.result.as_ref().ok()?.what_differs()
+}
+
+fn text(compared: &[Compared]) -> String {
+    let mut lines = Vec::new();
+    for Compared { vmid, directory, result } in compared {
+        let about = format!("guest {vmid} ({directory})");
+        match result {
+            Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
+            Ok(points) => {
+                lines.push(format!("{about}: {}", summary(points)));
+                lines.extend(points.iter().flat_map(point_lines));
+            }
+        }
+    }
+    if lines.is_empty() {
+        lines.push("no restore points".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+fn summary(points: &[PointAudit]) -> &'static str {
+    let mut disks = points.iter().flat_map(|point| &point.disks).peekable();
+    if disks.peek().is_none() {
+        return "no restore points";
+    }
+    let disks: Vec<&DiskAudit> = disks.collect();
+    if disks.iter().any(|disk| differs(disk).is_some()) {
+        return "DIFFERS from its source; the next backup makes a new base, older points may be wrong at the same places";
+    }
+    match disks.iter().all(|disk| disk.result.is_ok()) {
+        true => "ok, equal to its source",
+        false => "not all of it could be compared",
+    }
+}
+
+fn point_lines(point: &PointAudit) -> Vec<String> {
+    let line = |disk: &DiskAudit| {
+        let found = match (&disk.result, differs(disk)) {
+            (Err(why), _) => format!("NOT COMPARED: {why}"),
+            (Ok(_), Some(what)) => format!("DIFFERS: {what}"),
+            (Ok(audited), None) => {
+                format!("equal, {} compared ({})", Bytes(audited.bytes), point.share)
+            }
+        };
+        format!("  {} {} {} of {}: {found}", point.label, point.time, disk.disk, disk.volume)
+    };
+    point.disks.iter().map(line).collect()
+}
+
+fn document(compared: &[Compared]) -> Value {
+    let guests: Vec<Value> = compared.iter().map(guest_document).collect();
+    let status = match exit_code(compared) {
+        0 => "ok",
+        3 => "partial",
+        _ => "failed",
+    };
+    json!({ "operation": "verify", "source": true, "status": status, "guests": guests })
+}
+
+fn guest_document(guest: &Compared) -> Value {
+    let (vmid, directory) = (guest.vmid, &guest.directory);
+    match &guest.result {
+        Err(error) => json!({
+            "vmid": vmid,
+            "directory": directory,
+            "status": "failed",
+            "error": format!("{error:#}"),
+        }),
+        Ok(points) => json!({
+            "vmid": vmid,
+            "directory": directory,
+            "status": guest_status(points),
+            "points": points.iter().map(point_document).collect::<Vec<_>>(),
+        }),
+    }
+}
+
+fn guest_status(points: &[PointAudit]) -> &'static str {
+    let disks = || points.iter().flat_map(|point| &point.disks);
+    match (disks().any(|disk| differs(disk).is_some()), disks().all(|disk| disk.result.is_ok())) {
+        (true, _) => "differs",
+        (false, true) => "ok",
+        (false, false) => "partial",
+    }
+}
+
+fn point_document(point: &PointAudit) -> Value {
+    let disk = |disk: &DiskAudit| match &disk.result {
+        Err(why) => json!({
+            "disk": disk.disk, "volume": disk.volume, "status": "not-compared", "error": why,
+        }),
+        Ok(audited) => json!({
+            "disk": disk.disk,
+            "volume": disk.volume,
+            "status": if audited.is_equal() { "ok" } else { "differs" },
+            "bytes": audited.bytes,
+            "blocks": audited.blocks,
+            "sizes": audited.sizes,
+            "differences": audited.differences.iter().map(difference).collect::<Vec<_>>(),
+        }),
+    };
+    json!({
+        "label": point.label,
+        "time": point.time,
+        "share": point.share,
+        "disks": point.disks.iter().map(disk).collect::<Vec<_>>(),
+    })
+}
+
+fn difference(difference: &crate::audit::Difference) -> Value {
+    json!({
+        "offset": difference.extent.offset,
+        "length": difference.extent.length,
+        "source": format!("blake3:{}", difference.source),
+        "stored": format!("blake3:{}", difference.stored),
+    })
+}

@@ -1,0 +1,110 @@
+//! Compares a volume of a restore point with the snapshot that it was made from. Which and how much
+//! stands in the plan.
+
+use super::save::BackupWork;
+use super::{Execution, Stopped, Work};
+use crate::audit::{Audited, Watch, audit};
+use crate::model::{DiskKey, Share, VolumeId};
+use crate::repository::image::{ChainReader, ImageError};
+use crate::repository::{AuditFindings, ImageEntry, chain_of};
+use crate::world::World;
+use anyhow::Context as _;
+use std::sync::Arc;
+
+/// Blocks in flight: each one waits for the storage for most of its time.
+const AT_ONCE: usize = 4;
+
+impl Execution {
+    pub(super) async fn audit_volume(
+        self: &Arc<Self>,
+        work: &BackupWork,
+        (disk, volume): (&DiskKey, &VolumeId),
+        share: Share,
+    ) -> Result<(), Stopped> {
+        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
+        let history = work.directory.load()?;
+        let point = history.point(work.point).context("the new restore point is gone")?;
+        let image = point.manifest.image(disk).context("the new point does not hold it")?;
+        let chain = ChainReader::open(&chain_of(&history, point, disk)?)?;
+        let compared = compare_with_source(&self.world, chain, (volume, image), share).await;
+        let what = match compared {
+            Err(_) if self.world.cancel.is_cancelled() => return Err(Stopped::Interrupted),
+            other => other?.what_differs(),
+        };
+        let findings = AuditFindings {
+            point: work.point,
+            share,
+            equal: if what.is_none() { vec![image.id] } else { vec![] },
+            differing: what.iter().map(|what| (image.id, what.clone())).collect(),
+        };
+        let noted = work.directory.mark_audited(&work.lock, &findings, self.world.clock.now());
+        let Some(what) = what else {
+            noted?;
+            self.note(&format!("compared {disk} of {volume} with its source ({share})"));
+            return Ok(());
+        };
+        let marked = match noted {
+            Ok(()) => String::new(),
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                format!(" (and this could not be noted: {error:#}; run `verify --source`)")
+            }
+        };
+        Err(Stopped::Damaged(format!(
+            "{disk} is not what its snapshot on {volume} holds: {what}; older points may be wrong there, too{marked}"
+        )))
+    }
+}
+
+impl Execution {
+    /// What a step after the commit found damaged on its way, as a merge reads old images: marked, so
+    /// that no increment follows it, and told as a damage and not as a hitch. None for other failures.
+    pub(super) fn note_damage(&self, stopped: &Stopped) -> Option<String> {
+        let (Stopped::Failed(error), Work::Backup(work)) = (stopped, &self.work) else {
+            return None;
+        };
+        let found = error.chain().find_map(|cause| {
+            let boxed = cause.downcast_ref::<Box<ImageError>>().map(AsRef::as_ref);
+            cause.downcast_ref::<ImageError>().or(boxed)
+        });
+        let path = found?.damaged_file()?;
+        let now = self.world.clock.now();
+        let marked = work.directory.mark_damaged(&work.lock, path, (&format!("{error:#}"), now));
+        let unmarked = marked.err().map(|error| {
+            format!(
+                "; it could not be marked ({:#}): run `verify --mark`",
+                anyhow::Error::from(error)
+            )
+        });
+        Some(format!("{error:#}{}", unmarked.unwrap_or_default()))
+    }
+}
+
+/// Compares one volume of a point with its source, which must be the very snapshot still.
+///
+/// # Errors
+/// One of the two cannot be read, the snapshot is gone, or the user wished to stop.
+pub async fn compare_with_source(
+    world: &Arc<World>,
+    chain: ChainReader,
+    (volume, image): (&VolumeId, &ImageEntry),
+    share: Share,
+) -> anyhow::Result<Audited> {
+    let storage = world.storages.get(&volume.storage);
+    let storage = storage.with_context(|| format!("storage {} is gone", volume.storage))?;
+    let source = storage.blocks(&volume.name, &image.source).await?;
+    let shared = world.clone();
+    let compare = move || {
+        let watch = Watch {
+            progress: shared.progress.as_ref(),
+            cancel: &shared.cancel,
+            throttle: &shared.limits.throttle,
+            threads: shared.limits.image.threads.max(AT_ONCE),
+        };
+        (audit(&chain, &source, share, &watch), source)
+    };
+    let (audited, source) = tokio::task::spawn_blocking(compare).await?;
+    let audited = audited?;
+    source.finish().await?;
+    Ok(audited)
+}

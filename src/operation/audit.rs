@@ -1,0 +1,147 @@
+//! Comparing what is stored with the snapshots that it was made from, at a person's wish. Changes
+//! nothing but the points' marks; a backup's own comparison is a step of its plan.
+
+use crate::audit::Audited;
+use crate::execute::compare_with_source;
+use crate::model::{DiskKey, Label, Moment, Share, VolumeId};
+use crate::repository::image::ChainReader;
+use crate::repository::{
+    AuditFindings, GuestDir, History, ImageEntry, Lock, LockMode, LockOptions, StoredPoint,
+    chain_of,
+};
+use crate::world::World;
+use anyhow::Context as _;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// What is to be compared.
+pub struct AuditRequest {
+    /// Only points of this label.
+    pub label: Option<Label>,
+    /// Of how many parts of the blocks one is compared; 1 is all.
+    pub parts: u64,
+}
+
+/// What became of one point: the newest of its chain, whose snapshots stay on the volumes.
+pub struct PointAudit {
+    /// Its label.
+    pub label: Label,
+    /// Its moment.
+    pub time: Moment,
+    /// The blocks that were compared.
+    pub share: Share,
+    /// Its disks.
+    pub disks: Vec<DiskAudit>,
+}
+
+/// What became of one disk.
+pub struct DiskAudit {
+    /// Its key in the point.
+    pub disk: DiskKey,
+    /// The volume that it was made from.
+    pub volume: VolumeId,
+    /// What was found, or why nothing could be.
+    pub result: Result<Audited, String>,
+}
+
+/// Compares the newest point of each chain of a guest, and notes the results.
+///
+/// # Errors
+/// The guest's directory is locked or cannot be read or marked, or the user wished to stop. What
+/// cannot be compared is in the result.
+pub async fn audit(
+    world: &Arc<World>,
+    directory: &GuestDir,
+    request: &AuditRequest,
+) -> anyhow::Result<Vec<PointAudit>> {
+    let shared = locked(world, directory, LockMode::Shared).await?;
+    let history = directory.load()?;
+    let (mut audits, mut findings) = (Vec::new(), Vec::new());
+    for point in newest_of_chains(&history, request.label.as_ref()) {
+        let last = history.audits(point.manifest.chain).into_iter().find(|s| s.of == request.parts);
+        let share = Share::after(last, request.parts);
+        let audit = point_audit(world, (&history, point), share).await?;
+        findings.push(found(point, &audit));
+        audits.push(audit);
+    }
+    drop(shared);
+    findings.retain(|found| !found.equal.is_empty() || !found.differing.is_empty());
+    if !findings.is_empty() {
+        let lock = locked(world, directory, LockMode::Exclusive).await?;
+        let now = world.clock.now();
+        let marked = findings.iter().try_for_each(|f| directory.mark_audited(&lock, f, now));
+        marked.with_context(|| format!("note what was found:{}", in_words(&audits)))?;
+    }
+    Ok(audits)
+}
+
+async fn locked(world: &World, directory: &GuestDir, mode: LockMode) -> anyhow::Result<Lock> {
+    let directory = directory.clone();
+    let options = LockOptions { wait: world.limits.lock_wait, what: "verify --source".to_owned() };
+    Ok(tokio::task::spawn_blocking(move || directory.lock(mode, &options)).await??)
+}
+
+/// A difference must be told even when it cannot be noted.
+fn in_words(audits: &[PointAudit]) -> String {
+    let disks = audits.iter().flat_map(|audit| &audit.disks);
+    let said = disks.filter_map(|disk| {
+        let what = disk.result.as_ref().ok()?.what_differs()?;
+        Some(format!(" {} differs from {}: {what};", disk.disk, disk.volume))
+    });
+    said.collect()
+}
+
+fn newest_of_chains<'a>(history: &'a History, label: Option<&Label>) -> Vec<&'a StoredPoint> {
+    let mut chains = BTreeSet::new();
+    let mut points: Vec<&StoredPoint> = history.visible().collect();
+    points.sort_by_key(|point| std::cmp::Reverse(point.manifest.seq));
+    points.retain(|point| {
+        label.is_none_or(|label| point.manifest.label == *label)
+            && chains.insert(point.manifest.chain)
+    });
+    points
+}
+
+async fn point_audit(
+    world: &Arc<World>,
+    (history, point): (&History, &StoredPoint),
+    share: Share,
+) -> anyhow::Result<PointAudit> {
+    let mut disks = Vec::new();
+    for image in &point.manifest.images {
+        let result = disk_audit(world, (history, point, image), share).await;
+        if world.cancel.is_cancelled() {
+            anyhow::bail!("interrupted; nothing was noted");
+        }
+        let result = result.map_err(|error| format!("{error:#}"));
+        disks.push(DiskAudit { disk: image.disk.clone(), volume: image.volume.clone(), result });
+    }
+    let manifest = &point.manifest;
+    Ok(PointAudit { label: manifest.label.clone(), time: manifest.time, share, disks })
+}
+
+async fn disk_audit(
+    world: &Arc<World>,
+    (history, point, image): (&History, &StoredPoint, &ImageEntry),
+    share: Share,
+) -> anyhow::Result<Audited> {
+    let id = &image.volume.storage;
+    world.storages.get(id).with_context(|| format!("there is no storage {id} here to ask"))?;
+    let chain = ChainReader::open(&chain_of(history, point, &image.disk)?)?;
+    compare_with_source(world, chain, (&image.volume, image), share).await
+}
+
+fn found(point: &StoredPoint, audit: &PointAudit) -> AuditFindings {
+    let compared = || {
+        let results = point.manifest.images.iter().zip(&audit.disks);
+        results.filter_map(|(image, disk)| Some((image.id, disk.result.as_ref().ok()?)))
+    };
+    let equal = compared().filter(|(_, audited)| audited.is_equal()).map(|(id, _)| id);
+    let differing = compared().filter_map(|(id, audited)| Some((id, audited.what_differs()?)));
+    AuditFindings {
+        point: point.manifest.point,
+        share: audit.share,
+        equal: equal.collect(),
+        differing: differing.collect(),
+    }
+}
