@@ -56,10 +56,10 @@ pub struct Audited {
 pub enum AuditStopped {
     /// The restore point cannot be read.
     #[error("the restore point cannot be read")]
-    Image(#[from] ImageError),
+    Image(#[source] Box<ImageError>),
     /// The source cannot be read.
     #[error("the source cannot be read")]
-    Source(#[from] StorageError),
+    Source(#[source] Box<StorageError>),
     /// The user wished to stop.
     #[error("interrupted")]
     Interrupted,
@@ -119,11 +119,11 @@ fn compare(
     if watch.cancel.is_cancelled() {
         return Err(AuditStopped::Interrupted);
     }
-    let theirs = source.read(number)?;
+    let theirs = source.read(number).map_err(|error| AuditStopped::Source(Box::new(error)))?;
     watch.throttle.pass(theirs.len());
     let mut ours = vec![0; theirs.len()];
     let offset = number * source.block_size();
-    chain.read_at(offset, &mut ours)?;
+    chain.read_at(offset, &mut ours).map_err(|error| AuditStopped::Image(Box::new(error)))?;
     meter.add(theirs.len() as u64);
     Ok((theirs.len() as u64, difference(offset, &theirs, &ours)))
 }

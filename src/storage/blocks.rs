@@ -18,7 +18,7 @@ pub struct Blocks {
 #[derive(Debug)]
 pub(super) enum Source {
     Rbd(Box<rbd::Objects>),
-    Memory(memory::Frozen),
+    Memory(Box<memory::Frozen>),
 }
 
 impl Blocks {

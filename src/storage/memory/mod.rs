@@ -162,7 +162,8 @@ impl Memory {
         let content = self.perform(Operation::Blocks, &at(volume, &own.name), content).await?;
         let (size, block_size) = (content.size(), blocks::BLOCK_SIZE);
         let (volume, own) = (volume.to_owned(), own.clone());
-        let source = Source::Memory(Frozen { memory: self.clone(), volume, own, content });
+        let source =
+            Source::Memory(Box::new(Frozen { memory: self.clone(), volume, own, content }));
         Ok(Blocks { size, block_size, source })
     }
 
