@@ -34,7 +34,7 @@ pub struct Args {
     #[command(flatten)]
     retention: RetentionOptions,
     /// A new base after this many increments, or when the last one is so old: 7, 14d, 4w, 6m; 0: always.
-    #[arg(long, value_name = "N|Nd|Nw|Nm", conflicts_with = "keep")]
+    #[arg(long, value_name = "N|Nd|Nw|Nm", conflicts_with_all = ["keep", "fold"])]
     renew: Option<String>,
     #[command(flatten)]
     parallel: Parallel,

@@ -5,8 +5,8 @@ use super::transfer::Saving;
 use super::undo::Undo;
 use super::{Execution, Stopped};
 use crate::model::{ChainId, Label, Moment, PointId, SnapshotName, VolumeId};
-use crate::plan::Action;
 use crate::plan::facts::RunState;
+use crate::plan::{Action, RemovedPoint};
 use crate::pve::{GuestControl, GuestStatus};
 use crate::repository::{
     Debris, GuestDir, GuestRecord, Lock, Manifest, PointDraft, Skipped, State,
@@ -91,9 +91,15 @@ impl Execution {
                 self.save_volume(work, saving).await
             }
             Action::CommitRestorePoint => self.commit(work).await,
-            Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_) => {
-                self.prune(action).await
+            Action::MergeImages { into, from } if into.directory.is_empty() => {
+                // The plan was made before the new point had its id.
+                let into = RemovedPoint { id: work.point, ..into.clone() };
+                self.prune(&Action::MergeImages { into, from: from.clone() }).await
             }
+            Action::SweepLeftovers { .. }
+            | Action::HidePoint(_)
+            | Action::MergeImages { .. }
+            | Action::DeleteRestorePoint(_) => self.prune(action).await,
             other => Err(anyhow!("{other:?} is no step of a backup").into()),
         }
     }

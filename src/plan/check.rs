@@ -63,6 +63,10 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             removes_only_what_may_go(plan, before, (step, point))?;
             deletes_only_what_nothing_needs(before, step, point)
         }
+        Action::MergeImages { from, .. } => {
+            let free = from.iter().all(|point| !point.is_protected && !point.is_newest);
+            ensure(free, "a protected or newest restore point never merges into another", step)
+        }
         Action::CommitRestorePoint => commit_follows_all_transfers(plan, before, step),
         _ => Ok(()),
     }

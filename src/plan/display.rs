@@ -69,6 +69,9 @@ fn words(action: &Action) -> (&'static str, String) {
     match action {
         Action::ThawGuest => ("thaw guest", String::new()),
         Action::SweepDebris { directory } => ("sweep debris", directory.clone()),
+        Action::SweepLeftovers { points } => {
+            ("sweep leftovers", format!("in {}", points.join(", ")))
+        }
         Action::BeginRestorePoint { label, moment } => {
             ("begin restore point", format!("{label} {moment}"))
         }
@@ -96,7 +99,7 @@ fn words(action: &Action) -> (&'static str, String) {
             let (count, into) = (from.len(), format!("{} {}", into.label, into.moment));
             (
                 "merge",
-                format!("{count} hidden point{} into {into}", if count == 1 { "" } else { "s" }),
+                format!("{count} older point{} into {into}", if count == 1 { "" } else { "s" }),
             )
         }
         Action::DeleteRestorePoint(point) => {

@@ -113,6 +113,11 @@ pub enum Action {
         /// The directory, relative to the guest's.
         directory: String,
     },
+    /// Removes files that an interrupted merge left beside images that count.
+    SweepLeftovers {
+        /// The points, by their directories relative to the guest's.
+        points: Vec<String>,
+    },
     /// Opens a new restore point that nobody sees until its commit.
     BeginRestorePoint {
         /// Its label.
@@ -175,12 +180,12 @@ pub enum Action {
     CommitRestorePoint,
     /// Takes a point from the user and leaves its images to the points that need them.
     HidePoint(RemovedPoint),
-    /// Merges the images of hidden points into those of the point that follows them, which does
-    /// not need them then.
+    /// Merges the images of older points, which go, into those of the point that follows them; it
+    /// does not need them then.
     MergeImages {
         /// The point that stays.
         into: RemovedPoint,
-        /// The hidden points, oldest first.
+        /// The older points, oldest first.
         from: Vec<RemovedPoint>,
     },
     /// Removes a point.
@@ -238,6 +243,7 @@ impl Action {
         match self {
             Self::DeleteSnapshot { .. }
             | Self::SweepDebris { .. }
+            | Self::SweepLeftovers { .. }
             | Self::HidePoint(_)
             | Self::DeleteRestorePoint(_) => true,
             Self::WriteConfig { replaces, .. } => replaces.is_some(),

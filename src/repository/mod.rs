@@ -71,6 +71,7 @@
 //! | `compression` | `none`, `zstd:LEVEL`, `gzip`, `bzip2`; the content decides, this is for people |
 //! | `stream_bytes`, `stored_bytes`, `data_bytes` | of the uncompressed stream, of the file, of volume data in it |
 //! | `digest` | the image's root digest |
+//! | `merged` | how many increments of older points were merged into it; absent: none |
 //!
 //! A volume's content is its chain: from the image along `parent` to the base, applied in the other
 //! direction. A point is whole when that is so for each of its images.
@@ -99,7 +100,7 @@
 //! ## Merging
 //! An image and those it follows directly become one: written beside the old file under another name,
 //! read back and compared with what it was made of, fsynced; then the manifest is replaced: `id`, `to`
-//! and `source` stay, `parent`, `from` and `base_source` become those of the oldest. Only then the old
+//! and `source` stay, `parent`, `from` and `base_source` become those of the oldest, and `merged` counts. Only then the old
 //! file is removed. So the manifest tells which file counts; a file in a point's directory that has an
 //! image's or an index's name and stands in no manifest is debris, as is `manifest.json.tmp`.
 //!

@@ -9,7 +9,7 @@ mod source;
 
 pub use backup::{Surveyed, backup, guest};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
-pub use prune::{prune, stored};
+pub use prune::{leftovers, prune, stored};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
 pub use source::{RestorePoint, restore_point};
 

@@ -24,7 +24,24 @@ pub fn prune(directory: &GuestDir) -> anyhow::Result<Option<PruneFacts>> {
         node: manifest.node.clone(),
     };
     let frozen_repository = history.forbids_removal();
-    Ok(Some(PruneFacts { guest, points: stored(directory, &history), frozen_repository }))
+    let leftovers = leftovers(directory, &history)?;
+    let points = stored(directory, &history);
+    Ok(Some(PruneFacts { guest, points, frozen_repository, leftovers }))
+}
+
+/// The points, by their directories, in which an interrupted merge left files.
+///
+/// # Errors
+/// A point's directory cannot be listed.
+pub fn leftovers(directory: &GuestDir, history: &History) -> anyhow::Result<Vec<String>> {
+    let files = directory.leftovers(history)?;
+    let point = |file: &std::path::PathBuf| {
+        let relative = file.strip_prefix(directory.path()).unwrap_or(file);
+        relative.parent().map(|point| point.display().to_string())
+    };
+    let mut points: Vec<String> = files.iter().filter_map(point).collect();
+    points.dedup();
+    Ok(points)
 }
 
 /// All points of a guest as retention sees them.
@@ -38,6 +55,7 @@ fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
     let image = |image: &crate::repository::ImageEntry| StoredImage {
         image: image.id,
         parent: image.parent,
+        bytes: image.stored_bytes,
     };
     StoredFact {
         directory: relative.display().to_string(),

@@ -13,6 +13,7 @@ mod disk;
 mod host;
 mod identity;
 mod interruptions;
+mod merging;
 mod points;
 mod prune;
 mod races;
