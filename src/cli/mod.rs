@@ -6,6 +6,7 @@ mod assemble;
 mod backup;
 mod barc;
 mod bars;
+mod copy;
 mod error;
 mod expand;
 mod list;
@@ -62,6 +63,7 @@ enum Command {
     List(list::Args),
     Verify(verify::Args),
     Prune(prune::Args),
+    Copy(copy::Args),
     Delete(mark::DeleteArgs),
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
@@ -96,6 +98,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::List(args) => list::run(args),
         Command::Verify(args) => verify::run(args, &cli.logging),
         Command::Prune(args) => prune::run(args),
+        Command::Copy(args) => copy::run(args, &cli.logging),
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),

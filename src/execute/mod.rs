@@ -5,6 +5,7 @@
 //! undone backwards and the plan fails as a whole. After the commit of a restore point nothing is
 //! undone any more: what then fails becomes a warning, as the next run finds and repeats it.
 
+pub mod copy;
 mod freeze;
 pub mod guard;
 pub mod prune;

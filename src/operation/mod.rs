@@ -2,10 +2,12 @@
 //! that changes something ends here; what it may change stands in its plan and nowhere else.
 
 mod backup;
+mod copy;
 mod prune;
 mod restore;
 
 pub use backup::BackupRequest;
+pub use copy::{CopyRequest, copy};
 pub use prune::{PruneRequest, prune};
 pub use restore::RestoreRequest;
 

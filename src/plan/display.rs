@@ -1,6 +1,7 @@
 //! The text of a plan: what the dry run prints and the golden tests compare. Not for machines.
 
 use super::{Action, Item, Plan, Scope, Step};
+use crate::model::Bytes;
 use std::fmt;
 
 /// The column in which the objects of the steps stand.
@@ -105,8 +106,17 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::DeleteRestorePoint(point) => {
             ("remove", format!("{} {}", point.label, point.moment))
         }
+        Action::CopyPoint(point) => {
+            ("copy", format!("{} {}  {}", point.label, point.moment, Bytes(point.bytes)))
+        }
+        Action::VerifyCopy(point) => {
+            ("verify in target", format!("{} {}", point.label, point.moment))
+        }
+        Action::RemoveMoved(point) => {
+            ("remove from source", format!("{} {}", point.label, point.moment))
+        }
         Action::CreateVolume { disk, volume, shape } => {
-            ("create volume", format!("{volume}  for {disk}, {}", crate::model::Bytes(shape.size)))
+            ("create volume", format!("{volume}  for {disk}, {}", Bytes(shape.size)))
         }
         Action::RestoreVolume { disk, volume } => ("transfer", format!("{disk}  to {volume}")),
         Action::WriteConfig { vmid, kind, node, replaces } => {

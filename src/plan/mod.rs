@@ -8,6 +8,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod copy;
 mod display;
 pub mod facts;
 pub mod prune;
@@ -58,10 +59,29 @@ pub struct RemovedPoint {
     pub moment: Moment,
     /// Whether a person protected it.
     pub is_protected: bool,
+    /// Whether the user does not see it any more.
+    pub is_hidden: bool,
     /// Whether it is its label's newest point that is not hidden and not damaged.
     pub is_newest: bool,
     /// The points with increments on top of its images.
     pub needed_by: Vec<PointId>,
+}
+
+/// A restore point that goes into another repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopiedPoint {
+    /// Its directory, relative to the guest's, in both repositories.
+    pub directory: String,
+    /// Its id; another point in that directory is refused.
+    pub id: PointId,
+    /// Its label.
+    pub label: Label,
+    /// Its moment.
+    pub moment: Moment,
+    /// Whether only other points need it.
+    pub is_hidden: bool,
+    /// Bytes of its images.
+    pub bytes: u64,
 }
 
 /// A step, or a scope with steps.
@@ -188,6 +208,12 @@ pub enum Action {
         /// The older points, oldest first.
         from: Vec<RemovedPoint>,
     },
+    /// Copies a point into another repository, and reads there what arrived.
+    CopyPoint(CopiedPoint),
+    /// Reads in the other repository all that a point needs there.
+    VerifyCopy(CopiedPoint),
+    /// Removes a point that the other repository holds, whole; newest and protected ones, too.
+    RemoveMoved(RemovedPoint),
     /// Removes a point.
     DeleteRestorePoint(RemovedPoint),
     /// Makes a new volume.
@@ -245,6 +271,7 @@ impl Action {
             | Self::SweepDebris { .. }
             | Self::SweepLeftovers { .. }
             | Self::HidePoint(_)
+            | Self::RemoveMoved(_)
             | Self::DeleteRestorePoint(_) => true,
             Self::WriteConfig { replaces, .. } => replaces.is_some(),
             _ => false,

@@ -218,8 +218,13 @@ impl StoredFact {
         self.images.iter().all(|image| image.parent.is_none())
     }
 
-    fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.images.iter().map(|image| image.bytes).sum()
+    }
+
+    /// The images that its own ones follow.
+    pub(super) fn parents(&self) -> impl Iterator<Item = ImageId> {
+        self.images.iter().filter_map(|image| image.parent)
     }
 }
 
@@ -281,13 +286,17 @@ fn item(point: &StoredFact) -> retention::Item {
 
 /// The points whose images hold up a point that stays.
 fn needed(points: &[StoredFact], fates: &[Fate]) -> BTreeSet<PointId> {
+    let staying = points.iter().zip(fates).filter(|(_, fate)| **fate != Fate::Goes);
+    needed_below(points, &staying.map(|(point, _)| point).collect::<Vec<_>>())
+}
+
+/// The points whose images these points need.
+pub(super) fn needed_below(points: &[StoredFact], staying: &[&StoredFact]) -> BTreeSet<PointId> {
     let holders: BTreeMap<ImageId, (PointId, Option<ImageId>)> = points
         .iter()
         .flat_map(|p| p.images.iter().map(|image| (image.image, (p.id, image.parent))))
         .collect();
-    let staying = points.iter().zip(fates).filter(|(_, fate)| **fate != Fate::Goes);
-    let mut open: Vec<ImageId> =
-        staying.flat_map(|(p, _)| p.images.iter().filter_map(|image| image.parent)).collect();
+    let mut open: Vec<ImageId> = staying.iter().flat_map(|point| point.parents()).collect();
     let (mut needed, mut seen) = (BTreeSet::new(), BTreeSet::new());
     while let Some(image) = open.pop() {
         // Circles are damage; they must not keep us here for ever.
@@ -304,7 +313,7 @@ fn needed(points: &[StoredFact], fates: &[Fate]) -> BTreeSet<PointId> {
 
 /// The point with what the linter judges it by. This is read from the facts once more, and not
 /// taken from the decision that the linter is to judge.
-fn removed(points: &[StoredFact], point: &StoredFact) -> RemovedPoint {
+pub(super) fn removed(points: &[StoredFact], point: &StoredFact) -> RemovedPoint {
     let whole = |p: &&StoredFact| p.label == point.label && !p.hidden && !p.failed;
     let newest = points.iter().filter(whole).max_by_key(|p| p.seq);
     let is_child = |other: &&StoredFact| {
@@ -318,11 +327,12 @@ fn removed(points: &[StoredFact], point: &StoredFact) -> RemovedPoint {
         label: point.label.clone(),
         moment: point.moment,
         is_protected: point.protected,
+        is_hidden: point.hidden,
         is_newest: newest.is_some_and(|newest| newest.id == point.id),
         needed_by: points.iter().filter(is_child).map(|other| other.id).collect(),
     }
 }
 
-fn name(point: &StoredFact) -> String {
+pub(super) fn name(point: &StoredFact) -> String {
     format!("{} {}", point.label, point.moment)
 }

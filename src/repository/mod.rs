@@ -104,6 +104,12 @@
 //! file is removed. So the manifest tells which file counts; a file in a point's directory that has an
 //! image's or an index's name and stands in no manifest is debris, as is `manifest.json.tmp`.
 //!
+//! ## Copying
+//! A point may be copied into another repository, to the same place below `pve-ferry/`, with all its
+//! files and a manifest of the same content; never without the points that its images need, which may
+//! be hidden there. `guest.json` gets the label's chain unless it has one. Until the manifest is
+//! there, such a directory is debris; an image whose index stands beside it had arrived.
+//!
 //! ## Commit, removal, locks
 //! A commit fsyncs all files, writes `manifest.json.tmp`, fsyncs it and the directory, confirms the
 //! lock, renames, fsyncs the directory. Removal unlinks the manifest first. Other files are replaced by
@@ -112,6 +118,7 @@
 //! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it.
 
 mod chain;
+mod copy;
 mod disk;
 mod draft;
 mod error;
@@ -138,6 +145,7 @@ mod verify;
 mod verify_image;
 
 pub use chain::{BrokenChain, HeldImage, chain_of, images_of_chain, point_usable_as_base};
+pub use copy::Copying;
 pub use disk::{Disk, DiskFile, Fault};
 pub use draft::{Committed, PointDraft};
 pub use error::RepositoryError;

@@ -9,6 +9,7 @@
 mod common;
 
 mod barc;
+mod copy;
 mod disk;
 mod host;
 mod identity;

@@ -43,7 +43,11 @@ pub fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
 }
 
 pub fn visible(lab: &Lab) -> Vec<PathBuf> {
-    let points = lab.points("repository").into_iter();
+    visible_in(lab, "repository")
+}
+
+pub fn visible_in(lab: &Lab, repository: &str) -> Vec<PathBuf> {
+    let points = lab.points(repository).into_iter();
     points.filter(|point| !point.manifest.is_hidden()).map(|point| point.dir).collect()
 }
 
