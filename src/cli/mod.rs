@@ -128,6 +128,17 @@ mod tests {
     }
 
     #[test]
+    fn copy_names_both_ends() {
+        let cli = Cli::command();
+        let copy = cli.find_subcommand("copy").unwrap();
+        for name in ["from", "to"] {
+            assert!(
+                copy.get_arguments().any(|a| a.get_long() == Some(name) && a.is_required_set())
+            );
+        }
+    }
+
+    #[test]
     fn common_options_mean_the_same_everywhere() {
         for command in [
             "backup",

@@ -8,6 +8,7 @@
 // A helper of a test may fail as loudly as the test itself.
 
 mod backup_facts;
+mod copy_facts;
 mod notation;
 mod prune_facts;
 mod restore_facts;
@@ -29,6 +30,10 @@ fn outcome(facts: &str) -> String {
         Some("restore") => {
             let (facts, policy) = restore_facts::read(&lines);
             pve_ferry::plan::restore::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+        Some("copy") => {
+            let (facts, policy) = copy_facts::read(&lines);
+            pve_ferry::plan::copy::plan(&facts, &policy).map_err(|e| e.to_string())
         }
         Some("prune") => {
             let (facts, policy) = prune_facts::read(&lines);
