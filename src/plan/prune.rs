@@ -102,9 +102,9 @@ fn of_the_future(facts: &PruneFacts, policy: &PrunePolicy) -> Vec<String> {
     future.map(text).collect()
 }
 
-/// Judges the points and orders the steps: points are hidden first, as that loses nothing, then
-/// deleted from the newest to the oldest, so that none goes before those on top of it; then what
-/// is hidden merges.
+/// Judges the points and orders the steps: what nothing needs is deleted first, as hiding and
+/// merging write and a full file system has no room for that, from the newest to the oldest, so
+/// that none goes before those on top of it; then points are hidden, and what is hidden merges.
 pub fn pruning(points: &[StoredFact], policy: &PrunePolicy) -> Pruning {
     let fates = verdicts(points, policy);
     let needed = needed(points, &fates);
@@ -120,13 +120,13 @@ pub fn pruning(points: &[StoredFact], policy: &PrunePolicy) -> Pruning {
     let mut steps = Vec::new();
     // A base that is folded now stays in sight until then: should that fail, it is a point still.
     let is_folded = |point: &StoredFact| merges.iter().any(|merge| merge.folds(point));
-    for point in going.iter().filter(|p| needed.contains(&p.id) && !p.hidden && !is_folded(p)) {
-        let action = Action::HidePoint(removed(points, point));
-        steps.push(action.because("no rule keeps it; newer points need its images"));
-    }
     for point in going.iter().rev().filter(|p| !needed.contains(&p.id)) {
         let why = if point.hidden { "nothing needs it any more" } else { "no rule keeps it" };
         steps.push(Action::DeleteRestorePoint(removed(points, point)).because(why));
+    }
+    for point in going.iter().filter(|p| needed.contains(&p.id) && !p.hidden && !is_folded(p)) {
+        let action = Action::HidePoint(removed(points, point));
+        steps.push(action.because("no rule keeps it; newer points need its images"));
     }
     steps.extend(merges.iter().flat_map(|merge| merge.steps(points)));
     Pruning { steps, kept: kept.collect() }

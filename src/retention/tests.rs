@@ -128,7 +128,7 @@ fn protected_future_and_damaged_points_take_nobodys_place() {
     ];
     for (verdict, expected) in verdicts.iter().zip(expected) {
         let found = match verdict {
-            Verdict::Keep(why) => Some(why.as_str()),
+            Verdict::Keep(why) | Verdict::Fold(why) => Some(why.as_str()),
             Verdict::Remove => None,
         };
         assert_eq!(found, expected);
@@ -215,7 +215,8 @@ fn one_rule(which: u8, n: u32) -> Rules {
 proptest! {
     #[test]
     fn retention_never_empties_nor_touches_the_protected(items in any_items(), rule in any_rule()) {
-        let verdicts = judge(&items, &one_rule(rule.0, rule.1), at(0));
+        let fold = "10%".parse().ok();
+        let verdicts = judge(&items, &Rules { fold, ..one_rule(rule.0, rule.1) }, at(0));
         prop_assert!(verdicts.iter().any(Verdict::keeps));
         for (item, verdict) in items.iter().zip(&verdicts) {
             prop_assert!(verdict.keeps() || !item.protected && item.moment <= at(0));

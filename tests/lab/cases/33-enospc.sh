@@ -40,6 +40,23 @@ for n in 1 2 3 4; do
     point
 done
 
+# What nothing needs goes even where not a byte is left: there is no other way to make room.
+for n in 1 2; do
+    next_second
+    ferry backup --vmid 100 --label old --path "$REPO" --renew 0
+    check "full: a base of another label" exits 0
+    sum[$(newest 100)]=$(sha_of $disk)
+done
+fill 0
+check "full: not a byte is left" same "$(df --output=avail -k "$REPO" | tail -n 1 | xargs)" 0
+ferry prune --path "$REPO" --label old --retain 1
+check "full: prune makes room" exits 0
+check "full: of the two, one is left" same "$(points 100 .label | grep -c old)" 1
+rm "$REPO/other"
+whole "$REPO" "full"
+ferry delete --path "$REPO" --vmid 100 --label old --time "$(newest 100)" --yes
+check "full: and the other is deleted" exits 0
+
 for room in 0 8 64 2048; do
     fill $room
     ferry prune --path "$REPO" --keep 1
