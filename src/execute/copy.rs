@@ -5,9 +5,11 @@ use crate::cancel::Cancel;
 use crate::model::{Bytes, PointId};
 use crate::plan::{Action, CopiedPoint, RemovedPoint};
 use crate::progress::Progress;
+use crate::report::VolumeOutcome;
 use crate::repository::{Copying, GuestDir, Lock, RepositoryError, StoredPoint};
 use anyhow::{Context as _, bail, ensure};
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 /// What the steps of copying work on.
 pub struct CopyWork<'a> {
@@ -27,6 +29,8 @@ pub struct CopyWork<'a> {
     pub cancel: &'a Cancel,
     /// What was read whole in the target.
     pub proven: Proven,
+    /// What was copied, a line per volume.
+    pub volumes: Vec<VolumeOutcome>,
 }
 
 /// Images and points that were read whole in the target, in this run.
@@ -54,14 +58,36 @@ impl CopyWork<'_> {
     fn copy(&mut self, wanted: &CopiedPoint) -> anyhow::Result<String> {
         let point = found(self.source, wanted.id, &wanted.directory)?;
         let name = format!("{} {}", wanted.label, wanted.moment);
+        let began = Instant::now();
         let committed = self.watched(&format!("copy {name}"), wanted.bytes, |work, copying| {
             work.target.copy_point(&work.target_lock, work.source, &point, copying)
         })?;
+        self.count(&point, began.elapsed().as_secs_f64());
         for warning in committed.warnings {
             tracing::warn!("after the commit: {:#}", anyhow::Error::from(warning));
         }
         let hidden = if wanted.is_hidden { "hidden " } else { "" };
         Ok(format!("copied {hidden}point {name} ({})", Bytes(wanted.bytes)))
+    }
+
+    /// Adds a point's images to what was copied of their volumes, its time by their sizes.
+    fn count(&mut self, point: &StoredPoint, seconds: f64) {
+        let total: u64 = point.manifest.images.iter().map(|image| image.stored_bytes).sum();
+        for image in &point.manifest.images {
+            let (disk, volume) = (image.disk.to_string(), image.volume.to_string());
+            let same = |known: &VolumeOutcome| (&known.disk, &known.volume) == (&disk, &volume);
+            let place = self.volumes.iter().position(same).unwrap_or_else(|| {
+                self.volumes.push(VolumeOutcome::default());
+                self.volumes.len() - 1
+            });
+            let known = &mut self.volumes[place];
+            (known.disk, known.volume, known.kind) = (disk, volume, "copy".to_owned());
+            known.logical_bytes = image.size;
+            known.stream_bytes += image.stream_bytes;
+            known.stored_bytes += image.stored_bytes;
+            // The time of a point, as its images had a share in it.
+            known.seconds += seconds * image.stored_bytes as f64 / total.max(1) as f64;
+        }
     }
 
     fn verify(&mut self, wanted: &CopiedPoint) -> anyhow::Result<String> {

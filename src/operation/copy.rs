@@ -118,6 +118,7 @@ impl Turn<'_> {
             progress: self.request.progress.as_ref(),
             cancel: self.cancel,
             proven: Proven::default(),
+            volumes: Vec::new(),
         };
         Ok((self.carry_out(&plan, work, unreadable), None))
     }
@@ -171,6 +172,7 @@ impl Turn<'_> {
                 }
             }
         }
+        outcome.volumes = work.volumes;
         with_unreadable(outcome, failures, unreadable)
     }
 

@@ -115,7 +115,8 @@
 //! lock, renames, fsyncs the directory. Removal unlinks the manifest first. Other files are replaced by
 //! rename. Every change needs an exclusive lock; restoring, verifying and copying need a shared one. A
 //! lock is a file with `host`, `boot_id`, `pid`, `pid_namespace`, `started`, `random`, `mode`, `what`,
-//! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it.
+//! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it; on a full file
+//! system one may be without its content.
 
 mod chain;
 mod copy;

@@ -282,7 +282,7 @@ fn a_full_file_system_is_locked_by_a_file_without_its_content() {
             assert!(matches!(error, RepositoryError::Locked { .. }), "{error}");
         }
         drop(lock);
-        assert_eq!(lock_files(dir.path()), [PathBuf::new(); 0]);
+        assert!(lock_files(dir.path()).is_empty());
         drop(take(dir.path(), LockMode::Exclusive, host("b")).unwrap());
     }
 }
@@ -294,5 +294,5 @@ fn a_file_system_without_room_for_a_name_can_be_read() {
     let disk = || Disk::failing_at(0, super::super::Fault::NoSpace);
     assert!(take_with(dir.path(), LockMode::Shared, host("a"), &disk()).unwrap().still_held());
     assert!(take_with(dir.path(), LockMode::Exclusive, host("a"), &disk()).is_err());
-    assert_eq!(lock_files(dir.path()), [PathBuf::new(); 0]);
+    assert!(lock_files(dir.path()).is_empty());
 }
