@@ -180,8 +180,9 @@ fn moved<'a>(
     let needed = needed_below(&facts.source, &remaining);
     let is_remaining = |p: &StoredFact| remaining.iter().any(|r| r.id == p.id);
     let mut going = Vec::new();
-    // What is hidden and protected is as a person left it.
-    let untouched = |p: &StoredFact| is_remaining(p) || p.hidden && p.protected;
+    // What is hidden and protected is as a person left it; other labels are not asked about.
+    let left = |p: &StoredFact| p.hidden && (p.protected || !is_meant(p, policy));
+    let untouched = |p: &StoredFact| is_remaining(p) || left(p);
     for point in facts.source.iter().filter(|p| !untouched(p)) {
         match needed.contains(&point.id) {
             false => going.push(point),
