@@ -35,7 +35,7 @@ pub struct VolumeOutcome {
     pub disk: String,
     /// Its id.
     pub volume: String,
-    /// `base`, `increment`, or empty where there is no such thing.
+    /// `base`, `increment`, `copy`, or empty where there is no such thing.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// Size of the volume, bytes.

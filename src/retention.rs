@@ -7,8 +7,11 @@
 //! or winter time is counted twice.
 
 mod grammar;
+mod share;
 #[cfg(test)]
 mod tests;
+
+pub use share::Share;
 
 use crate::model::Moment;
 use std::collections::BTreeSet;
@@ -52,6 +55,9 @@ pub struct Rules {
     pub periods: Vec<(Period, u32)>,
     /// `--keep-within`.
     pub within: Option<Span>,
+    /// `--fold`: the share of a base from which on older increments are folded into it. No rule by
+    /// itself: it keeps nothing.
+    pub fold: Option<Share>,
 }
 
 /// A restore point as retention sees it: one of a guest and label.
@@ -67,6 +73,8 @@ pub struct Item {
     pub is_base: bool,
     /// Whether it was found damaged.
     pub failed: bool,
+    /// Bytes of its images in the repository.
+    pub bytes: u64,
 }
 
 /// What becomes of a point.
@@ -74,6 +82,8 @@ pub struct Item {
 pub enum Verdict {
     /// It stays, by this rule.
     Keep(String),
+    /// It stays, by this rule, and the base below it goes into it.
+    Fold(String),
     /// It goes: no rule keeps it.
     Remove,
 }
@@ -81,14 +91,14 @@ pub enum Verdict {
 impl Verdict {
     /// Whether the point stays.
     pub fn keeps(&self) -> bool {
-        matches!(self, Self::Keep(_))
+        !matches!(self, Self::Remove)
     }
 }
 
 impl Rules {
     /// Whether there is no rule, so that nothing is ever removed.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        Self { fold: None, ..self.clone() } == Self::default()
     }
 }
 
@@ -101,7 +111,9 @@ pub fn judge(items: &[Item], rules: &Rules, now: Moment) -> Vec<Verdict> {
     judged.unconditional();
     if let Some(n) = rules.keep {
         judged.newest(n, &format!("keep {n}"));
-        judged.base_before(n, &format!("keep {n}: the base"));
+        if rules.fold.is_none() {
+            judged.base_before(n, &format!("keep {n}: the base"));
+        }
     }
     match rules.retain {
         Some(Span::Points(n)) => judged.newest(n, &format!("retain {n}")),
@@ -116,6 +128,10 @@ pub fn judge(items: &[Item], rules: &Rules, now: Moment) -> Vec<Verdict> {
     }
     for (period, n) in &rules.periods {
         judged.per_period(*period, *n);
+    }
+    // Another rule may need the base as a point, so this one comes last.
+    if let (Some(n), Some(share)) = (rules.keep, rules.fold) {
+        judged.fold_or_base(n, share);
     }
     judged.verdicts
 }
@@ -205,6 +221,23 @@ impl<'a> Judged<'a> {
         let is_base = |i: &&usize| self.items[**i].is_base && !self.items[**i].failed;
         if let Some(base) = self.order[skipped..].iter().find(is_base).copied() {
             self.keep(base, why);
+        }
+    }
+
+    /// As [`Self::base_before`], or the newest of the older increments in its place, when together
+    /// they exceed their share of it and no rule keeps one of these points.
+    fn fold_or_base(&mut self, n: u32, share: Share) {
+        let older = &self.order[self.until(n).len()..];
+        let is_base = |i: &usize| self.items[*i].is_base && !self.items[*i].failed;
+        let Some(place) = older.iter().position(is_base) else { return };
+        let goes = |i: &usize| !self.verdicts[*i].keeps() && !self.items[*i].failed;
+        let bytes = older[..place].iter().map(|i| self.items[*i].bytes).sum();
+        let due = share.is_exceeded(bytes, self.items[older[place]].bytes);
+        let newest = older[0];
+        if place > 0 && due && older[..=place].iter().all(goes) {
+            self.verdicts[newest] = Verdict::Fold(format!("keep {n}: the base (fold {share})"));
+        } else {
+            self.base_before(n, &format!("keep {n}: the base"));
         }
     }
 

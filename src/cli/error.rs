@@ -37,6 +37,8 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(error) = error.chain().find_map(|e| e.downcast_ref::<RepositoryError>()) {
         return match error {
             RepositoryError::Missing { .. } => 10,
+            RepositoryError::Overlap { .. } => Failure::Usage.code(),
+            RepositoryError::Taken { .. } => Failure::Conflict.code(),
             RepositoryError::Locked { .. } => Failure::Locked.code(),
             _ => Failure::Other.code(),
         };

@@ -8,6 +8,7 @@ mod assemble;
 mod backup;
 mod barc;
 mod bars;
+mod copy;
 mod error;
 mod expand;
 mod list;
@@ -68,6 +69,7 @@ enum Command {
     List(list::Args),
     Verify(verify::Args),
     Prune(prune::Args),
+    Copy(copy::Args),
     Delete(mark::DeleteArgs),
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
@@ -110,6 +112,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::List(args) => list::run(args),
         Command::Verify(args) => verify::run(args, &cli.logging),
         Command::Prune(args) => prune::run(args),
+        Command::Copy(args) => copy::run(args, &cli.logging),
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
@@ -142,6 +145,17 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn copy_names_both_ends() {
+        let cli = Cli::command();
+        let copy = cli.find_subcommand("copy").unwrap();
+        for name in ["from", "to"] {
+            assert!(
+                copy.get_arguments().any(|a| a.get_long() == Some(name) && a.is_required_set())
+            );
+        }
     }
 
     #[test]

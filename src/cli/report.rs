@@ -65,12 +65,16 @@ fn volume_line(volume: &VolumeOutcome) -> String {
         0 => String::new(),
         bytes => format!(", {} stored", Bytes(bytes)),
     };
+    // A copy is of files as they are: nobody reads a stream.
+    let moved = match volume.kind.as_str() {
+        "copy" => format!("{} copied", Bytes(volume.stored_bytes)),
+        _ => format!("{} read{stored}", Bytes(volume.stream_bytes)),
+    };
     format!(
-        "  {:<10} {what} {} ({}): {} read{stored}, {:.1} s",
+        "  {:<10} {what} {} ({}): {moved}, {:.1} s",
         volume.disk,
         volume.volume,
         Bytes(volume.logical_bytes),
-        Bytes(volume.stream_bytes),
         volume.seconds
     )
 }
@@ -78,14 +82,13 @@ fn volume_line(volume: &VolumeOutcome) -> String {
 fn summary(report: &Report) -> String {
     let totals = &report.totals;
     let seconds = report.finished.unix() - report.started.unix();
+    let bytes = match report.operation {
+        "copy" => format!("{} copied", Bytes(totals.stored_bytes)),
+        _ => format!("{} read, {} stored", Bytes(totals.stream_bytes), Bytes(totals.stored_bytes)),
+    };
     format!(
-        "{}: {} of {} guests ok, {} volumes, {} read, {} stored, {seconds} s",
-        report.operation,
-        totals.guests_ok,
-        totals.guests,
-        totals.volumes,
-        Bytes(totals.stream_bytes),
-        Bytes(totals.stored_bytes),
+        "{}: {} of {} guests ok, {} volumes, {bytes}, {seconds} s",
+        report.operation, totals.guests_ok, totals.guests, totals.volumes,
     )
 }
 

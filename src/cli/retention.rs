@@ -11,6 +11,9 @@ pub struct RetentionOptions {
     /// Keep one base and the N newest points after it.
     #[arg(long, value_name = "N")]
     keep: Option<u32>,
+    /// Fold older increments into their base once they exceed this share of it: 25% or 0.25.
+    #[arg(long, value_name = "SHARE")]
+    fold: Option<String>,
     /// Keep so many points, or those of so many days, weeks or months.
     #[arg(long, value_name = "N|Nd|Nw|Nm")]
     retain: Option<String>,
@@ -32,10 +35,14 @@ impl RetentionOptions {
             return Err(CliError::usage("--keep 0 makes no sense: at least one increment stays"));
         }
         let mut rules = Rules { keep: self.keep, ..Rules::default() };
+        rules.fold = self.fold.as_deref().map(str::parse).transpose()?;
         rules.retain = self.retain.as_deref().map(str::parse).transpose()?;
         rules.within = self.keep_within.as_deref().map(Span::age).transpose()?;
         if let Some(text) = &self.prune_backups {
             rules.add_prune_backups(text)?;
+        }
+        if rules.fold.is_some() && rules.is_empty() {
+            return Err(CliError::usage("--fold keeps and removes nothing by itself: add --keep"));
         }
         Ok(rules)
     }

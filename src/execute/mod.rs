@@ -7,6 +7,7 @@
 
 mod adopt;
 mod audit;
+pub mod copy;
 mod freeze;
 pub mod guard;
 pub mod prune;

@@ -18,6 +18,10 @@ pub fn step(
     action: &Action,
 ) -> anyhow::Result<String> {
     let (done, wanted) = match action {
+        Action::SweepLeftovers { .. } => {
+            let count = directory.sweep_leftovers(lock)?.len();
+            return Ok(format!("removed {count} files that an interrupted merge had left"));
+        }
         Action::HidePoint(wanted) => {
             directory.hide_point(lock, &found(directory, wanted)?)?;
             ("hid", wanted)
@@ -33,7 +37,7 @@ pub fn step(
             let history = directory.load()?;
             let kept = history.point(into.id).context("the point to merge into is gone")?;
             directory.merge_points(lock, kept, &points, &options)?;
-            ("merged hidden points into", into)
+            ("merged older points into", into)
         }
         other => bail!("{other:?} is no step of pruning"),
     };

@@ -94,9 +94,10 @@ impl Execution {
             Action::AuditVolume { disk, volume, share } => {
                 self.audit_volume(work, (disk, volume), *share).await
             }
-            Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_) => {
-                self.prune(action).await
-            }
+            Action::SweepLeftovers { .. }
+            | Action::HidePoint(_)
+            | Action::MergeImages { .. }
+            | Action::DeleteRestorePoint(_) => self.prune(action).await,
             other => Err(anyhow!("{other:?} is no step of a backup").into()),
         }
     }

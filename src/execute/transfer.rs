@@ -178,6 +178,7 @@ fn entry(
         stored_bytes: summary.stored_bytes,
         data_bytes: summary.data_bytes,
         digest: summary.digest,
+        merged: 0,
         other: serde_json::Map::new(),
     }
 }

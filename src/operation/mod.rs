@@ -4,6 +4,7 @@
 mod adopt;
 mod audit;
 mod backup;
+mod copy;
 mod prune;
 mod reset;
 mod restore;
@@ -11,6 +12,7 @@ mod restore;
 pub use adopt::AdoptRequest;
 pub use audit::{AuditRequest, DiskAudit, PointAudit, audit};
 pub use backup::BackupRequest;
+pub use copy::{CopyRequest, copy};
 pub use prune::{PruneRequest, prune};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;

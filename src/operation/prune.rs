@@ -44,7 +44,7 @@ pub fn prune(
     cancel: &Cancel,
 ) -> anyhow::Result<Performed> {
     let started = clock.now();
-    let (guests, not_found) = selected(request)?;
+    let (guests, not_found) = chosen(&request.repository, request.selection.as_ref())?;
     let (mut outcomes, mut plans) = (Vec::new(), Vec::new());
     for (guest, directory) in guests {
         let outcome = GuestOutcome::new(&guest);
@@ -65,17 +65,21 @@ pub fn prune(
     Ok(Performed { report, plans })
 }
 
-type Present = (Guest, GuestDir);
+/// A guest as a repository tells, and its directory there.
+pub(super) type Present = (Guest, GuestDir);
 
 /// Guests as their directories tell, so that two with one vmid are two.
-fn selected(request: &PruneRequest) -> anyhow::Result<(Vec<Present>, Vec<String>)> {
+pub(super) fn chosen(
+    repository: &Repository,
+    selection: Option<&Selection>,
+) -> anyhow::Result<(Vec<Present>, Vec<String>)> {
     let mut present = Vec::new();
-    for directory in request.repository.guests()? {
+    for directory in repository.guests()? {
         if let Some(facts) = survey::prune(&directory)? {
             present.push((facts.guest, directory));
         }
     }
-    let Some(selection) = &request.selection else { return Ok((present, Vec::new())) };
+    let Some(selection) = selection else { return Ok((present, Vec::new())) };
     let candidate = |(guest, _): &Present| Candidate {
         guest: guest.clone(),
         pools: Vec::new(),

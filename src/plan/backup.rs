@@ -116,6 +116,7 @@ fn recovery(facts: &BackupFacts) -> Vec<Item> {
             Action::SweepDebris { directory: debris.directory.clone() }
                 .because("an interrupted run left it without a manifest")
         }));
+        steps.extend(super::prune::sweep(&facts.leftovers));
     }
     steps.into_iter().map(Item::Step).collect()
 }
@@ -196,7 +197,7 @@ fn point_to_be(
         hidden: false,
         protected: false,
         failed: false,
-        images: parents.map(|parent| StoredImage { image: own, parent }).collect(),
+        images: parents.map(|parent| StoredImage { image: own, parent, bytes: 0 }).collect(),
     }
 }
 
@@ -249,9 +250,11 @@ fn unless_renewed(
     base: BaseImage,
 ) -> Result<BaseImage, String> {
     let Some(renew) = policy.renew else { return Ok(base) };
-    let images = images_of(facts, |source| *source == volume.identity);
-    let newest_base = (0_u32..).zip(images).find(|(_, (_, image))| image.is_base);
-    let Some((increments, (moment, _))) = newest_base else { return Ok(base) };
+    let images = || images_of(facts, |source| *source == volume.identity);
+    let newest_base = (1..).zip(images()).find(|(_, (_, image))| image.is_base);
+    let Some((count, (moment, _))) = newest_base else { return Ok(base) };
+    let stands_for = images().take(count).map(|(_, image)| image.increments);
+    let increments = stands_for.fold(0, u32::saturating_add);
     renewal(renew, increments, moment, policy.now).map_or(Ok(base), Err)
 }
 

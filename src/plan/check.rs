@@ -73,6 +73,11 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             removes_only_what_may_go(plan, before, (step, point))?;
             deletes_only_what_nothing_needs(before, step, point)
         }
+        Action::MergeImages { from, .. } => {
+            let free = from.iter().all(|point| !point.is_protected && !point.is_newest);
+            ensure(free, "a protected or newest restore point never merges into another", step)
+        }
+        Action::RemoveMoved(point) => moves_only_what_was_verified(plan, before, (step, point)),
         Action::CommitRestorePoint => commit_follows_all_transfers(plan, before, step),
         _ => Ok(()),
     }
@@ -172,6 +177,26 @@ fn removes_only_what_may_go(
     ensure(due, "points are removed only after the new one is committed", step)
 }
 
+/// A point goes from the source when the target's was read whole, and nothing here needs it; one
+/// that no user sees needs no copy.
+fn moves_only_what_was_verified(
+    plan: &Plan,
+    before: &[Item],
+    (step, point): (&Step, &RemovedPoint),
+) -> Result<(), Violation> {
+    let is_it = |a: &Action| matches!(a, Action::VerifyCopy(copy) if copy.id == point.id);
+    let verified = point.is_hidden || has(before, is_it);
+    ensure(verified, "a point is moved only after its copy was verified", step)?;
+    let copies = |items: &[Item]| {
+        let is_copy =
+            |i: &&Item| matches!(i, Item::Step(s) if matches!(s.action, Action::CopyPoint(_)));
+        items.iter().filter(is_copy).count()
+    };
+    let all_copied = copies(before) == copies(&plan.items);
+    ensure(all_copied, "points are moved only after all copies", step)?;
+    deletes_only_what_nothing_needs(before, step, point)
+}
+
 /// Whatever needs the point's images must be deleted before it.
 fn deletes_only_what_nothing_needs(
     before: &[Item],
@@ -179,7 +204,10 @@ fn deletes_only_what_nothing_needs(
     point: &RemovedPoint,
 ) -> Result<(), Violation> {
     let is_gone = |id: &crate::model::PointId| {
-        has(before, |a| matches!(a, Action::DeleteRestorePoint(gone) if gone.id == *id))
+        has(
+            before,
+            |a| matches!(a, Action::DeleteRestorePoint(gone) | Action::RemoveMoved(gone) if gone.id == *id),
+        )
     };
     let is_merged = |id: &crate::model::PointId| {
         has(

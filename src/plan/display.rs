@@ -1,6 +1,7 @@
 //! The text of a plan: what the dry run prints and the golden tests compare. Not for machines.
 
 use super::{Action, Item, Plan, Scope, Step};
+use crate::model::Bytes;
 use std::fmt;
 
 /// The column in which the objects of the steps stand.
@@ -69,6 +70,9 @@ fn words(action: &Action) -> (&'static str, String) {
     match action {
         Action::ThawGuest => ("thaw guest", String::new()),
         Action::SweepDebris { directory } => ("sweep debris", directory.clone()),
+        Action::SweepLeftovers { points } => {
+            ("sweep leftovers", format!("in {}", points.join(", ")))
+        }
         Action::BeginRestorePoint { label, moment } => {
             ("begin restore point", format!("{label} {moment}"))
         }
@@ -101,14 +105,23 @@ fn words(action: &Action) -> (&'static str, String) {
             let (count, into) = (from.len(), format!("{} {}", into.label, into.moment));
             (
                 "merge",
-                format!("{count} hidden point{} into {into}", if count == 1 { "" } else { "s" }),
+                format!("{count} older point{} into {into}", if count == 1 { "" } else { "s" }),
             )
         }
         Action::DeleteRestorePoint(point) => {
             ("remove", format!("{} {}", point.label, point.moment))
         }
+        Action::CopyPoint(point) => {
+            ("copy", format!("{} {}  {}", point.label, point.moment, Bytes(point.bytes)))
+        }
+        Action::VerifyCopy(point) => {
+            ("verify in target", format!("{} {}", point.label, point.moment))
+        }
+        Action::RemoveMoved(point) => {
+            ("remove from source", format!("{} {}", point.label, point.moment))
+        }
         Action::CreateVolume { disk, volume, shape } => {
-            ("create volume", format!("{volume}  for {disk}, {}", crate::model::Bytes(shape.size)))
+            ("create volume", format!("{volume}  for {disk}, {}", Bytes(shape.size)))
         }
         Action::RestoreVolume { disk, volume } => ("transfer", format!("{disk}  to {volume}")),
         Action::WriteConfig { vmid, kind, node, replaces } => {

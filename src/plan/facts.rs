@@ -60,6 +60,8 @@ pub struct ImageFact {
     pub bytes: (u64, u64),
     /// Whether it needs no other image.
     pub is_base: bool,
+    /// How many increments it stands for: itself, and those that were merged into it.
+    pub increments: u32,
     /// Why no increment may follow it; `None` when one may.
     pub unusable: Option<String>,
 }
@@ -113,6 +115,9 @@ pub struct BackupFacts {
     pub debris: Vec<DebrisFact>,
     /// Why nothing of this guest may be removed from the repository; `None` when it may.
     pub frozen_repository: Option<String>,
+    /// The points, by their directories relative to the guest's, in which an interrupted merge left
+    /// files.
+    pub leftovers: Vec<String>,
     /// All points of the guest, of whatever label and chain: what retention judges.
     pub stored: Vec<super::prune::StoredFact>,
     /// Free bytes where the repository is.

@@ -9,6 +9,7 @@
 pub mod adopt;
 pub mod backup;
 pub mod check;
+pub mod copy;
 mod display;
 pub mod facts;
 pub mod prune;
@@ -60,10 +61,29 @@ pub struct RemovedPoint {
     pub moment: Moment,
     /// Whether a person protected it.
     pub is_protected: bool,
+    /// Whether the user does not see it any more.
+    pub is_hidden: bool,
     /// Whether it is its label's newest point that is not hidden and not damaged.
     pub is_newest: bool,
     /// The points with increments on top of its images.
     pub needed_by: Vec<PointId>,
+}
+
+/// A restore point that goes into another repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopiedPoint {
+    /// Its directory, relative to the guest's, in both repositories.
+    pub directory: String,
+    /// Its id; another point in that directory is refused.
+    pub id: PointId,
+    /// Its label.
+    pub label: Label,
+    /// Its moment.
+    pub moment: Moment,
+    /// Whether only other points need it.
+    pub is_hidden: bool,
+    /// Bytes of its images.
+    pub bytes: u64,
 }
 
 /// A step, or a scope with steps.
@@ -114,6 +134,11 @@ pub enum Action {
     SweepDebris {
         /// The directory, relative to the guest's.
         directory: String,
+    },
+    /// Removes files that an interrupted merge left beside images that count.
+    SweepLeftovers {
+        /// The points, by their directories relative to the guest's.
+        points: Vec<String>,
     },
     /// Opens a new restore point that nobody sees until its commit.
     BeginRestorePoint {
@@ -204,14 +229,20 @@ pub enum Action {
     },
     /// Takes a point from the user and leaves its images to the points that need them.
     HidePoint(RemovedPoint),
-    /// Merges the images of hidden points into those of the point that follows them, which does
-    /// not need them then.
+    /// Merges the images of older points, which go, into those of the point that follows them; it
+    /// does not need them then.
     MergeImages {
         /// The point that stays.
         into: RemovedPoint,
-        /// The hidden points, oldest first.
+        /// The older points, oldest first.
         from: Vec<RemovedPoint>,
     },
+    /// Copies a point into another repository, and reads there what arrived.
+    CopyPoint(CopiedPoint),
+    /// Reads in the other repository all that a point needs there.
+    VerifyCopy(CopiedPoint),
+    /// Removes a point that the other repository holds, whole; newest and protected ones, too.
+    RemoveMoved(RemovedPoint),
     /// Removes a point.
     DeleteRestorePoint(RemovedPoint),
     /// Makes a new volume.
@@ -270,7 +301,9 @@ impl Action {
         match self {
             Self::DeleteSnapshot { .. }
             | Self::SweepDebris { .. }
+            | Self::SweepLeftovers { .. }
             | Self::HidePoint(_)
+            | Self::RemoveMoved(_)
             | Self::DeleteRestorePoint(_) => true,
             Self::WriteConfig { replaces, .. } => replaces.is_some(),
             _ => false,

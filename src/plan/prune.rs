@@ -3,7 +3,7 @@
 
 use super::{Action, Item, KeptPoint, Plan, RemovedPoint, Step};
 use crate::model::{Guest, ImageId, Label, Moment, PointId};
-use crate::retention::{self, Rules, Verdict};
+use crate::retention::{self, Rules, Share, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An image as far as removing its point is concerned.
@@ -13,6 +13,8 @@ pub struct StoredImage {
     pub image: ImageId,
     /// The image that it follows; `None` makes it a base.
     pub parent: Option<ImageId>,
+    /// Its bytes in the repository.
+    pub bytes: u64,
 }
 
 /// A point in the repository, of whatever label and chain.
@@ -47,6 +49,8 @@ pub struct PruneFacts {
     pub points: Vec<StoredFact>,
     /// Why nothing of this guest may be removed from the repository; `None` when it may.
     pub frozen_repository: Option<String>,
+    /// The points, by their directories, in which an interrupted merge left files.
+    pub leftovers: Vec<String>,
 }
 
 /// What the user wants to be pruned.
@@ -64,7 +68,8 @@ pub struct PrunePolicy {
 pub fn plan(facts: &PruneFacts, policy: &PrunePolicy) -> Plan {
     let pruning = pruning(&facts.points, policy);
     let mut warnings = of_the_future(facts, policy);
-    let mut items: Vec<Item> = pruning.steps.into_iter().map(Item::Step).collect();
+    let steps = sweep(&facts.leftovers).into_iter().chain(pruning.steps);
+    let mut items: Vec<Item> = steps.map(Item::Step).collect();
     if let Some(why) = &facts.frozen_repository {
         warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
         items.clear();
@@ -82,6 +87,12 @@ pub struct Pruning {
     pub kept: Vec<KeptPoint>,
 }
 
+/// The step that removes what an interrupted merge left, when it left something.
+pub(super) fn sweep(points: &[String]) -> Option<Step> {
+    let action = || Action::SweepLeftovers { points: points.to_owned() };
+    (!points.is_empty()).then(|| action().because("an interrupted merge left files there"))
+}
+
 fn of_the_future(facts: &PruneFacts, policy: &PrunePolicy) -> Vec<String> {
     let is_meant = |p: &&StoredFact| policy.label.as_ref().is_none_or(|label| *label == p.label);
     let future = facts.points.iter().filter(is_meant).filter(|p| p.moment > policy.now);
@@ -91,79 +102,151 @@ fn of_the_future(facts: &PruneFacts, policy: &PrunePolicy) -> Vec<String> {
     future.map(text).collect()
 }
 
-/// Judges the points and orders the steps: points are hidden first, as that loses nothing, then
-/// deleted from the newest to the oldest, so that none goes before those on top of it.
+/// Judges the points and orders the steps: what nothing needs is deleted first, as hiding and
+/// merging write and a full file system has no room for that, from the newest to the oldest, so
+/// that none goes before those on top of it; then points are hidden, and what is hidden merges.
 pub fn pruning(points: &[StoredFact], policy: &PrunePolicy) -> Pruning {
-    let verdicts = verdicts(points, policy);
-    let needed = needed(points, &verdicts);
-    let mut pruning = Pruning::default();
-    for (point, verdict) in points.iter().zip(&verdicts) {
-        if let Fate::Stays(why) = verdict {
-            pruning.kept.push(KeptPoint { point: name(point), because: why.clone() });
-        }
-    }
+    let fates = verdicts(points, policy);
+    let needed = needed(points, &fates);
+    let kept = points.iter().zip(&fates).filter_map(|(point, fate)| {
+        Some(KeptPoint { point: name(point), because: fate.why()?.to_owned() })
+    });
     let goes = |(_, fate): &(&StoredFact, &Fate)| *fate == &Fate::Goes;
-    let going = || points.iter().zip(&verdicts).filter(goes).map(|(point, _)| point);
-    for point in going().filter(|p| needed.contains(&p.id) && !p.hidden) {
-        let action = Action::HidePoint(removed(points, point));
-        pruning.steps.push(action.because("no rule keeps it; newer points need its images"));
-    }
-    for point in going().rev().filter(|p| !needed.contains(&p.id)) {
+    let going: Vec<&StoredFact> =
+        points.iter().zip(&fates).filter(goes).map(|(point, _)| point).collect();
+    let merging = Merging { points, going: &going, needed: &needed, fold: policy.rules.fold };
+    let merges: Vec<Merge<'_>> =
+        points.iter().zip(&fates).filter_map(|(into, fate)| merging.merge(into, fate)).collect();
+    let mut steps = Vec::new();
+    // A base that is folded now stays in sight until then: should that fail, it is a point still.
+    let is_folded = |point: &StoredFact| merges.iter().any(|merge| merge.folds(point));
+    for point in going.iter().rev().filter(|p| !needed.contains(&p.id)) {
         let why = if point.hidden { "nothing needs it any more" } else { "no rule keeps it" };
-        pruning.steps.push(Action::DeleteRestorePoint(removed(points, point)).because(why));
+        steps.push(Action::DeleteRestorePoint(removed(points, point)).because(why));
     }
-    if policy.rules.keep.is_some() {
-        let order: Vec<&StoredFact> = going().collect();
-        for (point, fate) in points.iter().zip(&verdicts) {
-            if *fate != Fate::Goes {
-                pruning.steps.extend(merge(points, &order, &needed, point));
-            }
-        }
+    for point in going.iter().filter(|p| needed.contains(&p.id) && !p.hidden && !is_folded(p)) {
+        let action = Action::HidePoint(removed(points, point));
+        steps.push(action.because("no rule keeps it; newer points need its images"));
     }
-    pruning
+    steps.extend(merges.iter().flat_map(|merge| merge.steps(points)));
+    Pruning { steps, kept: kept.collect() }
 }
 
-/// Merges the hidden increments right below a point into it, and removes them. A base stays, and so
-/// does whatever another point stands on; nothing damaged is merged.
-fn merge(
-    points: &[StoredFact],
-    going: &[&StoredFact],
-    needed: &BTreeSet<PointId>,
-    into: &StoredFact,
-) -> Vec<Step> {
-    let mut run: Vec<&StoredFact> = Vec::new();
-    for below in going.iter().rev().filter(|p| p.seq < into.seq && needed.contains(&p.id)) {
-        let fact = removed(points, below);
-        let in_line = |id: &PointId| *id == into.id || run.iter().any(|p| p.id == *id);
-        let of_ours = fact.needed_by.iter().any(in_line);
-        let goes = |id: &PointId| going.iter().any(|p| p.id == *id) && !needed.contains(id);
-        let alone = fact.needed_by.iter().all(|id| in_line(id) || goes(id));
-        let increments = below.images.iter().all(|image| image.parent.is_some());
-        if of_ours && !(alone && increments && !below.failed) {
-            break;
+/// What is known when merges are looked for.
+struct Merging<'a> {
+    points: &'a [StoredFact],
+    /// The points that go, by `seq`.
+    going: &'a [&'a StoredFact],
+    needed: &'a BTreeSet<PointId>,
+    fold: Option<Share>,
+}
+
+/// Points that merge into one that stays.
+struct Merge<'a> {
+    into: &'a StoredFact,
+    /// The newest first.
+    from: Vec<&'a StoredFact>,
+    because: String,
+}
+
+impl<'a> Merging<'a> {
+    /// The increments right below a point that stays merge into it. What another point stands on
+    /// does not, nor anything damaged; a base only when it is to be folded.
+    fn merge(&self, into: &'a StoredFact, fate: &Fate) -> Option<Merge<'a>> {
+        fate.why()?;
+        let mut from: Vec<&StoredFact> = Vec::new();
+        let mut because = "older increments merge".to_owned();
+        let is_below = |p: &&&StoredFact| p.seq < into.seq && self.needed.contains(&p.id);
+        for below in self.going.iter().rev().filter(is_below) {
+            let children = removed(self.points, below).needed_by;
+            let in_line = |id: &PointId| *id == into.id || from.iter().any(|p| p.id == *id);
+            if !children.iter().any(in_line) {
+                continue;
+            }
+            let alone = children.iter().all(|id| in_line(id) || self.is_deleted(*id));
+            let increments = below.images.iter().all(|image| image.parent.is_some());
+            let share = self.fold.filter(|share| self.is_due(*share, below, &from, (into, fate)));
+            if !alone || below.failed || !(increments || share.is_some()) {
+                break;
+            }
+            from.push(below);
+            if let Some(share) = share {
+                because = format!("older increments exceed {share} of the base (fold)");
+                break;
+            }
         }
-        if of_ours {
-            run.push(below);
-        }
+        (!from.is_empty()).then_some(Merge { into, from, because })
     }
-    if run.is_empty() {
-        return Vec::new();
+
+    /// Whether it is gone before anything merges.
+    fn is_deleted(&self, id: PointId) -> bool {
+        self.going.iter().any(|p| p.id == id) && !self.needed.contains(&id)
     }
-    let from = run.iter().rev().map(|p| removed(points, p)).collect();
-    let action = Action::MergeImages { into: removed(points, into), from };
-    let mut steps = vec![action.because("older increments merge (keep)")];
-    let delete = |p: &&StoredFact| Action::DeleteRestorePoint(removed(points, p));
-    steps.extend(run.iter().map(|p| delete(p).because("it is merged")));
-    steps
+
+    /// Whether a base is folded: retention said so, or it is hidden and what stands on it exceeds
+    /// the share.
+    fn is_due(
+        &self,
+        share: Share,
+        base: &StoredFact,
+        above: &[&StoredFact],
+        (into, fate): (&StoredFact, &Fate),
+    ) -> bool {
+        let bytes = above.iter().map(|p| p.bytes()).sum::<u64>() + into.bytes();
+        let exceeded = base.hidden && share.is_exceeded(bytes, base.bytes());
+        base.is_base() && (exceeded || matches!(fate, Fate::Folds(_)))
+    }
+}
+
+impl Merge<'_> {
+    fn folds(&self, point: &StoredFact) -> bool {
+        point.is_base() && self.from.iter().any(|from| from.id == point.id)
+    }
+
+    fn steps(&self, points: &[StoredFact]) -> Vec<Step> {
+        let from = self.from.iter().rev().map(|p| removed(points, p)).collect();
+        let action = Action::MergeImages { into: removed(points, self.into), from };
+        let mut steps = vec![action.because(self.because.clone())];
+        let delete = |p: &&StoredFact| Action::DeleteRestorePoint(removed(points, p));
+        steps.extend(self.from.iter().map(|p| delete(p).because("it is merged")));
+        steps
+    }
+}
+
+impl StoredFact {
+    fn is_base(&self) -> bool {
+        self.images.iter().all(|image| image.parent.is_none())
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.images.iter().map(|image| image.bytes).sum()
+    }
+
+    /// The images that its own ones follow.
+    pub(super) fn parents(&self) -> impl Iterator<Item = ImageId> {
+        self.images.iter().filter_map(|image| image.parent)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Fate {
     Stays(String),
+    /// It stays, and the base below goes into it.
+    Folds(String),
     /// The user is not to see it any more.
     Goes,
     /// It is of a label that is not asked about: neither told nor touched.
     Untouched,
+}
+
+impl Fate {
+    /// The rule by which it stays.
+    fn why(&self) -> Option<&str> {
+        match self {
+            Self::Stays(why) | Self::Folds(why) => Some(why),
+            Self::Goes | Self::Untouched => None,
+        }
+    }
 }
 
 /// Each label is judged for itself; hidden points are gone already and count nowhere.
@@ -180,6 +263,7 @@ fn verdicts(points: &[StoredFact], policy: &PrunePolicy) -> Vec<Fate> {
         for (index, verdict) in indexes.into_iter().zip(verdicts) {
             fates[index] = match verdict {
                 Verdict::Keep(why) => Fate::Stays(why),
+                Verdict::Fold(why) => Fate::Folds(why),
                 Verdict::Remove => Fate::Goes,
             };
         }
@@ -195,20 +279,24 @@ fn hidden_fate(point: &StoredFact, policy: &PrunePolicy) -> Fate {
 }
 
 fn item(point: &StoredFact) -> retention::Item {
-    let is_base = point.images.iter().all(|image| image.parent.is_none());
+    let (is_base, bytes) = (point.is_base(), point.bytes());
     let StoredFact { seq, moment, protected, failed, .. } = *point;
-    retention::Item { seq, moment, protected, is_base, failed }
+    retention::Item { seq, moment, protected, is_base, failed, bytes }
 }
 
 /// The points whose images hold up a point that stays.
 fn needed(points: &[StoredFact], fates: &[Fate]) -> BTreeSet<PointId> {
+    let staying = points.iter().zip(fates).filter(|(_, fate)| **fate != Fate::Goes);
+    needed_below(points, &staying.map(|(point, _)| point).collect::<Vec<_>>())
+}
+
+/// The points whose images these points need.
+pub(super) fn needed_below(points: &[StoredFact], staying: &[&StoredFact]) -> BTreeSet<PointId> {
     let holders: BTreeMap<ImageId, (PointId, Option<ImageId>)> = points
         .iter()
         .flat_map(|p| p.images.iter().map(|image| (image.image, (p.id, image.parent))))
         .collect();
-    let staying = points.iter().zip(fates).filter(|(_, fate)| **fate != Fate::Goes);
-    let mut open: Vec<ImageId> =
-        staying.flat_map(|(p, _)| p.images.iter().filter_map(|image| image.parent)).collect();
+    let mut open: Vec<ImageId> = staying.iter().flat_map(|point| point.parents()).collect();
     let (mut needed, mut seen) = (BTreeSet::new(), BTreeSet::new());
     while let Some(image) = open.pop() {
         // Circles are damage; they must not keep us here for ever.
@@ -225,7 +313,7 @@ fn needed(points: &[StoredFact], fates: &[Fate]) -> BTreeSet<PointId> {
 
 /// The point with what the linter judges it by. This is read from the facts once more, and not
 /// taken from the decision that the linter is to judge.
-fn removed(points: &[StoredFact], point: &StoredFact) -> RemovedPoint {
+pub(super) fn removed(points: &[StoredFact], point: &StoredFact) -> RemovedPoint {
     let whole = |p: &&StoredFact| p.label == point.label && !p.hidden && !p.failed;
     let newest = points.iter().filter(whole).max_by_key(|p| p.seq);
     let is_child = |other: &&StoredFact| {
@@ -239,11 +327,12 @@ fn removed(points: &[StoredFact], point: &StoredFact) -> RemovedPoint {
         label: point.label.clone(),
         moment: point.moment,
         is_protected: point.protected,
+        is_hidden: point.hidden,
         is_newest: newest.is_some_and(|newest| newest.id == point.id),
         needed_by: points.iter().filter(is_child).map(|other| other.id).collect(),
     }
 }
 
-fn name(point: &StoredFact) -> String {
+pub(super) fn name(point: &StoredFact) -> String {
     format!("{} {}", point.label, point.moment)
 }

@@ -116,6 +116,12 @@ impl Disk {
         Ok(bytes)
     }
 
+    /// Opens a file of any size for reading.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        self.alive()?;
+        File::open(path)
+    }
+
     /// A file's facts, without following a link; `None` when nothing bears the name.
     pub fn facts(&self, path: &Path) -> io::Result<Option<fs::Metadata>> {
         self.alive()?;
@@ -197,6 +203,13 @@ impl DiskFile {
     /// Makes the content durable.
     pub fn fsync(&self) -> io::Result<()> {
         self.disk.change(|| self.file.sync_all())
+    }
+
+    /// Lets the kernel forget what it has in memory of the file, so that reading it reads the medium.
+    /// A file system that does not do so only makes that reading worth less.
+    pub fn forget_cached(&self) {
+        let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        let _ = nix::fcntl::posix_fadvise(&self.file, 0, 0, advice);
     }
 
     /// Where it is.

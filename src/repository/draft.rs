@@ -1,6 +1,6 @@
 //! A restore point while it is made, up to its commit. Not for what is in the images.
 
-use super::disk::DiskFile;
+use super::disk::{Disk, DiskFile};
 use super::error::{About, RepositoryError};
 use super::files;
 use super::guest_dir::GuestDir;
@@ -163,16 +163,11 @@ impl PointDraft {
         for file in self.images.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             file.fsync().about("fsync", file.path())?;
         }
-        let tmp = self.dir.join(layout::MANIFEST_TMP);
-        let text = manifest
-            .text()
-            .map_err(|source| RepositoryError::Json { path: tmp.clone(), source })?;
-        files::remove_if_there(self.guest.disk(), &tmp)?;
-        files::write_new(self.guest.disk(), &tmp, text.as_bytes())?;
-        // The names of data files must be durable before the name that makes the point exist.
-        self.guest.disk().fsync_dir(&self.dir).about("fsync", &self.dir)?;
+        let path = self.dir.join(layout::MANIFEST);
+        let text = manifest.text().map_err(|source| RepositoryError::Json { path, source })?;
+        write_draft(self.guest.disk(), &self.dir, &text)?;
         lock.confirm(self.guest.path())?;
-        self.publish(&tmp, text.as_bytes())?;
+        publish(self.guest.disk(), &self.dir, &text)?;
         let dir = self.dir.clone();
         let point = StoredPoint { manifest, attributes: Attributes::default(), dir };
         let warnings = self.after_commit(lock, &point).err().into_iter().collect();
@@ -207,29 +202,6 @@ impl PointDraft {
         }
     }
 
-    /// The rename that commits. After an error it may have happened all the same (the answer of a
-    /// server was lost), so that what is there is read back.
-    fn publish(&self, tmp: &Path, text: &[u8]) -> Result<(), RepositoryError> {
-        let (disk, path) = (self.guest.disk(), self.dir.join(layout::MANIFEST));
-        if let Err(source) = disk.rename(tmp, &path) {
-            match disk.read(&path) {
-                Ok(read) if read == text => {}
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    return Err(RepositoryError::io("commit", &path, source));
-                }
-                _ => return Err(RepositoryError::Unknown { path, source }),
-            }
-        }
-        if let Err(source) = disk.fsync_dir(&self.dir) {
-            // A name that is not durable is no commit: the old snapshot must not be deleted for it.
-            return Err(match files::remove_if_there(disk, &path) {
-                Ok(()) => RepositoryError::io("make durable", &path, source),
-                Err(_) => RepositoryError::Unknown { path, source },
-            });
-        }
-        Ok(())
-    }
-
     fn after_commit(&self, lock: &Lock, point: &StoredPoint) -> Result<(), RepositoryError> {
         if let Some(mut record) = self.guest.load()?.record {
             let Manifest { kind, name, label, chain, .. } = &point.manifest;
@@ -254,6 +226,38 @@ impl PointDraft {
         }
         files::remove_dir_of_files(self.guest.disk(), &self.dir)
     }
+}
+
+/// Writes the manifest under the name that it bears until its commit.
+pub(super) fn write_draft(disk: &Disk, dir: &Path, text: &str) -> Result<(), RepositoryError> {
+    let tmp = dir.join(layout::MANIFEST_TMP);
+    files::remove_if_there(disk, &tmp)?;
+    files::write_new(disk, &tmp, text.as_bytes())?;
+    // The names of data files must be durable before the name that makes the point exist.
+    disk.fsync_dir(dir).about("fsync", dir)
+}
+
+/// The rename that commits. After an error it may have happened all the same (the answer of a
+/// server was lost), so that what is there is read back.
+pub(super) fn publish(disk: &Disk, dir: &Path, text: &str) -> Result<(), RepositoryError> {
+    let (tmp, path) = (dir.join(layout::MANIFEST_TMP), dir.join(layout::MANIFEST));
+    if let Err(source) = disk.rename(&tmp, &path) {
+        match disk.read(&path) {
+            Ok(read) if read == text.as_bytes() => {}
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                return Err(RepositoryError::io("commit", &path, source));
+            }
+            _ => return Err(RepositoryError::Unknown { path, source }),
+        }
+    }
+    if let Err(source) = disk.fsync_dir(dir) {
+        // A name that is not durable is no commit: the old snapshot must not be deleted for it.
+        return Err(match files::remove_if_there(disk, &path) {
+            Ok(()) => RepositoryError::io("make durable", &path, source),
+            Err(_) => RepositoryError::Unknown { path, source },
+        });
+    }
+    Ok(())
 }
 
 /// The digest of a small text file, in the form of image digests.

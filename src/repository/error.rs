@@ -111,6 +111,31 @@ pub enum RepositoryError {
         /// What is wrong.
         why: String,
     },
+    /// The name of a point that is to be copied is not free in the target.
+    #[error("{} is taken: {why}; nothing was copied there", path.display())]
+    Taken {
+        /// The directory in the target.
+        path: PathBuf,
+        /// By what.
+        why: String,
+    },
+    /// What a point needs is not there, so that a copy of it would be worth nothing.
+    #[error("{} was not copied: what it needs is not whole", path.display())]
+    Incomplete {
+        /// The point's directory.
+        path: PathBuf,
+        /// What is missing.
+        #[source]
+        source: BrokenChain,
+    },
+    /// Two directories that are to be two repositories are one, or one is inside the other.
+    #[error("{} and {} are not two separate repositories; nothing was changed", one.display(), other.display())]
+    Overlap {
+        /// The one as it was given.
+        one: PathBuf,
+        /// The other.
+        other: PathBuf,
+    },
     /// The images of a disk are no chain, so that they cannot merge.
     #[error("{disk} of {} was not merged; nothing was changed", path.display())]
     NoChainToMerge {

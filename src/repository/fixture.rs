@@ -66,6 +66,7 @@ pub(crate) fn image(id: u64, parent: Option<u64>) -> ImageEntry {
         stored_bytes: content.len() as u64,
         data_bytes: 50,
         digest: text_digest(content.as_bytes()).unwrap(),
+        merged: 0,
         other: Map::new(),
     }
 }

@@ -97,12 +97,24 @@ pub struct ImageEntry {
     pub data_bytes: u64,
     /// The root digest of the file's index.
     pub digest: Digest,
+    /// How many increments of older points were merged into it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub merged: u32,
     /// Fields of later versions: they survive a rewrite.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl ImageEntry {
+    /// How many increments it stands for: those that were merged into it, and itself.
+    pub fn increments(&self) -> u32 {
+        self.merged.saturating_add(u32::from(self.parent.is_some()))
+    }
+
     /// Base or increment.
     pub fn kind(&self) -> ImageKind {
         match self.parent {

@@ -80,23 +80,30 @@ impl GuestDir {
     /// No exclusive lock; something of the guest cannot be read; or the file system fails, and the
     /// rest is swept the next time.
     pub fn sweep_leftovers(&self, lock: &Lock) -> Result<Vec<PathBuf>, RepositoryError> {
-        let mut swept = Vec::new();
-        for point in &self.may_remove(lock)?.points {
-            let names = self.disk().names(&point.dir).about("list", &point.dir)?;
-            let leftovers: Vec<&String> =
-                names.iter().filter(|name| is_leftover(&point.manifest, name)).collect();
-            if leftovers.is_empty() {
-                continue;
-            }
+        let leftovers = self.leftovers(&self.may_remove(lock)?)?;
+        for of_point in leftovers.chunk_by(|a, b| a.parent() == b.parent()) {
+            let Some(dir) = of_point[0].parent() else { continue };
             // The manifest that was read must be the one that a loss of power leaves.
-            self.disk().fsync_dir(&point.dir).about("fsync", &point.dir)?;
-            for name in leftovers {
-                let path = point.dir.join(name);
-                files::remove_if_there(self.disk(), &path)?;
-                swept.push(path);
+            self.disk().fsync_dir(dir).about("fsync", dir)?;
+            for path in of_point {
+                files::remove_if_there(self.disk(), path)?;
             }
         }
-        Ok(swept)
+        Ok(leftovers)
+    }
+
+    /// The files that [`GuestDir::sweep_leftovers`] would remove, those of one point side by side.
+    ///
+    /// # Errors
+    /// A point's directory cannot be listed.
+    pub fn leftovers(&self, history: &History) -> Result<Vec<PathBuf>, RepositoryError> {
+        let mut leftovers = Vec::new();
+        for point in &history.points {
+            let names = self.disk().names(&point.dir).about("list", &point.dir)?;
+            let of_point = names.iter().filter(|name| is_leftover(&point.manifest, name));
+            leftovers.extend(of_point.map(|name| point.dir.join(name)));
+        }
+        Ok(leftovers)
     }
 
     /// The commit: the manifest with the merged images takes the place of the old one.
@@ -212,7 +219,7 @@ impl Merging<'_> {
             kept.and_then(|file| file.fsync()).about("fsync", &path)?;
         }
         merged.verify(&path, image.threads).map_err(failed)?;
-        Ok(ImageEntry { file, compression: image.compression, ..described(oldest, own, &merged) })
+        Ok(ImageEntry { file, compression: image.compression, ..described(images, &merged) })
     }
 
     fn create(&self, path: &Path) -> Result<DiskFile, RepositoryError> {
@@ -268,9 +275,13 @@ fn in_line<'a, 'b>(chain: &'b [HeldImage<'a>], from: &[PointId]) -> (u64, &'b [H
     (before, &chain[first..])
 }
 
-/// The entry of a merged image: the newest one's, from where the oldest began.
-fn described(oldest: &ImageEntry, own: &ImageEntry, merged: &Merged) -> ImageEntry {
+/// The entry of a merged image: the newest one's, from where the oldest began. It stands for as
+/// many increments as they did, so that a renewal comes when it would have come.
+fn described(images: &[HeldImage<'_>], merged: &Merged) -> ImageEntry {
+    let (oldest, own) = (images[0].image, images[images.len() - 1].image);
+    let increments = images.iter().map(|held| held.image.increments()).fold(0, u32::saturating_add);
     ImageEntry {
+        merged: increments.saturating_sub(u32::from(oldest.parent.is_some())),
         parent: oldest.parent,
         from: oldest.from.clone(),
         base_source: oldest.base_source.clone(),

@@ -72,6 +72,7 @@
 //! | `compression` | `none`, `zstd:LEVEL`, `gzip`, `bzip2`; the content decides, this is for people |
 //! | `stream_bytes`, `stored_bytes`, `data_bytes` | of the uncompressed stream, of the file, of volume data in it |
 //! | `digest` | the image's root digest |
+//! | `merged` | how many increments of older points were merged into it; absent: none |
 //!
 //! A volume's content is its chain: from the image along `parent` to the base, applied in the other
 //! direction. A point is whole when that is so for each of its images.
@@ -102,19 +103,27 @@
 //! ## Merging
 //! An image and those it follows directly become one: written beside the old file under another name,
 //! read back and compared with what it was made of, fsynced; then the manifest is replaced: `id`, `to`
-//! and `source` stay, `parent`, `from` and `base_source` become those of the oldest. Only then the old
+//! and `source` stay, `parent`, `from` and `base_source` become those of the oldest, and `merged` counts. Only then the old
 //! file is removed. So the manifest tells which file counts; a file in a point's directory that has an
 //! image's or an index's name and stands in no manifest is debris, as is `manifest.json.tmp`.
+//!
+//! ## Copying
+//! A point may be copied into another repository, to the same place below `pve-ferry/`, with all its
+//! files and a manifest of the same content; never without the points that its images need, which may
+//! be hidden there. `guest.json` gets the label's chain unless it has one. Until the manifest is
+//! there, such a directory is debris; an image whose index stands beside it had arrived.
 //!
 //! ## Commit, removal, locks
 //! A commit fsyncs all files, writes `manifest.json.tmp`, fsyncs it and the directory, confirms the
 //! lock, renames, fsyncs the directory. Removal unlinks the manifest first. Other files are replaced by
 //! rename. Every change needs an exclusive lock; restoring, verifying and copying need a shared one. A
 //! lock is a file with `host`, `boot_id`, `pid`, `pid_namespace`, `started`, `random`, `mode`, `what`,
-//! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it.
+//! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it; on a full file
+//! system one may be without its content.
 
 mod audit;
 mod chain;
+mod copy;
 mod disk;
 mod draft;
 mod error;
@@ -142,6 +151,7 @@ mod verify_image;
 
 pub use audit::AuditFindings;
 pub use chain::{BrokenChain, HeldImage, chain_of, images_of_chain, point_usable_as_base};
+pub use copy::Copying;
 pub use disk::{Disk, DiskFile, Fault};
 pub use draft::{Committed, PointDraft};
 pub use error::RepositoryError;

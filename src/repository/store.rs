@@ -4,6 +4,7 @@ use super::disk::Disk;
 use super::error::{About, RepositoryError};
 use super::guest_dir::GuestDir;
 use super::layout::{self, GuestKey, GuestNames};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// A directory that holds restore points of guests.
@@ -48,6 +49,29 @@ impl Repository {
     /// The file system does not answer.
     pub fn free_bytes(&self) -> Result<u64, RepositoryError> {
         self.disk.free_bytes(&self.path).about("ask for the free space of", &self.path)
+    }
+
+    /// Refuses another repository that is this one, by whatever path or mount, or lies inside it or
+    /// around it.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Overlap`], or the file system does not answer.
+    pub fn is_apart_from(&self, other: &Self) -> Result<(), RepositoryError> {
+        let chain = |one: &Self| -> Result<Vec<(u64, u64)>, RepositoryError> {
+            let real = one.root.parent().unwrap_or(&one.root);
+            let facts = |dir: &Path| one.disk.facts(dir).about("look at", dir);
+            let ids = real.ancestors().map(|dir| Ok(facts(dir)?.map(|f| (f.dev(), f.ino()))));
+            Ok(ids.collect::<Result<Vec<_>, RepositoryError>>()?.into_iter().flatten().collect())
+        };
+        let (ours, theirs) = (chain(self)?, chain(other)?);
+        let inside = |inner: &[(u64, u64)], outer: &[(u64, u64)]| {
+            outer.first().is_some_and(|outer| inner.contains(outer))
+        };
+        if inside(&ours, &theirs) || inside(&theirs, &ours) {
+            let (one, other) = (self.path.clone(), other.path.clone());
+            return Err(RepositoryError::Overlap { one, other });
+        }
+        Ok(())
     }
 
     /// One guest's directory, whether it exists or not.

@@ -11,7 +11,7 @@ fn at(seconds: i64) -> Moment {
 }
 
 fn item(seq: u64, seconds: i64) -> Item {
-    Item { seq, moment: at(seconds), protected: false, is_base: false, failed: false }
+    Item { seq, moment: at(seconds), protected: false, is_base: false, failed: false, bytes: 10 }
 }
 
 /// A base and increments, a day apart.
@@ -30,6 +30,7 @@ fn rules(text: &str) -> Rules {
     for word in text.split_whitespace() {
         let (name, value) = word.split_once(':').unwrap();
         match name {
+            "fold" => rules.fold = Some(value.parse().unwrap()),
             "keep" => rules.keep = Some(value.parse().unwrap()),
             "retain" => rules.retain = Some(value.parse().unwrap()),
             "within" => rules.within = Some(Span::age(value).unwrap()),
@@ -127,7 +128,7 @@ fn protected_future_and_damaged_points_take_nobodys_place() {
     ];
     for (verdict, expected) in verdicts.iter().zip(expected) {
         let found = match verdict {
-            Verdict::Keep(why) => Some(why.as_str()),
+            Verdict::Keep(why) | Verdict::Fold(why) => Some(why.as_str()),
             Verdict::Remove => None,
         };
         assert_eq!(found, expected);
@@ -186,6 +187,7 @@ fn any_items() -> impl Strategy<Value = Vec<Item>> {
             protected: protected == 0,
             is_base: base == 0,
             failed: failed == 0,
+            bytes: n as u64,
         };
         list.into_iter().enumerate().map(make).collect()
     })
@@ -213,7 +215,8 @@ fn one_rule(which: u8, n: u32) -> Rules {
 proptest! {
     #[test]
     fn retention_never_empties_nor_touches_the_protected(items in any_items(), rule in any_rule()) {
-        let verdicts = judge(&items, &one_rule(rule.0, rule.1), at(0));
+        let fold = "10%".parse().ok();
+        let verdicts = judge(&items, &Rules { fold, ..one_rule(rule.0, rule.1) }, at(0));
         prop_assert!(verdicts.iter().any(Verdict::keeps));
         for (item, verdict) in items.iter().zip(&verdicts) {
             prop_assert!(verdict.keeps() || !item.protected && item.moment <= at(0));
@@ -238,4 +241,26 @@ proptest! {
         let many = kept(&items, &one_rule(rule.0, rule.1 + more), at(0));
         prop_assert!(few.iter().all(|seq| many.contains(seq)), "{:?} and {:?}", few, many);
     }
+}
+
+#[test]
+fn fold_moves_the_base_up_once_older_increments_exceed_their_share_of_it() {
+    let mut items = days(6);
+    items[0].bytes = 100;
+    let now = at(6 * DAY);
+    // Two increments of 10 are older than the newest three.
+    assert_eq!(kept(&items, &rules("keep:3 fold:20%"), now), [1, 4, 5, 6]);
+    assert_eq!(kept(&items, &rules("keep:3 fold:19%"), now), [3, 4, 5, 6]);
+    let verdicts = judge(&items, &rules("keep:3 fold:19%"), now);
+    assert_eq!(verdicts[2], Verdict::Fold("keep 3: the base (fold 19%)".to_owned()));
+    assert_eq!(kept(&items[..4], &rules("keep:3 fold:0"), now), [1, 2, 3, 4], "nothing is older");
+    // Whatever keeps the base, or is damaged, stops the fold.
+    items[0].protected = true;
+    assert_eq!(kept(&items, &rules("keep:3 fold:0"), now), [1, 4, 5, 6]);
+    items[0].protected = false;
+    items[1].failed = true;
+    assert_eq!(kept(&items, &rules("keep:3 fold:0"), now), [1, 4, 5, 6]);
+    items[1].failed = false;
+    assert_eq!(kept(&items, &rules("keep:3 fold:0 within:6d"), now), [1, 2, 3, 4, 5, 6]);
+    assert!(rules("fold:0").is_empty());
 }

@@ -172,6 +172,7 @@ pub async fn backup(
         audited: history.audits(chain),
         debris: history.debris.iter().map(|d| debris_fact(directory, d, found_frozen)).collect(),
         frozen_repository: history.forbids_removal(),
+        leftovers: super::leftovers(directory, &history)?,
         stored: super::stored(directory, &history),
         free_bytes,
         guest,
@@ -259,6 +260,7 @@ fn point_fact(directory: &GuestDir, history: &History, point: &StoredPoint) -> P
         source: image.source.clone(),
         bytes: (image.stream_bytes, image.stored_bytes),
         is_base: image.parent.is_none(),
+        increments: image.increments(),
         unusable: point_usable_as_base(directory.disk(), history, point, &image.disk),
     });
     PointFact { seq: point.manifest.seq, moment: point.manifest.time, images: images.collect() }

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod backup;
+mod copy;
 mod guests;
 mod legacy;
 mod prune;
@@ -12,9 +13,10 @@ mod source;
 
 pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
 pub use backup::{Surveyed, SurveyedGuest, backup, guest};
+pub use copy::{copy, twin};
 pub use guests::{SurveyedGuests, guests};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
-pub use prune::{prune, stored};
+pub use prune::{leftovers, prune, stored};
 pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
 pub use source::{RestorePoint, restore_point};

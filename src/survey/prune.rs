@@ -1,12 +1,13 @@
 //! The facts of pruning: what a guest's directory holds. Reads no cluster and no storage.
 
 use super::relative;
-use crate::model::Guest;
+use crate::model::{Guest, GuestKind};
 use crate::plan::prune::{PruneFacts, StoredFact, StoredImage};
-use crate::repository::{GuestDir, GuestKey, History, StoredPoint};
+use crate::repository::{GuestDir, History, Manifest, StoredPoint};
 use anyhow::Context as _;
 
-/// Reads what the pruning of a guest depends on; `None` when its directory holds no point.
+/// Reads what the pruning of a guest depends on; `None` when its directory holds no point, readable
+/// or not.
 ///
 /// # Errors
 /// The directory cannot be read.
@@ -14,17 +15,45 @@ pub fn prune(directory: &GuestDir) -> anyhow::Result<Option<PruneFacts>> {
     let history = directory
         .load()
         .with_context(|| format!("read the restore points of {}", relative(directory)))?;
-    let Some(newest) = history.points.last() else { return Ok(None) };
-    let manifest = &newest.manifest;
-    let GuestKey { vmid, .. } = manifest.guest;
-    let guest = Guest {
-        vmid,
-        kind: manifest.kind,
-        name: manifest.name.clone(),
-        node: manifest.node.clone(),
-    };
+    if history.points.is_empty() && history.unreadable.is_empty() {
+        return Ok(None);
+    }
+    let guest = guest(directory, &history);
     let frozen_repository = history.forbids_removal();
-    Ok(Some(PruneFacts { guest, points: stored(directory, &history), frozen_repository }))
+    let leftovers = leftovers(directory, &history)?;
+    let points = stored(directory, &history);
+    Ok(Some(PruneFacts { guest, points, frozen_repository, leftovers }))
+}
+
+/// The guest as its newest readable point tells, or else its record, or the name of its directory.
+fn guest(directory: &GuestDir, history: &History) -> Guest {
+    let vmid = directory.names().vmid;
+    let record = history.record.as_ref();
+    let unknown = || Guest {
+        vmid,
+        kind: record.map_or(GuestKind::Qemu, |record| record.kind),
+        name: record.map_or_else(String::new, |record| record.name.clone()),
+        node: "an unknown node".to_owned(),
+    };
+    history.points.last().map_or_else(unknown, |newest| {
+        let Manifest { kind, name, node, .. } = &newest.manifest;
+        Guest { vmid, kind: *kind, name: name.clone(), node: node.clone() }
+    })
+}
+
+/// The points, by their directories, in which an interrupted merge left files.
+///
+/// # Errors
+/// A point's directory cannot be listed.
+pub fn leftovers(directory: &GuestDir, history: &History) -> anyhow::Result<Vec<String>> {
+    let files = directory.leftovers(history)?;
+    let point = |file: &std::path::PathBuf| {
+        let relative = file.strip_prefix(directory.path()).unwrap_or(file);
+        relative.parent().map(|point| point.display().to_string())
+    };
+    let mut points: Vec<String> = files.iter().filter_map(point).collect();
+    points.dedup();
+    Ok(points)
 }
 
 /// All points of a guest as retention sees them.
@@ -38,6 +67,7 @@ fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
     let image = |image: &crate::repository::ImageEntry| StoredImage {
         image: image.id,
         parent: image.parent,
+        bytes: image.stored_bytes,
     };
     StoredFact {
         directory: relative.display().to_string(),

@@ -7,6 +7,7 @@
 
 mod adopt;
 mod breaking;
+mod copying;
 mod env;
 mod golden;
 mod removal;

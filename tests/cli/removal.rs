@@ -22,7 +22,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn golden() -> Env {
+pub fn golden() -> Env {
     let env = Env::new();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/repository/v1");
     copy(&golden, &env.path("repository"));
@@ -30,7 +30,7 @@ fn golden() -> Env {
 }
 
 /// The moments of the points that a user sees, with a mark on the protected ones.
-fn points(env: &Env) -> Vec<String> {
+pub fn points(env: &Env) -> Vec<String> {
     let list = env.run("list --path REPO --json").exits(0).json();
     let point = |point: &serde_json::Value| {
         let mark = if point["protected"] == true { " protected" } else { "" };

@@ -29,7 +29,7 @@ fn two_chains() -> Lab {
     lab
 }
 
-fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
+pub fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
     lab.clock.advance(60);
     let request = PruneRequest {
         selection: None,
@@ -42,13 +42,17 @@ fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
     prune(&request, mode, &lab.clock, &Cancel::default()).unwrap()
 }
 
-fn visible(lab: &Lab) -> Vec<PathBuf> {
-    let points = lab.points("repository").into_iter();
+pub fn visible(lab: &Lab) -> Vec<PathBuf> {
+    visible_in(lab, "repository")
+}
+
+pub fn visible_in(lab: &Lab, repository: &str) -> Vec<PathBuf> {
+    let points = lab.points(repository).into_iter();
     points.filter(|point| !point.manifest.is_hidden()).map(|point| point.dir).collect()
 }
 
 /// Every point that is there is bit by bit what its volumes were, hidden ones too.
-fn assert_whole(lab: &Lab, context: &str) {
+pub fn assert_whole(lab: &Lab, context: &str) {
     for directory in lab.guest_directories("repository") {
         let history = directory.load().unwrap();
         assert_eq!(history.unreadable, [], "{context}");
@@ -228,7 +232,7 @@ fn a_backup_with_retention_prunes_only_what_a_whole_new_point_replaces() {
     let lab = two_chains();
     let wanted = Backup { retention: retain(2), ..renewing() };
     let outcome = lab.good_backup(&wanted);
-    assert_eq!(outcome.changes.len(), 5, "{outcome:#?}");
+    assert_eq!(outcome.changes.len(), 7, "{outcome:#?}");
     assert_eq!(visible(&lab).len(), 2);
     assert_whole(&lab, "pruned by a backup");
 

@@ -46,6 +46,7 @@ fn empty() -> BackupFacts {
         audited: Vec::new(),
         debris: Vec::new(),
         frozen_repository: None,
+        leftovers: Vec::new(),
         stored: Vec::new(),
         free_bytes: 1 << 40,
     }
@@ -57,6 +58,7 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
         "now" => policy.now = line[1].parse().unwrap(),
         "protect" => policy.snapshots = SnapshotProtection::Protected,
         "free" => facts.free_bytes = size(&line[1]),
+        "leftovers" => facts.leftovers.push(line[1].clone()),
         "frozen-repository" => facts.frozen_repository = rest(line, "frozen-repository"),
         "volume" => facts.volumes.push(volume(line)),
         "snapshot" => {
@@ -127,6 +129,8 @@ fn image(line: &[String]) -> ImageFact {
             size(after(line, "stored").unwrap_or("0")),
         ),
         is_base: has(line, "base"),
+        increments: after(line, "increments")
+            .map_or(u32::from(!has(line, "base")), |count| count.parse().unwrap()),
         unusable: rest(line, "unusable"),
     }
 }

@@ -9,6 +9,7 @@
 
 mod adopt_facts;
 mod backup_facts;
+mod copy_facts;
 mod notation;
 mod prune_facts;
 mod reset_facts;
@@ -39,6 +40,10 @@ fn outcome(facts: &str) -> String {
         Some("reset") => {
             let (facts, policy) = reset_facts::read(&lines);
             pve_ferry::plan::reset::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+        Some("copy") => {
+            let (facts, policy) = copy_facts::read(&lines);
+            pve_ferry::plan::copy::plan(&facts, &policy).map_err(|e| e.to_string())
         }
         Some("prune") => {
             let (facts, policy) = prune_facts::read(&lines);

@@ -15,6 +15,7 @@ pub fn read(lines: &[Vec<String>]) -> (PruneFacts, PrunePolicy) {
         },
         points: Vec::new(),
         frozen_repository: None,
+        leftovers: Vec::new(),
     };
     let now = "2026-01-10T00:00:00Z".parse().unwrap();
     let mut policy = PrunePolicy { label: None, rules: Rules::default(), now };
@@ -24,6 +25,7 @@ pub fn read(lines: &[Vec<String>]) -> (PruneFacts, PrunePolicy) {
             "now" => policy.now = line[1].parse().unwrap(),
             "label" => policy.label = Some(line[1].parse().unwrap()),
             "frozen-repository" => facts.frozen_repository = rest(line, "frozen-repository"),
+            "leftovers" => facts.leftovers.push(line[1].clone()),
             "stored" => facts.points.push(stored(line)),
             _ => assert!(rule(line, &mut policy.rules), "unknown fact {line:?}"),
         }
@@ -35,6 +37,7 @@ pub fn read(lines: &[Vec<String>]) -> (PruneFacts, PrunePolicy) {
 pub fn rule(line: &[String], rules: &mut Rules) -> bool {
     match line[0].as_str() {
         "keep" => rules.keep = Some(line[1].parse().unwrap()),
+        "fold" => rules.fold = Some(line[1].parse().unwrap()),
         "retain" => rules.retain = Some(line[1].parse().unwrap()),
         "keep-within" => rules.within = Some(Span::age(&line[1]).unwrap()),
         "prune-backups" => rules.add_prune_backups(&line[1]).unwrap(),
@@ -43,14 +46,19 @@ pub fn rule(line: &[String], rules: &mut Rules) -> bool {
     true
 }
 
-/// `stored SEQ LABEL MOMENT [hidden] [protected] [failed] images 10 21<20`: image 21 follows 20.
+/// `stored SEQ LABEL MOMENT [hidden] [protected] [failed] images 10 21<20:7`: image 21 follows 20
+/// and has 7 bytes.
 pub fn stored(line: &[String]) -> StoredFact {
     let (label, moment) = (&line[2], line[3].parse::<pve_ferry::model::Moment>().unwrap());
     let image = |text: &str| {
         let id = |text: &str| ImageId(text.parse().unwrap());
+        let (text, bytes) = text.split_once(':').unwrap_or((text, "0"));
+        let bytes = bytes.parse().unwrap();
         match text.split_once('<') {
-            Some((image, parent)) => StoredImage { image: id(image), parent: Some(id(parent)) },
-            None => StoredImage { image: id(text), parent: None },
+            Some((image, parent)) => {
+                StoredImage { image: id(image), parent: Some(id(parent)), bytes }
+            }
+            None => StoredImage { image: id(text), parent: None, bytes },
         }
     };
     StoredFact {

@@ -218,6 +218,7 @@ fn write_point(
         stored_bytes: made.stored_bytes,
         data_bytes: made.data_bytes,
         digest: made.digest,
+        merged: 0,
         other: serde_json::Map::new(),
     }
 }

@@ -58,7 +58,8 @@ pub struct Lock {
 #[derive(Debug)]
 struct Held {
     disk: Disk,
-    /// `None` on a read-only file system: nothing can be written there, neither by others here.
+    /// `None` on a file system that is read-only, or has no room for a name: others can write
+    /// nothing there, either.
     file: Option<PathBuf>,
     timing: Timing,
     lost: AtomicBool,
@@ -165,6 +166,10 @@ fn is_gone(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ESTALE)
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// What is asked for, by whom.
 pub(crate) struct Wanted<'a> {
     pub(crate) disk: &'a Disk,
@@ -219,8 +224,8 @@ fn attempt(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Attempt, RepositoryE
     let own = match OwnFile::write(&dir, wanted) {
         Ok(own) => own,
         Err(RepositoryError::Io { source, .. })
-            if source.kind() == io::ErrorKind::ReadOnlyFilesystem
-                && wanted.mode == LockMode::Shared =>
+            if wanted.mode == LockMode::Shared
+                && (source.kind() == io::ErrorKind::ReadOnlyFilesystem || is_full(&source)) =>
         {
             return Ok(Attempt::Held(Lock::hold(guest_dir, wanted, None)));
         }
@@ -260,6 +265,12 @@ impl OwnFile {
             file.fsync()?;
             Ok(now)
         })();
+        // On a full file system room is made, and a guest is restored, under a lock like any other:
+        // a file without its content excludes everybody, as what cannot be understood is held.
+        let written = match written {
+            Err(full) if is_full(&full) => file.facts().and_then(|facts| facts.modified()),
+            other => other,
+        };
         let lock = dir.join(format!("{random}.lock"));
         match written.about("write the lock file", &draft) {
             Ok(now) => Ok(Self { draft, lock, now }),

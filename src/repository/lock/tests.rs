@@ -266,3 +266,33 @@ fn a_read_only_repository_can_be_read_under_a_shared_lock() {
     assert!(take_with(dir.path(), LockMode::Exclusive, host("a"), &disk).is_err());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
+
+/// Whoever cannot make room, nor restore, because the lock that this needs has no room: that must
+/// not be.
+#[test]
+fn a_full_file_system_is_locked_by_a_file_without_its_content() {
+    for mode in [LockMode::Exclusive, LockMode::Shared] {
+        let dir = tempfile::tempdir().unwrap();
+        // Made are the directory and the file; its content has no room.
+        let disk = Disk::failing_at(2, super::super::Fault::NoSpace);
+        let lock = take_with(dir.path(), mode, host("a"), &disk).unwrap();
+        assert!(lock.still_held());
+        for other in [LockMode::Exclusive, LockMode::Shared] {
+            let error = take(dir.path(), other, host("b")).unwrap_err();
+            assert!(matches!(error, RepositoryError::Locked { .. }), "{error}");
+        }
+        drop(lock);
+        assert!(lock_files(dir.path()).is_empty());
+        drop(take(dir.path(), LockMode::Exclusive, host("b")).unwrap());
+    }
+}
+
+#[test]
+fn a_file_system_without_room_for_a_name_can_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("locks")).unwrap();
+    let disk = || Disk::failing_at(0, super::super::Fault::NoSpace);
+    assert!(take_with(dir.path(), LockMode::Shared, host("a"), &disk()).unwrap().still_held());
+    assert!(take_with(dir.path(), LockMode::Exclusive, host("a"), &disk()).is_err());
+    assert!(lock_files(dir.path()).is_empty());
+}

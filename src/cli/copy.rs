@@ -1,0 +1,86 @@
+//! `pve-ferry copy`: what was typed, made into a request. Decides nothing.
+
+use super::error::CliError;
+use super::options::{Logging, label};
+use super::{bars, blocking, options, output, signals};
+use crate::clock::Clock;
+use crate::operation::{CopyRequest, Mode, copy};
+use crate::plan::copy::Source;
+use crate::repository::{Disk, Repository};
+use crate::select::Selection;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Copy or move restore points into another repository
+///
+/// For a second site, or to carry the first points there on a disk. Points that the target holds
+/// are passed over, so that a second run goes on where the first one ended; everything that arrives
+/// is read back and compared. A point never goes without those that it needs. Marks and notes go
+/// along, and so does the chain: backups may go on in the copy with an increment. Go on in one of the
+/// two, not in both: they would take each other's base away, and each backup be a full one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  pve-ferry copy --from /mnt/backup --to /mnt/usb-disk
+  pve-ferry copy --from /mnt/backup --to /mnt/second --vmid 100:120 --label daily
+  pve-ferry copy --from /mnt/old --to /mnt/new --move --dry-run")]
+pub struct Args {
+    /// The repository to copy from.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The repository to copy into: a directory that must exist.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Which guests of the source: 100,101 100:120 all NAME, -ITEM excludes [default: all].
+    #[arg(long, value_name = "SEL")]
+    vmid: Option<String>,
+    /// Only points of this label, and hidden ones that they need.
+    #[arg(long, value_name = "LABEL")]
+    label: Option<String>,
+    /// Remove from the source what was read whole in the target, the newest and protected ones too.
+    #[arg(long = "move")]
+    moves: bool,
+    /// Threads that verify what arrived [default: all cores].
+    #[arg(long, alias = "compressthreads", value_name = "N")]
+    threads: Option<u16>,
+    /// Seconds to wait for runs that work on a guest in one of the repositories.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    lock_wait: u64,
+    /// Print what would be copied and removed, and stop.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+    /// Ask nothing.
+    #[arg(long, alias = "noconfirm", hide = true)]
+    yes: bool,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A repository is missing or cannot be listed, they are not two, or the words make no sense.
+pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let selection = args.vmid.as_deref().map(Selection::parse).transpose();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let request = CopyRequest {
+        from: Repository::open(&args.from, Disk::real())?,
+        to: Repository::open(&args.to, Disk::real())?,
+        selection: selection.map_err(|e| CliError::usage(e.to_string()))?,
+        label: args.label.as_deref().map(label).transpose()?,
+        source: if args.moves { Source::Moves } else { Source::Stays },
+        threads: args.threads.map_or(cores, |threads| usize::from(threads.max(1))),
+        lock_wait: Some(Duration::from_secs(args.lock_wait)),
+        progress: bars::progress(logging),
+    };
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
+    let cancel = options::cancel();
+    let performed = blocking(async {
+        signals::listen(&cancel)?;
+        let cancel = cancel.clone();
+        tokio::task::spawn_blocking(move || copy(&request, mode, &Clock::System, &cancel)).await?
+    })?;
+    output::performed(&performed, args.json);
+    Ok(performed.report.exit_code())
+}

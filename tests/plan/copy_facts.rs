@@ -1,0 +1,39 @@
+//! Reads the facts and the policy of a case of copying: `stored` in the source, `there` in the target.
+
+use crate::notation::{rest, size};
+use crate::prune_facts::stored;
+use pve_ferry::model::{Guest, GuestKind};
+use pve_ferry::plan::copy::{CopyFacts, CopyPolicy, Source};
+
+pub fn read(lines: &[Vec<String>]) -> (CopyFacts, CopyPolicy) {
+    let mut facts = CopyFacts {
+        guest: Guest {
+            vmid: "100".parse().unwrap(),
+            kind: GuestKind::Qemu,
+            name: "web".into(),
+            node: "pve1".into(),
+        },
+        source: Vec::new(),
+        unreadable: Vec::new(),
+        target: Vec::new(),
+        closed: None,
+        arrived: 0,
+        free_bytes: 1 << 40,
+    };
+    let mut policy = CopyPolicy { label: None, source: Source::Stays };
+    for line in lines {
+        match line[0].as_str() {
+            "copy" => {}
+            "move" => policy.source = Source::Moves,
+            "label" => policy.label = Some(line[1].parse().unwrap()),
+            "unreadable" => facts.unreadable.extend(rest(line, "unreadable")),
+            "closed" => facts.closed = rest(line, "closed"),
+            "arrived" => facts.arrived = size(&line[1]),
+            "free" => facts.free_bytes = size(&line[1]),
+            "stored" => facts.source.push(stored(line)),
+            "there" => facts.target.push(stored(line)),
+            _ => panic!("unknown fact {line:?}"),
+        }
+    }
+    (facts, policy)
+}
