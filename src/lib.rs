@@ -53,7 +53,9 @@ pub mod stream;
 pub mod cancel;
 pub mod clock;
 pub mod entropy;
+pub mod notify;
 pub mod progress;
+pub mod secret;
 pub mod throttle;
 pub mod transport;
 
@@ -69,5 +71,6 @@ pub mod survey;
 pub mod assemble;
 pub mod execute;
 pub mod operation;
+pub mod told;
 
 pub mod cli;

@@ -15,18 +15,21 @@ const LAYERS: [&[&str]; 5] = [
         "clock",
         "entropy",
         "progress",
+        "secret",
+        "notify",
         "throttle",
         "transport",
         "storage",
         "repository",
         "pve",
     ],
-    &["world", "survey", "assemble", "execute", "operation"],
+    &["world", "survey", "assemble", "execute", "operation", "told"],
     &["cli", "main"],
 ];
 
 /// Within the layer of drivers: who must not know whom.
-const STRANGERS: [(&str, &[&str]); 4] = [
+const STRANGERS: [(&str, &[&str]); 5] = [
+    ("notify", &["storage", "repository", "pve", "plan"]),
     ("storage", &["repository", "pve", "plan"]),
     ("repository", &["storage", "pve", "plan", "transport"]),
     ("stream", &["plan", "select"]),

@@ -3,8 +3,9 @@
 use super::error::CliError;
 use super::options::{Common, Logging, Parallel, label};
 use super::retention::RetentionOptions;
+use super::told::{Subject, ToldOptions};
 use super::{blocking, output, signals, world};
-use crate::operation::{BackupRequest, Mode, Operation, perform};
+use crate::operation::{BackupRequest, Mode, Operation, Performed, perform};
 use crate::plan::facts::SnapshotProtection;
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
@@ -55,6 +56,8 @@ pub struct Args {
     yes: bool,
     #[command(flatten)]
     barc: BarcSpellings,
+    #[command(flatten)]
+    told: ToldOptions,
 }
 
 /// Options of eve4pve-barc that are the default here.
@@ -91,6 +94,13 @@ impl BarcSpellings {
 /// # Errors
 /// Nothing could be done at all; a guest's own failure is in the report.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let repository = Some(args.common.path.as_path());
+    let subject = Subject { operation: "backup", label: Some(&args.label), repository };
+    let teller = args.told.teller(&subject)?;
+    teller.conclude(performed(args, logging), args.json)
+}
+
+fn performed(args: &Args, logging: &Logging) -> Result<Performed, CliError> {
     for notice in args.barc.notices() {
         output::notice(notice);
     }
@@ -109,10 +119,8 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let renew = args.renew.as_deref().map(str::parse).transpose()?;
     let retention = args.retention.rules()?;
     let request = BackupRequest { selection, label, repository, snapshots, renew, retention };
-    let performed = blocking(async {
+    blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Backup(request), mode).await
-    })?;
-    output::performed(&performed, args.json);
-    Ok(performed.report.exit_code())
+    })
 }

@@ -18,6 +18,7 @@ mod restore;
 mod retention;
 mod signals;
 mod table;
+mod told;
 mod verify;
 mod world;
 

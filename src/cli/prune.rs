@@ -3,10 +3,11 @@
 use super::error::CliError;
 use super::options::Common;
 use super::retention::RetentionOptions;
-use super::{blocking, options, output, signals};
+use super::told::{Subject, ToldOptions};
+use super::{blocking, options, signals};
 use crate::clock::Clock;
 use crate::model::Label;
-use crate::operation::{Mode, PruneRequest, prune};
+use crate::operation::{Mode, Performed, PruneRequest, prune};
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::repository::{Disk, Repository};
 use crate::select::Selection;
@@ -47,6 +48,8 @@ pub struct Args {
     /// Ask nothing.
     #[arg(long, alias = "noconfirm", hide = true)]
     yes: bool,
+    #[command(flatten)]
+    told: ToldOptions,
 }
 
 /// Runs the command.
@@ -54,6 +57,12 @@ pub struct Args {
 /// # Errors
 /// The repository is missing or cannot be listed, or the words make no sense.
 pub fn run(args: &Args) -> Result<u8, CliError> {
+    let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
+    let teller = args.told.teller(&Subject { operation: "prune", label, repository })?;
+    teller.conclude(performed(args), args.json)
+}
+
+fn performed(args: &Args) -> Result<Performed, CliError> {
     let rules = args.retention.rules()?;
     if rules.is_empty() {
         let text = "give at least one rule: --keep, --retain, --prune-backups or --keep-within";
@@ -73,11 +82,9 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
     };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let cancel = options::cancel();
-    let performed = blocking(async {
+    blocking(async {
         signals::listen(&cancel)?;
         let cancel = cancel.clone();
         tokio::task::spawn_blocking(move || prune(&request, mode, &Clock::System, &cancel)).await?
-    })?;
-    output::performed(&performed, args.json);
-    Ok(performed.report.exit_code())
+    })
 }

@@ -2,9 +2,10 @@
 
 use super::error::CliError;
 use super::options::{Logging, Parallel, label};
+use super::told::{Subject, ToldOptions};
 use super::{ask, blocking, output, signals, world};
 use crate::model::{DiskKey, Moment, VmId};
-use crate::operation::{Mode, Operation, RestoreRequest, perform};
+use crate::operation::{Mode, Operation, Performed, RestoreRequest, perform};
 use crate::plan::restore::{Afterwards, Existing, RestorePolicy};
 use crate::pve::Identity;
 use crate::repository::image::Compression;
@@ -78,6 +79,8 @@ pub struct Args {
     /// Ask nothing.
     #[arg(long, alias = "noconfirm")]
     pub yes: bool,
+    #[command(flatten)]
+    pub told: ToldOptions,
 }
 
 /// Runs the command.
@@ -85,6 +88,12 @@ pub struct Args {
 /// # Errors
 /// The point is not there or not clear, or nothing could be done at all.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let (label, repository) = (args.label.as_deref(), args.path.as_deref());
+    let teller = args.told.teller(&Subject { operation: "restore", label, repository })?;
+    teller.conclude(performed(args, logging), args.json)
+}
+
+fn performed(args: &Args, logging: &Logging) -> Result<Performed, CliError> {
     let chosen = match (&args.path, &args.vmid) {
         (Some(path), Some(vmid)) => ask::Chosen::from_options(path.clone(), vmid.parse()?, args)?,
         _ if output::is_interactive() && !args.yes => ask::restore(args)?,
@@ -98,12 +107,10 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(Compression::None);
     let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
-    let performed = blocking(async {
+    blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Restore(request), mode).await
-    })?;
-    output::performed(&performed, args.json);
-    Ok(performed.report.exit_code())
+    })
 }
 
 /// The point that the options mean.

@@ -2,11 +2,12 @@
 
 use super::error::CliError;
 use super::options::{Common, Logging};
+use super::told::{Subject, ToldOptions};
 use super::{bars, output};
 use crate::clock::Clock;
-use crate::model::{Bytes, Label, Moment, VmId};
+use crate::model::{Bytes, Guest, GuestKind, Label, Moment, VmId};
 use crate::progress::Progress;
-use crate::report::Failure;
+use crate::report::{Failure, GuestOutcome, Report};
 use crate::repository::{
     DamageFound, Disk, GuestDir, LockMode, LockOptions, Repository, Subset, VerifyReport,
     VerifyRequest,
@@ -51,6 +52,8 @@ pub struct Args {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    told: ToldOptions,
 }
 
 /// What verifying one guest gave.
@@ -66,6 +69,28 @@ struct Verified {
 /// # Errors
 /// The repository is missing or cannot be listed, or the words make no sense.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
+    let teller = args.told.teller(&Subject { operation: "verify", label, repository })?;
+    let started = Clock::System.now();
+    let span = || (started, Clock::System.now());
+    match run_all(args, logging) {
+        Ok(verified) => {
+            match args.json {
+                true => output::json(&document(&verified)),
+                false => output::text(&text(&verified)),
+            }
+            teller.tell(&report(&verified, span()));
+            Ok(exit_code(&verified))
+        }
+        Err(error) => {
+            let (text, code) = (error.to_string(), error.exit_code());
+            teller.tell(&Report::broken_off("verify", span(), text, code));
+            Err(error)
+        }
+    }
+}
+
+fn run_all(args: &Args, logging: &Logging) -> Result<Vec<Verified>, CliError> {
     let repository = Repository::open(&args.common.path, Disk::real())?;
     let wanted = vmids(&args.vmid)?;
     let progress = bars::progress(logging);
@@ -80,11 +105,35 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         }
     }
     verified.extend(barc(args, progress.as_ref())?);
-    match args.json {
-        true => output::json(&document(&verified)),
-        false => output::text(&text(&verified)),
-    }
-    Ok(exit_code(&verified))
+    Ok(verified)
+}
+
+/// What was found, as the one report that others are told from.
+fn report(verified: &[Verified], span: (Moment, Moment)) -> Report {
+    let outcome = |verified: &Verified| {
+        let guest = Guest {
+            vmid: verified.vmid,
+            kind: GuestKind::Qemu,
+            name: String::new(),
+            node: crate::clock::host_name(),
+        };
+        let outcome = GuestOutcome::new(&guest);
+        match &verified.result {
+            Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+            Ok(report) if report.damage.is_empty() => outcome,
+            Ok(report) => {
+                let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
+                let lost = report.points_lost();
+                let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
+                let cost = format!("restore points that this costs: {}", lost.join(", "));
+                outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
+            }
+        }
+    };
+    let mut report = Report::new("verify", span, verified.iter().map(outcome).collect(), vec![]);
+    // Mail and exit code never disagree; an empty repository is verified, too.
+    report.error_code = Some(exit_code(verified));
+    report
 }
 
 /// Checks what eve4pve-barc wrote below the same path. Nothing is noted there.
