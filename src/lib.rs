@@ -53,6 +53,7 @@ pub mod stream;
 pub mod cancel;
 pub mod clock;
 pub mod entropy;
+pub mod hooks;
 pub mod notify;
 pub mod progress;
 pub mod secret;

@@ -16,6 +16,7 @@ const LAYERS: [&[&str]; 5] = [
         "entropy",
         "progress",
         "secret",
+        "hooks",
         "notify",
         "throttle",
         "transport",
@@ -28,7 +29,8 @@ const LAYERS: [&[&str]; 5] = [
 ];
 
 /// Within the layer of drivers: who must not know whom.
-const STRANGERS: [(&str, &[&str]); 5] = [
+const STRANGERS: [(&str, &[&str]); 6] = [
+    ("hooks", &["storage", "repository", "pve", "plan"]),
     ("notify", &["storage", "repository", "pve", "plan"]),
     ("storage", &["repository", "pve", "plan"]),
     ("repository", &["storage", "pve", "plan", "transport"]),

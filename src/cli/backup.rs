@@ -1,15 +1,18 @@
 //! `pve-ferry backup`: what was typed, made into a request; what came of it, as text or JSON.
 
 use super::error::CliError;
+use super::hooks::HookOptions;
 use super::options::{Common, Logging, Parallel, label};
 use super::retention::RetentionOptions;
 use super::told::{Subject, ToldOptions};
-use super::{blocking, output, signals, world};
+use super::{bars, blocking, output, signals, world};
+use crate::hooks::Hooks;
 use crate::operation::{BackupRequest, Mode, Operation, Performed, perform};
 use crate::plan::facts::SnapshotProtection;
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
 use crate::select::Selection;
+use std::sync::Arc;
 
 /// Back guests up into a directory, incrementally
 ///
@@ -57,6 +60,8 @@ pub struct Args {
     #[command(flatten)]
     barc: BarcSpellings,
     #[command(flatten)]
+    hooks: HookOptions,
+    #[command(flatten)]
     told: ToldOptions,
 }
 
@@ -97,10 +102,13 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let repository = Some(args.common.path.as_path());
     let subject = Subject { operation: "backup", label: Some(&args.label), repository };
     let teller = args.told.teller(&subject)?;
-    teller.conclude(performed(args, logging), args.json)
+    let result = teller
+        .hooks(&args.hooks, args.retention.keep, bars::progress(logging))
+        .and_then(|hooks| performed(args, logging, hooks));
+    teller.conclude(result, args.json)
 }
 
-fn performed(args: &Args, logging: &Logging) -> Result<Performed, CliError> {
+fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     for notice in args.barc.notices() {
         output::notice(notice);
     }
@@ -115,7 +123,7 @@ fn performed(args: &Args, logging: &Logging) -> Result<Performed, CliError> {
     };
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(compression);
-    let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
+    let world = world::world(limits, args.parallel.iothreads, logging, cancel, hooks)?;
     let renew = args.renew.as_deref().map(str::parse).transpose()?;
     let retention = args.retention.rules()?;
     let request = BackupRequest { selection, label, repository, snapshots, renew, retention };

@@ -8,6 +8,7 @@ mod barc;
 mod bars;
 mod error;
 mod expand;
+mod hooks;
 mod list;
 mod mark;
 mod options;
@@ -96,7 +97,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Assemble(args) => assemble::run(args, &cli.logging),
         Command::List(args) => list::run(args),
         Command::Verify(args) => verify::run(args, &cli.logging),
-        Command::Prune(args) => prune::run(args),
+        Command::Prune(args) => prune::run(args, &cli.logging),
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),

@@ -1,9 +1,11 @@
 //! `pve-ferry restore`: what was typed or chosen, made into a request.
 
 use super::error::CliError;
+use super::hooks::HookOptions;
 use super::options::{Logging, Parallel, label};
 use super::told::{Subject, ToldOptions};
-use super::{ask, blocking, output, signals, world};
+use super::{ask, bars, blocking, output, signals, world};
+use crate::hooks::Hooks;
 use crate::model::{DiskKey, Moment, VmId};
 use crate::operation::{Mode, Operation, Performed, RestoreRequest, perform};
 use crate::plan::restore::{Afterwards, Existing, RestorePolicy};
@@ -12,6 +14,7 @@ use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
 use crate::survey::{self, Sought};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Bring a guest, or single volumes of it, back
 ///
@@ -80,6 +83,8 @@ pub struct Args {
     #[arg(long, alias = "noconfirm")]
     pub yes: bool,
     #[command(flatten)]
+    pub hooks: HookOptions,
+    #[command(flatten)]
     pub told: ToldOptions,
 }
 
@@ -90,10 +95,13 @@ pub struct Args {
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let (label, repository) = (args.label.as_deref(), args.path.as_deref());
     let teller = args.told.teller(&Subject { operation: "restore", label, repository })?;
-    teller.conclude(performed(args, logging), args.json)
+    let result = teller
+        .hooks(&args.hooks, None, bars::progress(logging))
+        .and_then(|hooks| performed(args, logging, hooks));
+    teller.conclude(result, args.json)
 }
 
-fn performed(args: &Args, logging: &Logging) -> Result<Performed, CliError> {
+fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     let chosen = match (&args.path, &args.vmid) {
         (Some(path), Some(vmid)) => ask::Chosen::from_options(path.clone(), vmid.parse()?, args)?,
         _ if output::is_interactive() && !args.yes => ask::restore(args)?,
@@ -106,7 +114,7 @@ fn performed(args: &Args, logging: &Logging) -> Result<Performed, CliError> {
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(Compression::None);
-    let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
+    let world = world::world(limits, args.parallel.iothreads, logging, cancel, hooks)?;
     blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Restore(request), mode).await

@@ -2,17 +2,21 @@
 //! a command: the result is printed, then everybody is told. Nothing about it changes the result.
 
 use super::error::CliError;
+use super::hooks::HookOptions;
 use super::{blocking, output, signals, world};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, host_name};
+use crate::hooks::{Hooks, JobFacts};
 use crate::model::Moment;
 use crate::notify::Occasion;
 use crate::operation::Performed;
+use crate::progress::Progress;
 use crate::report::Report;
 use crate::repository::{Disk, Repository};
 use crate::secret::SecretSource;
 use crate::told::{self, InfluxWish, Settings, When, Wishes};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Who is told of the run, besides whom `notify.cfg` names.
 #[derive(Debug, clap::Args)]
@@ -115,9 +119,24 @@ impl ToldOptions {
 }
 
 impl Teller {
-    /// Variables of the environment that hold secrets: no hook inherits them.
-    pub fn secret_variables(&self) -> &[String] {
-        &self.settings.secret_variables
+    /// The hooks of the run, which are told what it is about and inherit no secret.
+    ///
+    /// # Errors
+    /// The script cannot be started.
+    pub fn hooks(
+        &self,
+        options: &HookOptions,
+        keep: Option<u32>,
+        log: Arc<dyn Progress>,
+    ) -> Result<Arc<Hooks>, CliError> {
+        let job = JobFacts {
+            operation: self.operation.to_owned(),
+            job: self.occasion.job.clone(),
+            label: self.occasion.label.clone(),
+            path: self.occasion.repository.clone(),
+            keep: keep.map(|keep| keep.to_string()),
+        };
+        options.hooks(job, &self.settings.secret_variables, log)
     }
 
     /// Prints the result, tells everybody, and gives the exit code of the result. A dry run tells

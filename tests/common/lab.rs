@@ -6,6 +6,7 @@ use super::model::Model;
 use super::node::Node;
 use pve_ferry::cancel::Cancel;
 use pve_ferry::clock::Clock;
+use pve_ferry::hooks::Hooks;
 use pve_ferry::model::Moment;
 use pve_ferry::repository::image::Compression;
 use pve_ferry::storage::{Memory, Storage};
@@ -33,6 +34,7 @@ pub struct Lab {
     pub clock: Clock,
     pub cancel: Arc<Mutex<Cancel>>,
     pub compression: Mutex<Compression>,
+    pub hooks: Mutex<Arc<Hooks>>,
     pub(super) model: Mutex<Model>,
 }
 
@@ -57,6 +59,7 @@ impl Lab {
             clock: Clock::fixed(Moment::from_unix(1_790_000_000)),
             cancel: Arc::default(),
             compression: Mutex::new(Compression::Zstd(1)),
+            hooks: Mutex::default(),
             model: Mutex::default(),
         }
     }

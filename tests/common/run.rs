@@ -103,6 +103,7 @@ impl Lab {
                 throttle: Throttle::new(None),
                 lock_wait: Some(Duration::ZERO),
             },
+            hooks: self.hooks.lock().unwrap().clone(),
         })
     }
 
