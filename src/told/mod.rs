@@ -54,7 +54,8 @@ pub async fn tell(
         }
     }
     // Who was not told of a change is told at the next run.
-    if change_told && changed {
+    let wanted = settings.sinks.iter().any(|(_, when)| *when == When::Change);
+    if wanted && change_told && changed {
         problems.extend(last.remember(&now).err());
     }
     log_problems(settings, occasion, &problems).await;

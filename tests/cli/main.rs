@@ -8,6 +8,8 @@
 mod breaking;
 mod env;
 mod golden;
+mod hooks;
 mod removal;
+mod told;
 mod usage;
 mod work;
