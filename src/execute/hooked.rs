@@ -115,7 +115,6 @@ impl Execution {
                 let kind = if since.is_some() { ImageKind::Increment } else { ImageKind::Base };
                 let file = image_file(disk, kind, self.world.limits.image.compression);
                 let mut facts = self.volume_facts(volume, &snapshot.to_string());
-                facts.disk = disk.to_string();
                 facts.increment = since.is_some();
                 facts.file = self.in_repository(&file);
                 about_volume(About::Export, facts)
@@ -135,7 +134,12 @@ impl Execution {
 
     fn volume_facts(&self, volume: &VolumeId, snapshot: &str) -> VolumeFacts {
         let storage = self.world.storages.get(&volume.storage);
+        let disk = self.plan.steps().find_map(|step| match &step.action {
+            Action::SaveVolume { disk, volume: saved, .. } if saved == volume => Some(disk),
+            _ => None,
+        });
         VolumeFacts {
+            disk: disk.map(ToString::to_string).unwrap_or_default(),
             volume: volume.to_string(),
             snapshot: snapshot.to_owned(),
             place: storage.map(|storage| storage.place(&volume.name)).unwrap_or_default(),

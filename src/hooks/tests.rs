@@ -4,7 +4,6 @@
 use super::*;
 use crate::model::{Guest, GuestKind};
 use crate::progress::Meter;
-use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Mutex as Lock;
 use std::time::Instant;
 use tempfile::TempDir;

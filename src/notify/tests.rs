@@ -255,6 +255,19 @@ fn every_line_for_influxdb_is_valid_in_every_case() {
     assert_eq!(empty.lines().count(), 1);
 }
 
+proptest::proptest! {
+    #[test]
+    fn no_name_makes_a_line_that_influxdb_refuses(name in ".{0,12}", volume in "[ ,=\\\\a\"\n]{0,9}") {
+        let mut report = report();
+        report.guests[0].name.clone_from(&name);
+        report.guests[0].volumes[0].volume = volume;
+        let occasion = Occasion { job: Some(name), ..occasion() };
+        for line in influx::lines(&occasion, &report).lines() {
+            proptest::prop_assert!(parsed(line).is_ok(), "{:?} in {}", parsed(line), line);
+        }
+    }
+}
+
 #[test]
 fn endpoints_of_both_versions_and_no_secret_in_a_name() {
     let target = influx::Target {
@@ -275,8 +288,8 @@ fn endpoints_of_both_versions_and_no_secret_in_a_name() {
     assert!(!format!("{old:?}").contains("hunter22"));
 }
 
-#[test]
-fn a_server_that_refuses_is_quoted_and_one_that_is_silent_is_given_up() {
+/// Posts to a server that answers so; gives what it heard and what became of it.
+fn posted(answer: &'static str, organisation: Option<&str>) -> (String, Option<String>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let server = std::thread::spawn(move || {
@@ -288,26 +301,41 @@ fn a_server_that_refuses_is_quoted_and_one_that_is_silent_is_given_up() {
             let count = stream.read(&mut heard).unwrap();
             text.push_str(&String::from_utf8_lossy(&heard[..count]));
         }
-        let body = "{\"error\":\"unable to parse\"}";
-        let length = body.len();
-        write!(stream, "HTTP/1.1 400 Bad Request\r\nContent-Length: {length}\r\n\r\n{body}")
-            .unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
         text
     });
     let target = influx::Target {
         url: format!("http://{address}"),
-        organisation: None,
+        organisation: organisation.map(str::to_owned),
         bucket: "pve".into(),
         token: Some(Secret::new("user:hunter22")),
         certificates: influx::Certificates::Checked,
     };
-    let error = target.tell(&influx::lines(&occasion(), &cleaned())).unwrap_err().to_string();
+    let told = target.tell(&influx::lines(&occasion(), &cleaned()));
+    (server.join().unwrap(), told.err().map(|error| error.to_string()))
+}
+
+#[test]
+fn a_server_that_refuses_is_quoted_and_gets_its_own_form_of_the_token() {
+    let refusal =
+        "HTTP/1.1 400 Bad Request\r\nContent-Length: 27\r\n\r\n{\"error\":\"unable to parse\"}";
+    let (heard, error) = posted(refusal, None);
+    let error = error.unwrap();
     assert!(error.contains("400") && error.contains("unable to parse"), "{error}");
     assert!(!error.contains("hunter22"), "{error}");
-    let heard = server.join().unwrap();
     // base64 of user:hunter22
     assert!(heard.contains("Basic dXNlcjpodW50ZXIyMg=="), "{heard}");
     assert!(heard.starts_with("POST /write?db=pve&precision=s HTTP/1.1"), "{heard}");
+    let (heard, error) = posted("HTTP/1.1 204 No Content\r\n\r\n", Some("lab"));
+    assert_eq!(error, None);
+    assert!(heard.contains("Token user:hunter22"), "{heard}");
+    let path = "POST /api/v2/write?org=lab&bucket=pve&precision=s HTTP/1.1";
+    assert!(heard.starts_with(path), "{heard}");
+    // A token does not follow to where a server points.
+    let elsewhere =
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
+    let (_, error) = posted(elsewhere, None);
+    assert!(error.unwrap().contains("302"));
 }
 
 #[tokio::test]
