@@ -326,3 +326,12 @@ fn every_action_stands_in_a_golden_plan() {
     let missing: Vec<&&str> = verbs.iter().filter(|verb| !golden.contains(**verb)).collect();
     assert!(missing.is_empty(), "no golden plan has {missing:?}");
 }
+
+#[test]
+fn the_frozen_scope_knows_no_hook() {
+    check(|source| {
+        let is_scope = source.path.ends_with("execute/freeze.rs");
+        let calls = code_lines(source).any(|line| line.contains("hook"));
+        if is_scope && calls { vec!["calls a hook inside the freeze".into()] } else { vec![] }
+    });
+}

@@ -5,6 +5,7 @@
 use super::NotifyError;
 use super::facts::{Occasion, seconds};
 use crate::report::{GuestOutcome, GuestStatus, Report};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -25,9 +26,10 @@ impl Target {
         let path = self.directory.join(format!("pve-ferry_{}.prom", occasion.key(report)));
         // The exporter reads `*.prom` only, so that it never sees the one that is being written.
         let new = path.with_extension(format!("prom.{}", std::process::id()));
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
         let write = || {
             let mut file = std::fs::File::create(&new)?;
-            file.write_all(text(occasion, report).as_bytes())?;
+            file.write_all(text(occasion, report, &before).as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&new, &path)
         };
@@ -41,8 +43,10 @@ impl Target {
 
 type Metric<'a> = (&'static str, &'static str, &'a dyn Fn(&GuestOutcome) -> Option<f64>);
 
-/// The report in Prometheus' text format.
-pub fn text(occasion: &Occasion, report: &Report) -> String {
+/// The report in Prometheus' text format. The moments of points that are not known now, as when
+/// the repository is not mounted, stay as they were in the text `before`: an alert on their age
+/// must not fall silent just when there is a reason for it.
+pub fn text(occasion: &Occasion, report: &Report, before: &str) -> String {
     let mut text = String::new();
     run(&mut text, occasion, report);
     let volumes = |guest: &GuestOutcome| (!guest.volumes.is_empty()).then_some(());
@@ -85,18 +89,41 @@ pub fn text(occasion: &Occasion, report: &Report) -> String {
     guests.dedup_by_key(|guest| guest.vmid);
     for (name, help, value) in metrics {
         let values = guests.iter().filter_map(|guest| value(guest).map(|value| (guest, value)));
-        let lines: Vec<String> = values
+        let mut lines: Vec<String> = values
             .map(|(guest, value)| {
                 let labels = labels(occasion, report, Some(guest));
                 format!("pve_ferry_{name}{{{labels}}} {value}\n")
             })
             .collect();
+        if name.starts_with("last_") {
+            let known = lines.iter().filter_map(|line| vmid_of(line)).map(str::to_owned).collect();
+            lines.extend(carried(before, name, (report, known)));
+        }
         if !lines.is_empty() {
             heading(&mut text, name, help);
             text.extend(lines);
         }
     }
     text
+}
+
+/// The lines of a metric for guests of the report, or for all where it has none, whose value is
+/// not known now.
+fn carried(before: &str, name: &str, (report, known): (&Report, BTreeSet<String>)) -> Vec<String> {
+    let is_asked = |vmid: &str| {
+        report.guests.is_empty() || report.guests.iter().any(|g| g.vmid.to_string() == vmid)
+    };
+    let head = format!("pve_ferry_{name}{{");
+    let lines = before.lines().filter(|line| line.starts_with(&head));
+    lines
+        .filter(|line| vmid_of(line).is_some_and(|vmid| is_asked(vmid) && !known.contains(vmid)))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+fn vmid_of(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("vmid=\"")?;
+    rest.split_once('"').map(|(vmid, _)| vmid)
 }
 
 /// What is known of the run as a whole.

@@ -100,7 +100,7 @@ fn every_rendering_is_golden_and_holds_no_secret_and_no_colour() {
         ("mail.txt", text::body(&occasion, &report)),
         ("mail.html", html::document(&occasion, &report)),
         ("influx.txt", influx::lines(&occasion, &report)),
-        ("prometheus.txt", prometheus::text(&occasion, &report)),
+        ("prometheus.txt", prometheus::text(&occasion, &report, "")),
         ("pve.json", pve + "\n"),
     ] {
         assert!(!found.contains("hunter22") && !found.contains('\u{1b}'), "{name}: {found}");
@@ -369,4 +369,26 @@ fn the_metrics_file_is_replaced_as_a_whole() {
     assert_eq!(names, ["pve-ferry_backup_daily.prom"]);
     let gone = prometheus::Target { directory: dir.path().join("nowhere") };
     assert!(gone.tell(&occasion(), &cleaned()).unwrap_err().to_string().contains("nowhere"));
+}
+
+#[test]
+fn an_age_does_not_vanish_when_the_repository_does() {
+    let (occasion, report) = (occasion(), cleaned());
+    let first = prometheus::text(&occasion, &report, "");
+    let points = |text: &str| {
+        let of = |line: &&str| line.starts_with("pve_ferry_last_");
+        text.lines().filter(of).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(points(&first).len(), 2, "{first}");
+    let unknown = Occasion { points: BTreeMap::new(), ..occasion.clone() };
+    let span = (report.started, report.finished);
+    let broken = Report::broken_off("backup", span, "repository is missing".into(), 10);
+    for next in [&report, &broken] {
+        let text = prometheus::text(&unknown, next, &first);
+        assert_eq!(points(&text), points(&first), "{text}");
+    }
+    // What is known now replaces what was; a guest that is no longer asked for goes.
+    assert_eq!(points(&prometheus::text(&occasion, &report, &first)), points(&first));
+    let other = Report::new("backup", span, vec![guest(101, "")], vec![]);
+    assert_eq!(points(&prometheus::text(&unknown, &other, &first)), [""; 0]);
 }

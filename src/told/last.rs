@@ -42,7 +42,8 @@ impl Last {
 pub(super) fn fingerprint(report: &Report) -> String {
     let mut parts = vec![Verdict::of(report).word().to_owned()];
     parts.extend(failed(report).map(|guest| guest.vmid.to_string()));
-    parts.extend(report.error.clone());
+    // The text of an error may differ from run to run, by a process id for one; its kind does not.
+    parts.push(format!("code {}", report.exit_code()));
     parts.extend(report.not_found.iter().cloned());
     parts.join("\n") + "\n"
 }

@@ -179,3 +179,17 @@ fn damage_that_verify_finds_and_points_that_prune_removes_are_told() {
     assert!(subject(&mail).starts_with("[FAILED] pve-ferry verify"), "{mail}");
     assert!(mail.contains("DAMAGED"), "{mail}");
 }
+
+#[test]
+fn a_signal_while_somebody_is_told_ends_that_and_not_the_result() {
+    let env = Env::with_guest();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let words = format!("{BACKUP} --influxurl http://{address} --influxbucket pve");
+    let running = env.spawn(&words);
+    let (_connection, _) = silent.accept().unwrap();
+    let begun = std::time::Instant::now();
+    nix::sys::signal::kill(running.pid(), nix::sys::signal::Signal::SIGTERM).unwrap();
+    running.ends().exits(0).complains(&["not told: InfluxDB", "interrupted"]);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(15), "{:?}", begun.elapsed());
+}
