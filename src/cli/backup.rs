@@ -100,7 +100,12 @@ impl BarcSpellings {
 /// Nothing could be done at all; a guest's own failure is in the report.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let repository = Some(args.common.path.as_path());
-    let subject = Subject { operation: "backup", label: Some(&args.label), repository };
+    let subject = Subject {
+        operation: "backup",
+        label: Some(&args.label),
+        repository,
+        dry_run: args.dry_run,
+    };
     let teller = args.told.teller(&subject)?;
     let result = teller
         .hooks(&args.hooks, args.retention.keep, bars::progress(logging))

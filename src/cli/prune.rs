@@ -63,7 +63,8 @@ pub struct Args {
 /// The repository is missing or cannot be listed, or the words make no sense.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
-    let teller = args.told.teller(&Subject { operation: "prune", label, repository })?;
+    let dry_run = args.dry_run;
+    let teller = args.told.teller(&Subject { operation: "prune", label, repository, dry_run })?;
     let result = teller
         .hooks(&args.hooks, args.retention.keep, bars::progress(logging))
         .and_then(|hooks| performed(args, hooks));

@@ -93,8 +93,8 @@ pub struct Args {
 /// # Errors
 /// The point is not there or not clear, or nothing could be done at all.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
-    let (label, repository) = (args.label.as_deref(), args.path.as_deref());
-    let teller = args.told.teller(&Subject { operation: "restore", label, repository })?;
+    let (label, repository, dry_run) = (args.label.as_deref(), args.path.as_deref(), args.dry_run);
+    let teller = args.told.teller(&Subject { operation: "restore", label, repository, dry_run })?;
     let result = teller
         .hooks(&args.hooks, None, bars::progress(logging))
         .and_then(|hooks| performed(args, logging, hooks));

@@ -66,6 +66,8 @@ pub struct Subject<'a> {
     pub label: Option<&'a str>,
     /// Its repository, where it is known.
     pub repository: Option<&'a Path>,
+    /// Whether it changes nothing and is of no interest to anyone else.
+    pub dry_run: bool,
 }
 
 /// Tells everybody at the end of one run.
@@ -93,6 +95,7 @@ impl ToldOptions {
             repository: subject.repository.map(|path| path.display().to_string()),
             ..Occasion::default()
         };
+        let settings = if subject.dry_run { Settings::default() } else { settings };
         let (operation, started) = (subject.operation, Clock::System.now());
         Ok(Teller { settings, operation, occasion, started })
     }
@@ -153,9 +156,7 @@ impl Teller {
             Ok(performed) => {
                 output::performed(&performed, as_json);
                 let code = performed.report.exit_code();
-                if performed.plans.is_empty() {
-                    self.tell(&performed.report);
-                }
+                self.tell(&performed.report);
                 Ok(code)
             }
             Err(error) => {

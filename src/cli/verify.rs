@@ -76,7 +76,8 @@ struct Verified {
 /// The repository is missing or cannot be listed, or the words make no sense.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
-    let teller = args.told.teller(&Subject { operation: "verify", label, repository })?;
+    let teller =
+        args.told.teller(&Subject { operation: "verify", label, repository, dry_run: false })?;
     let started = Clock::System.now();
     let span = || (started, Clock::System.now());
     match hooked(args, logging, &teller) {

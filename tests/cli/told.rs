@@ -101,6 +101,8 @@ fn a_run_that_could_not_even_begin_is_told_of_too() {
 fn a_dry_run_tells_nobody() {
     let env = Env::with_guest();
     run(&env, "--mail a@b.example --dry-run").exits(0);
+    env.run("backup --vmid 999 --label daily --path REPO --mail a@b.example --dry-run").exits(4);
+    env.run("backup --vmid 100 --label daily --path DIR/nowhere --mail a@b.example -n").exits(10);
     assert_eq!(mails(&env), [""; 0]);
 }
 
