@@ -67,7 +67,11 @@ impl Execution {
                 Ok(())
             }
             Err(_) if self.world.cancel.is_cancelled() => Err(Stopped::Interrupted),
-            Err(veto) => Err(Stopped::Failed(veto.into())),
+            Err(veto) if self.is_committed() => Err(Stopped::Failed(veto.into())),
+            Err(veto) => {
+                let error = anyhow::Error::from(veto);
+                Err(Stopped::Failed(error.context("what was begun for the guest is undone")))
+            }
         }
     }
 
