@@ -68,7 +68,8 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let limits = args.parallel.limits(compression);
     let cancel = super::options::cancel();
-    let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
+    let world =
+        world::world(limits, args.parallel.iothreads, logging, cancel, std::sync::Arc::default())?;
     let performed = blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Adopt(request), mode).await

@@ -2,9 +2,10 @@
 
 use super::error::CliError;
 use super::options::{Logging, label};
-use super::{bars, blocking, options, output, signals};
+use super::told::{Subject, ToldOptions};
+use super::{bars, blocking, options, signals};
 use crate::clock::Clock;
-use crate::operation::{CopyRequest, Mode, copy};
+use crate::operation::{CopyRequest, Mode, Performed, copy};
 use crate::plan::copy::Source;
 use crate::repository::{Disk, Repository};
 use crate::select::Selection;
@@ -55,6 +56,8 @@ pub struct Args {
     /// Ask nothing.
     #[arg(long, alias = "noconfirm", hide = true)]
     yes: bool,
+    #[command(flatten)]
+    told: ToldOptions,
 }
 
 /// Runs the command.
@@ -62,6 +65,13 @@ pub struct Args {
 /// # Errors
 /// A repository is missing or cannot be listed, they are not two, or the words make no sense.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let (label, repository) = (args.label.as_deref(), Some(args.to.as_path()));
+    let dry_run = args.dry_run;
+    let teller = args.told.teller(&Subject { operation: "copy", label, repository, dry_run })?;
+    teller.conclude(performed(args, logging), args.json)
+}
+
+fn performed(args: &Args, logging: &Logging) -> Result<Performed, CliError> {
     let selection = args.vmid.as_deref().map(Selection::parse).transpose();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let request = CopyRequest {
@@ -76,11 +86,9 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let cancel = options::cancel();
-    let performed = blocking(async {
+    blocking(async {
         signals::listen(&cancel)?;
         let cancel = cancel.clone();
         tokio::task::spawn_blocking(move || copy(&request, mode, &Clock::System, &cancel)).await?
-    })?;
-    output::performed(&performed, args.json);
-    Ok(performed.report.exit_code())
+    })
 }

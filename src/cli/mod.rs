@@ -11,6 +11,7 @@ mod bars;
 mod copy;
 mod error;
 mod expand;
+mod hooks;
 mod list;
 mod mark;
 mod options;
@@ -25,6 +26,7 @@ mod show;
 mod signals;
 mod source;
 mod table;
+mod told;
 mod verify;
 mod world;
 
@@ -111,7 +113,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Assemble(args) => assemble::run(args, &cli.logging),
         Command::List(args) => list::run(args),
         Command::Verify(args) => verify::run(args, &cli.logging),
-        Command::Prune(args) => prune::run(args),
+        Command::Prune(args) => prune::run(args, &cli.logging),
         Command::Copy(args) => copy::run(args, &cli.logging),
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),

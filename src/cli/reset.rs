@@ -66,7 +66,8 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let request = request(args)?;
     let limits = args.parallel.limits(Compression::None);
     let cancel = super::options::cancel();
-    let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
+    let world =
+        world::world(limits, args.parallel.iothreads, logging, cancel, std::sync::Arc::default())?;
     if !args.dry_run && !args.yes {
         // Signals are not listened to yet: ^C at the question ends the program at once.
         let look = perform(world.clone(), Operation::Reset(request.clone()), Mode::DryRun);

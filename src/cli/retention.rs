@@ -10,7 +10,7 @@ use clap::Args;
 pub struct RetentionOptions {
     /// Keep one base and the N newest points after it.
     #[arg(long, value_name = "N")]
-    keep: Option<u32>,
+    pub keep: Option<u32>,
     /// Fold older increments into their base once they exceed this share of it: 25% or 0.25.
     #[arg(long, value_name = "SHARE")]
     fold: Option<String>,

@@ -2,10 +2,10 @@
 //! JSON. Not for what is damaged in the repository: that is the rest of verify.
 
 use super::error::{CliError, code_of};
-use super::{blocking, output, signals, world};
-use crate::model::{Bytes, VmId};
+use super::{blocking, output, signals, verify, world};
+use crate::model::{Bytes, Moment, VmId};
 use crate::operation::{AuditRequest, DiskAudit, PointAudit, audit};
-use crate::report::Failure;
+use crate::report::{Failure, GuestOutcome, Report};
 use crate::repository::{GuestDir, Repository};
 use crate::survey;
 use crate::world::Limits;
@@ -36,9 +36,14 @@ struct Compared {
 ///
 /// # Errors
 /// This is no PVE node, or the repository cannot be listed.
-pub fn run(repository: &Repository, wanted: Wanted) -> Result<u8, CliError> {
+pub fn run(
+    repository: &Repository,
+    wanted: Wanted,
+    span: impl Fn() -> (Moment, Moment),
+) -> Result<Report, CliError> {
     let cancel = super::options::cancel();
-    let world = world::world(wanted.limits, 1, &wanted.logging, cancel.clone())?;
+    let world =
+        world::world(wanted.limits, 1, &wanted.logging, cancel.clone(), std::sync::Arc::default())?;
     let mut directories: Vec<GuestDir> = repository.guests()?;
     directories.retain(|dir| wanted.vmids.is_empty() || wanted.vmids.contains(&dir.names().vmid));
     let compared = blocking(async {
@@ -58,7 +63,31 @@ pub fn run(repository: &Repository, wanted: Wanted) -> Result<u8, CliError> {
         true => output::json(&document(&compared)),
         false => output::text(&text(&compared)),
     }
-    Ok(if cancel.is_cancelled() { Failure::Interrupted.code() } else { exit_code(&compared) })
+    let code = exit_code(&compared);
+    let code = if cancel.is_cancelled() { Failure::Interrupted.code() } else { code };
+    let mut report = Report::new("verify", span(), compared.iter().map(outcome).collect(), vec![]);
+    report.error_code = Some(code);
+    Ok(report)
+}
+
+/// A guest's comparison, as others are told of it.
+fn outcome(compared: &Compared) -> GuestOutcome {
+    let outcome = GuestOutcome::new(&verify::guest(compared.vmid));
+    match &compared.result {
+        Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+        Ok(points) if disks_of(points).any(|disk| differs(disk).is_some()) => {
+            let lines: Vec<String> = points.iter().flat_map(point_lines).collect();
+            outcome.failed(Failure::Damage, format!("{}\n{}", summary(points), lines.join("\n")))
+        }
+        Ok(points) if disks_of(points).any(|disk| disk.result.is_err()) => {
+            outcome.failed(Failure::Other, summary(points).to_owned())
+        }
+        Ok(_) => outcome,
+    }
+}
+
+fn disks_of(points: &[PointAudit]) -> impl Iterator<Item = &DiskAudit> {
+    points.iter().flat_map(|point| &point.disks)
 }
 
 fn exit_code(compared: &[Compared]) -> u8 {

@@ -13,6 +13,7 @@ mod audit;
 mod barc;
 mod copy;
 mod disk;
+mod hooks;
 mod host;
 mod identity;
 mod interruptions;
