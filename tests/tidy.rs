@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Modules in their layers; a module may use its own layer and those before it.
 const LAYERS: [&[&str]; 5] = [
     &["model", "report"],
-    &["select", "retention", "plan", "stream"],
+    &["select", "retention", "plan", "stream", "job", "schema"],
     &[
         "cancel",
         "clock",
@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 5] = [
         "storage",
         "repository",
         "pve",
+        "node",
     ],
     &["world", "survey", "assemble", "execute", "operation"],
     &["cli", "main"],

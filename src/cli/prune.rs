@@ -9,6 +9,7 @@ use crate::model::Label;
 use crate::operation::{Mode, PruneRequest, prune};
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::repository::{Disk, Repository};
+use crate::retention::Rules;
 use crate::select::Selection;
 use std::time::Duration;
 
@@ -49,16 +50,31 @@ pub struct Args {
     yes: bool,
 }
 
-/// Runs the command.
+/// Whether the words make sense, as far as that can be told without the guests.
 ///
 /// # Errors
-/// The repository is missing or cannot be listed, or the words make no sense.
-pub fn run(args: &Args) -> Result<u8, CliError> {
+/// They do not.
+pub fn check(args: &Args) -> Result<(), CliError> {
+    rules(args)?;
+    args.label.as_deref().map(str::parse::<Label>).transpose()?;
+    Ok(())
+}
+
+fn rules(args: &Args) -> Result<Rules, CliError> {
     let rules = args.retention.rules()?;
     if rules.is_empty() {
         let text = "give at least one rule: --keep, --retain, --prune-backups or --keep-within";
         return Err(CliError::usage(text));
     }
+    Ok(rules)
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The repository is missing or cannot be listed, or the words make no sense.
+pub fn run(args: &Args) -> Result<u8, CliError> {
+    let rules = rules(args)?;
     let selection = args.vmid.as_deref().map(Selection::parse).transpose();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let zeros = ZeroRuns::default();

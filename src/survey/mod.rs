@@ -2,12 +2,14 @@
 //! nothing: every command it issues is one that only reads.
 
 mod backup;
+mod cover;
 mod legacy;
 mod prune;
 mod restore;
 mod source;
 
 pub use backup::{Surveyed, backup, guest};
+pub use cover::stored_points;
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{prune, stored};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
