@@ -1,5 +1,7 @@
 //! Property tests: what holds for every input, not for the one that somebody thought of. Examples
 //! stand beside the code.
 
+#[path = "properties/jobs.rs"]
+mod jobs;
 #[path = "properties/streams.rs"]
 mod streams;

@@ -8,6 +8,7 @@ mod barc;
 mod bars;
 mod error;
 mod expand;
+mod job;
 mod list;
 mod mark;
 mod options;
@@ -17,6 +18,7 @@ mod report;
 mod restore;
 mod retention;
 mod signals;
+mod status;
 mod table;
 mod verify;
 mod world;
@@ -65,6 +67,8 @@ enum Command {
     Delete(mark::DeleteArgs),
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
+    Job(job::Args),
+    Status(status::Args),
     /// Print the version.
     Version,
 }
@@ -99,6 +103,8 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
+        Command::Job(args) => job::run(args, &cli.logging),
+        Command::Status(args) => status::run(args),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
             Ok(0)

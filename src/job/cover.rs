@@ -142,8 +142,13 @@ pub fn cover(facts: &CoverFacts, policy: &CoverPolicy) -> Cover {
 }
 
 /// The guests that an enabled backup job saves; none for other jobs.
-pub fn saved_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
-    if job.operation != "backup" || !job.enabled {
+fn saved_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
+    if job.enabled { selected_by(job, candidates) } else { None }
+}
+
+/// The guests that a backup job is about, enabled or not; none for other jobs.
+pub fn selected_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
+    if job.operation != "backup" {
         return None;
     }
     let selection = Selection::parse(job.option("vmid")?).ok()?;

@@ -8,6 +8,7 @@
 mod breaking;
 mod env;
 mod golden;
+mod jobs;
 mod removal;
 mod usage;
 mod work;
