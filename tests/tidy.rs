@@ -27,7 +27,8 @@ const LAYERS: [&[&str]; 5] = [
 ];
 
 /// Within the layer of drivers: who must not know whom.
-const STRANGERS: [(&str, &[&str]); 4] = [
+const STRANGERS: [(&str, &[&str]); 5] = [
+    ("node", &["storage", "repository", "plan"]),
     ("storage", &["repository", "pve", "plan"]),
     ("repository", &["storage", "pve", "plan", "transport"]),
     ("stream", &["plan", "select"]),

@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn a_guest_in_no_job_is_a_warning_and_never_silent() {
         let jobs = || vec![job("a", "100", "daily")];
-        let guests = vec![guest(100, Some(60)), guest(101, None), guest(102, Some(90_000_0))];
+        let guests = vec![guest(100, Some(60)), guest(101, None), guest(102, Some(900_000))];
         let cover = cover(
             &facts(jobs(), guests),
             &CoverPolicy { max_age: None, now: Moment::from_unix(NOW), zone: TimeZone::UTC },

@@ -133,7 +133,29 @@ const TOOLS: [Tool; 3] = [
 
 /// The lines of a crontab that run one of the older tools.
 pub fn found(text: &str) -> Vec<Found> {
-    crontab::lines(text).iter().filter_map(line).collect()
+    let lines = crontab::lines(text);
+    let mut found: Vec<Found> = lines.iter().filter_map(line).collect();
+    for (index, text) in text.lines().enumerate() {
+        if !lines.iter().any(|line| line.number == index + 1) {
+            found.extend(without_schedule(index + 1, text));
+        }
+    }
+    found.sort_by_key(|found| found.number);
+    found
+}
+
+/// A line that runs one of the tools at times that we do not understand, as `@reboot`.
+fn without_schedule(number: usize, line: &str) -> Option<Found> {
+    let first = line.split_whitespace().next()?;
+    if first.starts_with('#') || first.contains('=') {
+        return None;
+    }
+    let tool = TOOLS.iter().flat_map(|tool| tool.names).find(|name| line.contains(**name))?;
+    Some(Found {
+        number,
+        tool,
+        job: Err("when it runs cannot be said in our schedules".to_owned()),
+    })
 }
 
 fn line(line: &CronLine) -> Option<Found> {
@@ -346,6 +368,9 @@ mod tests {
         assert!(reason("eve4pve-barc backup --label='my label'").contains("label"));
         assert!(reason("eve4pve-barc backup --nonsense").contains("nonsense"));
         assert!(found("0 0 * * * root vzdump 100\n").is_empty());
+        assert!(found("# eve4pve-barc\nPATH=/opt/crossover\n").is_empty());
+        let odd = found("@reboot root eve4pve-barc backup\n5-1 * * * * root eve4pve-barc backup\n");
+        assert!(odd.len() == 2 && odd.iter().all(|found| found.job.is_err()), "{odd:?}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! and the time zone are arguments.
 //!
 //! The grammar is that of Debian's cron (crontab(5), `entry.c`): names of months and weekdays in
-//! three letters, lists, ranges that do not wrap, steps after `*` or a range; 7 is Sunday, too.
+//! three letters, lists, ranges, steps after `*` or a range; 7 is Sunday, too. A range that runs
+//! backwards, which cron takes and never runs, is refused.
 //! Where day and weekday are both restricted, a day that fits either is meant.
 
 use crate::model::{Invalid, Moment};

@@ -88,6 +88,24 @@ mod tests {
     }
 
     #[test]
+    fn every_template_is_shipped_and_runs_its_job() {
+        for (operation, _) in TEMPLATES {
+            let unit = |kind: &str| {
+                let root = env!("CARGO_MANIFEST_DIR");
+                std::fs::read_to_string(format!("{root}/systemd/pve-ferry-{operation}@.{kind}"))
+                    .unwrap()
+            };
+            let start = "\nExecStart=/usr/bin/pve-ferry job run %i --scheduled\n";
+            assert!(unit("service").contains(start));
+            assert!(
+                !unit("service").contains("\nProtectProc"),
+                "locks of live runs would look dead"
+            );
+            assert!(unit("timer").contains("\nOnCalendar="));
+        }
+    }
+
+    #[test]
     fn only_timers_of_ours_are_seen() {
         let dir = tempfile::tempdir().unwrap();
         assert!(super::enabled(dir.path()).is_empty());

@@ -1,5 +1,8 @@
 //! Jobs through their files and back: what was defined is what is read, whatever stands in it.
 
+// A helper of a test may fail as loudly as the test itself.
+#![allow(clippy::unwrap_used)]
+
 use proptest::prelude::*;
 use pve_ferry::job::crontab::{is_edited, line, lines, rendered};
 use pve_ferry::job::schedule::Schedule;

@@ -27,7 +27,7 @@ pub struct Args {
 
 /// What came of one line.
 enum Outcome {
-    Imported(Job, Vec<String>),
+    Imported(Box<Job>, Vec<String>),
     Exists(JobName),
     Refused(String),
 }
@@ -145,7 +145,7 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
             false => Ok((new.name.clone(), Some(new))),
         })?;
     }
-    Ok(Outcome::Imported(job, notes))
+    Ok(Outcome::Imported(Box::new(job), notes))
 }
 
 /// A job with the options that our command knows, and those that it does not.
