@@ -60,6 +60,7 @@ fn jobs_are_found_by_their_words_changed_disabled_and_destroyed() {
     env.run("job set backup-daily --delete renew,threads").exits(0);
     assert!(!cfg(&env).contains("renew") && !cfg(&env).contains("threads"));
     env.run("job set backup-daily --keep 0").exits(2);
+    env.run("job set backup-daily").exits(2).complains(&["nothing to change"]);
     env.run("job set nobody --keep 1").exits(4).complains(&["nobody", "backup-daily"]);
     env.run(&format!("{CREATE} twin")).exits(0);
     env.run("job destroy --vmid 100 --label daily").exits(13).complains(&["backup-daily, twin"]);
@@ -106,6 +107,16 @@ fn a_scheduled_run_that_fails_says_all_and_is_remembered() {
 }
 
 #[test]
+fn words_that_this_version_does_not_know_are_a_run_that_failed() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    let text = cfg(&env) + "\tfrom-the-future 1\n";
+    fs::write(env.path("etc/pve-ferry/jobs.cfg"), text).unwrap();
+    env.run("job run backup-daily --scheduled").exits(2).says(&["from-the-future"]);
+    assert_eq!(env.run("job list --json").json()["jobs"][0]["last_run"]["exit_code"], json!(2));
+}
+
+#[test]
 fn a_job_that_is_gone_disabled_or_another_nodes_ends_silently() {
     let env = Env::with_disks(1);
     let silently = |name: &str| silent(&env.run(&format!("job run {name} --scheduled")).exits(0));
@@ -129,6 +140,12 @@ fn a_job_that_is_gone_disabled_or_another_nodes_ends_silently() {
     silently("backup-daily");
     assert_eq!(env.run("list --path REPO --json").json()["restore_points"], json!([]));
     assert_eq!(env.order(), "\n", "no command was run");
+    // And that node saves them.
+    fs::remove_file(env.path("etc/local")).unwrap();
+    std::os::unix::fs::symlink("nodes/pve2", env.path("etc/local")).unwrap();
+    silently("backup-daily");
+    let points = env.run("list --path REPO --json").json();
+    assert_eq!(points["restore_points"][0]["node"], json!("pve2"));
 }
 
 #[test]
@@ -294,6 +311,21 @@ fn status_says_who_is_covered_in_nagios_words() {
     let other = fs::read_to_string(&conf).unwrap().replace("uuid=00000000", "uuid=11111111");
     fs::write(&conf, other).unwrap();
     env.run("status").exits(2).says(&["no good point"]);
+    // So are those of a container that was made again under its number and name, on another volume.
+    let ct = env.path("etc/nodes/pve1/lxc/200.conf");
+    fs::create_dir_all(env.path("rbd/rbd/vm-200-disk-0")).unwrap();
+    fs::write(env.path("rbd/rbd/vm-200-disk-0/facts"), "20000abcdef\n262144\n0\n").unwrap();
+    fs::write(env.path("rbd/rbd/vm-200-disk-0/head"), crate::env::content(9)).unwrap();
+    fs::write(&ct, "hostname: ct\nrootfs: ceph:vm-200-disk-0,size=256K\n").unwrap();
+    env.run("backup --vmid 200 --label daily --path REPO --jobs 1 --threads 1").exits(0);
+    let of_container = || {
+        let status = env.run("status --json").exits(2).json();
+        let guests = status["guests"].as_array().unwrap().clone();
+        guests.into_iter().find(|guest| guest["vmid"] == json!(200)).unwrap()["status"].clone()
+    };
+    assert_eq!(of_container(), json!("ok"));
+    fs::write(&ct, "hostname: ct\nrootfs: ceph:vm-200-disk-1,size=256K\n").unwrap();
+    assert_eq!(of_container(), json!("warning"));
     // A repository that is away is unknown, and says so in the first line.
     fs::rename(env.path("repository"), env.path("away")).unwrap();
     let said = env.run("status").exits(3);

@@ -61,7 +61,13 @@ pub fn set(words: &[String]) -> Result<u8, CliError> {
     let cfg = super::jobs()?;
     let known = words.iter().find_map(|word| cfg.jobs.iter().find(|job| job.name.as_str() == word));
     let operation = known.map_or("backup", |job| job.operation.as_str()).to_owned();
-    let mut changes = Some(defined(words, &operation, Form::Changes)?);
+    let changes = defined(words, &operation, Form::Changes)?;
+    if changes.is_empty() {
+        return Err(CliError::usage(
+            "nothing to change: `pve-ferry job set --help` shows the options",
+        ));
+    }
+    let mut changes = Some(changes);
     let job = change(|cfg| {
         let changes = changes.take().ok_or_else(|| CliError::usage("nothing to change"))?;
         let job = match &changes.job.name {

@@ -57,6 +57,16 @@ pub struct Defined {
     pub options: Vec<(String, String)>,
 }
 
+impl Defined {
+    /// Whether nothing was typed but a name.
+    pub fn is_empty(&self) -> bool {
+        let job = &self.job;
+        let words = [&job.schedule, &job.node, &job.comment];
+        let nothing = words.iter().all(|word| word.is_none()) && job.delete.is_empty();
+        nothing && !job.systemd && !job.disabled && self.options.is_empty()
+    }
+}
+
 /// Whether all that an operation needs must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {

@@ -54,7 +54,7 @@ enum Command {
 /// Words whose grammar depends on the operation among them.
 #[derive(Debug, clap::Args)]
 struct Words {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
     words: Vec<String>,
 }
 

@@ -36,7 +36,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let cfg = jobs()?;
     if !args.scheduled {
         let job = args.which.find(&cfg)?;
-        return begin(job, &job.words(), Seen::AtOnce);
+        return begin(job, Seen::AtOnce, |job| Ok(job.words()));
     }
     let Some(job) = due(&args.which, &cfg)? else {
         // The cron file is older than jobs.cfg, or the node was away: now it is made right.
@@ -45,12 +45,13 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     };
     if job.node.is_none() && job.operation == "backup" {
         let vmid = job.option("vmid").unwrap_or_default();
-        if backup::on_this_node(vmid)?.is_none() {
+        // What cannot be told here is an error of the run, which notes it.
+        if matches!(backup::on_this_node(vmid), Ok(None)) {
             return Ok(0);
         }
     }
     let seen = if logging.debug { Seen::AtOnce } else { Seen::WhenWrong };
-    begin(job, &scheduled_words(job)?, seen)
+    begin(job, seen, scheduled_words)
 }
 
 /// The job, if it is to run here; one that is gone is no error.
@@ -82,19 +83,24 @@ fn scheduled_words(job: &Job) -> Result<Vec<String>, CliError> {
     Ok(words)
 }
 
-/// Runs words as a job, and notes how it ended.
-fn begin(job: &Job, words: &[String], seen: Seen) -> Result<u8, CliError> {
-    let cli = parsed(words)?;
+/// Makes a job's words, runs them, and notes how that ended.
+fn begin(
+    job: &Job,
+    seen: Seen,
+    words: impl FnOnce(&Job) -> Result<Vec<String>, CliError>,
+) -> Result<u8, CliError> {
     let run = runs().begin(&job.name, Clock::System.now()).map_err(anyhow::Error::from)?;
     let Some(run) = run else {
+        let name = &job.name;
         let text = format!(
-            "job {}: its last run on this node is still under way; this one is left out",
-            job.name
+            "job {name}: its last run on this node is still under way; this one is left out"
         );
         return Err(CliError::Coded(Failure::Locked.code(), text));
     };
     output::keep(seen);
-    let (code, error) = match run_command(&cli) {
+    // Also words that a later version does not know any more are a run that failed.
+    let done = words(job).and_then(|words| parsed(&words)).and_then(|cli| run_command(&cli));
+    let (code, error) = match done {
         Ok(code) => (code, None),
         Err(error) => (error.exit_code(), Some(error)),
     };
