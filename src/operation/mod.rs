@@ -4,6 +4,7 @@
 mod backup;
 mod prune;
 mod restore;
+mod waiting;
 
 pub use backup::BackupRequest;
 pub use prune::{PruneRequest, prune};
@@ -182,7 +183,10 @@ impl Refusal {
 impl<E: Into<anyhow::Error>> From<E> for Refusal {
     fn from(error: E) -> Self {
         let error = error.into();
-        let failure = error.downcast_ref::<RepositoryError>().map_or(Failure::Other, kind_of);
+        let waited = error.downcast_ref::<waiting::NoLock>().map(waiting::NoLock::failure);
+        let failure = waited.unwrap_or_else(|| {
+            error.downcast_ref::<RepositoryError>().map_or(Failure::Other, kind_of)
+        });
         Self::Failed(failure, error)
     }
 }

@@ -2,7 +2,8 @@
 //! report), without a cluster: guests that are long gone and hosts that are no node have points,
 //! too. Decisions stand in `plan::prune`.
 
-use super::{Mode, Performed, kind_of};
+use super::waiting::take;
+use super::{Mode, Performed};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::execute::prune::step;
@@ -11,7 +12,7 @@ use crate::plan::prune::{PruneFacts, PrunePolicy, plan};
 use crate::plan::{Plan, check};
 use crate::report::{Failure, GuestOutcome, Report};
 use crate::repository::image::ImageOptions;
-use crate::repository::{GuestDir, Lock, LockMode, LockOptions, Repository, RepositoryError};
+use crate::repository::{GuestDir, Lock, LockMode, LockOptions, Repository};
 use crate::retention::Rules;
 use crate::select::{Candidate, Selection, select};
 use crate::survey;
@@ -106,7 +107,8 @@ impl Turn<'_> {
             return Ok((GuestOutcome::new(&plan.guest), Some(plan)));
         }
         let options = LockOptions { wait: self.request.lock_wait, what: "prune".to_owned() };
-        let lock = self.directory.lock(LockMode::Exclusive, &options).map_err(failed)?;
+        let lock = take(self.directory, LockMode::Exclusive, &options, self.cancel);
+        let lock = lock.map_err(|error| (error.failure(), error.into()))?;
         let plan = self.plan().map_err(|error| (Failure::Other, error))?;
         self.carry_out(&plan, &lock).map(|outcome| (outcome, None))
     }
@@ -140,8 +142,4 @@ impl Turn<'_> {
         }
         Ok(outcome)
     }
-}
-
-fn failed(error: RepositoryError) -> Failed {
-    (kind_of(&error), error.into())
 }

@@ -191,6 +191,36 @@ fn jobs_that_meet_queue_for_the_guest_and_say_for_whom_they_wait() {
 }
 
 #[test]
+fn a_run_that_waits_hears_the_wish_to_stop() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    env.run("job create prune --operation prune --path REPO --retain 3").exits(0);
+    env.run("job run backup-daily").exits(0);
+    env.forget();
+    env.spoil("match export-diff\npause 6\nonce\n");
+    let holder = env.spawn("job run backup-daily --scheduled");
+    env.wait_for("export-diff");
+    let backup = env.spawn("backup --vmid 100 --label x --path REPO --lock-wait 60");
+    let prune = env.spawn("job run prune --scheduled");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    for waiting in [&backup, &prune] {
+        nix::sys::signal::kill(waiting.pid(), nix::sys::signal::SIGTERM).unwrap();
+    }
+    backup
+        .ends()
+        .exits(130)
+        .complains(&["waits for backup on host"])
+        .says(&["stopped while it waited"]);
+    prune.ends().exits(130).says(&[
+        "waits for backup on host",
+        "stopped while it waited",
+        "interrupted",
+    ]);
+    silent(&holder.ends().exits(0));
+    assert_eq!(env.run("job list --json").json()["jobs"][1]["last_run"]["exit_code"], json!(130));
+}
+
+#[test]
 fn an_edit_by_hand_is_said_and_kept_and_a_damaged_section_harms_no_other_job() {
     let env = Env::with_disks(1);
     env.run(CREATE).exits(0);

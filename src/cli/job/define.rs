@@ -13,7 +13,8 @@ const OPERATIONS: [&str; 8] =
     ["backup", "prune", "verify", "copy", "snapshot", "mirror", "sync", "report"];
 
 /// Options of eve4pve-barc that are always so here: a job need not say them each time.
-const NEEDLESS: [&str; 5] = ["qemu-freeze", "cksum", "ckmethod", "unprotect-snap", "yes"];
+const NEEDLESS: [&str; 6] =
+    ["qemu-freeze", "cksum", "ckmethod", "unprotect-snap", "yes", "job-name"];
 
 /// What a job has beside the options of its operation.
 #[derive(Debug, clap::Args)]

@@ -36,7 +36,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let cfg = jobs()?;
     if !args.scheduled {
         let job = args.which.find(&cfg)?;
-        return begin(job, Seen::AtOnce, |job| Ok(job.words()));
+        return begin(job, Seen::AtOnce, named_words);
     }
     let Some(job) = due(&args.which, &cfg)? else {
         // The cron file is older than jobs.cfg, or the node was away: now it is made right.
@@ -68,16 +68,29 @@ fn due<'a>(which: &Which, cfg: &'a JobsCfg) -> Result<Option<&'a Job>, CliError>
     Ok(ours.then_some(job))
 }
 
+/// The job's words, with its name where the operation tells it to others.
+fn named_words(job: &Job) -> Result<Vec<String>, CliError> {
+    check(job)?;
+    let mut words = job.words();
+    if knows(job, "job-name")? {
+        words.push(format!("--job-name={}", job.name));
+    }
+    Ok(words)
+}
+
+/// Whether the operation of a job has an option.
+fn knows(job: &Job, long: &str) -> Result<bool, CliError> {
+    let command = operation_command(&job.operation)?;
+    Ok(command.get_arguments().any(|arg| arg.get_long() == Some(long)))
+}
+
 /// The job's words, and what a run without a person adds.
 fn scheduled_words(job: &Job) -> Result<Vec<String>, CliError> {
-    check(job)?;
-    let command = operation_command(&job.operation)?;
-    let knows = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
-    let mut words = job.words();
-    if job.option("lock-wait").is_none() && knows("lock-wait") {
+    let mut words = named_words(job)?;
+    if job.option("lock-wait").is_none() && knows(job, "lock-wait")? {
         words.push(FOR_EVER.to_owned());
     }
-    if job.node.is_none() && job.option("this-node").is_none() && knows("this-node") {
+    if job.node.is_none() && job.option("this-node").is_none() && knows(job, "this-node")? {
         words.push("--this-node".to_owned());
     }
     Ok(words)
