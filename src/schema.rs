@@ -186,7 +186,11 @@ mod tests {
         let head = "# jobs.cfg\n\nIn PVE's section format below `/etc/pve/pve-ferry/` (`/etc/pve-ferry/` on a machine \
                     that is no PVE node): `OPERATION: NAME`, then a line for each option. Beside the options of the \
                     operation, which are those of its command line (`pve-ferry help backup`), a job has:\n\n";
-        let text = format!("{head}{}", reference::<JobOptions>());
+        let example = "\nAn example:\n\n    backup: nightly\n        schedule 30 2 * * mon-fri\n        \
+                       vmid all,-105\n        label daily\n        path /mnt/my backup\n        keep 7\n\n\
+                       An empty line ends a section. A flag stands without a value. No quotes: the rest of the \
+                       line is the value. No secrets: options that take one take `file:PATH`.\n";
+        let text = format!("{head}{}{example}", reference::<JobOptions>());
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/jobs.cfg.md");
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(path, &text).unwrap();

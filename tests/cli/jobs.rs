@@ -243,6 +243,14 @@ fn an_edit_by_hand_is_said_and_kept_and_a_damaged_section_harms_no_other_job() {
 }
 
 #[test]
+fn without_cron_a_job_is_defined_and_the_user_told_that_nothing_runs_it() {
+    let env = Env::with_disks(1);
+    fs::remove_dir(env.path("cron.d")).unwrap();
+    env.run(CREATE).exits(1).complains(&["jobs.cfg was changed", "install cron"]);
+    assert!(cfg(&env).contains("backup: backup-daily"));
+}
+
+#[test]
 fn secrets_and_words_that_cannot_stand_in_the_file_are_refused() {
     let env = Env::with_disks(1);
     env.run(&format!("{CREATE} --dry-run")).exits(2).complains(&["--dry-run"]);

@@ -156,7 +156,12 @@ pub fn change(
         Ok::<_, CliError>(text)
     });
     result.map_err(anyhow::Error::from)??;
-    render::render()?;
+    render::render().map_err(|error| match error {
+        CliError::Other(error) => {
+            CliError::Other(error.context("jobs.cfg was changed, this node's cron file was not"))
+        }
+        other => other,
+    })?;
     Ok(changed)
 }
 
