@@ -121,23 +121,27 @@ pub fn on_this_node(vmid: &str) -> Result<Option<Selection>, CliError> {
     Ok(Selection::parse(&items.join(",")).ok())
 }
 
+fn selection(args: &Args) -> Result<Selection, CliError> {
+    // A guest that left this node since we looked is still saved, over ssh.
+    let here = if args.this_node { on_this_node(&args.vmid)? } else { None };
+    let parsed = Selection::parse(&args.vmid).map_err(|e| CliError::usage(e.to_string()))?;
+    Ok(here.unwrap_or(parsed))
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// Nothing could be done at all; a guest's own failure is in the report.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    if args.this_node && on_this_node(&args.vmid)?.is_none() {
+        output::notice("none of the selected guests is on this node");
+        return Ok(0);
+    }
     for notice in args.barc.notices() {
         output::notice(notice);
     }
     let compression: Compression = args.compress.parse()?;
-    let selection = match args.this_node {
-        true => on_this_node(&args.vmid)?,
-        false => Some(Selection::parse(&args.vmid).map_err(|e| CliError::usage(e.to_string()))?),
-    };
-    let Some(selection) = selection else {
-        output::notice("none of the selected guests is on this node");
-        return Ok(0);
-    };
+    let selection = selection(args)?;
     let label = label(&args.label)?;
     let repository = Repository::open(&args.common.path, Disk::real())?;
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
