@@ -17,7 +17,7 @@
 //! | layer | modules | what they are |
 //! |---|---|---|
 //! | words | [`model`], [`report`] | the glossary as values; what a run did. No I/O |
-//! | decisions | [`select`], [`retention`], [`plan`], [`stream`] | facts in, plan out; the diff stream's records. No process, file, network, environment, clock or random source |
+//! | decisions | [`select`], [`retention`], [`plan`], [`stream`], [`job`], [`schema`] | facts in, plan out; the diff stream's records. No process, file, network, environment, clock or random source |
 //! | drivers | [`transport`], [`storage`], [`repository`], [`pve`], and small ones beside them | each knows one outside thing. `repository` and `stream` are plain std, without a runtime |
 //! | work | [`world`], [`survey`], [`execute`], [`operation`] | reads facts, carries plans out, one page that ties them together |
 //! | front | [`cli`] | the ways in; all end in [`operation::perform`] |
@@ -47,8 +47,10 @@
 pub mod model;
 pub mod report;
 
+pub mod job;
 pub mod plan;
 pub mod retention;
+pub mod schema;
 pub mod select;
 pub mod stream;
 
@@ -66,6 +68,8 @@ pub mod storage;
 
 pub mod pve;
 pub mod repository;
+
+pub mod node;
 
 pub mod world;
 

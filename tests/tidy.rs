@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Modules in their layers; a module may use its own layer and those before it.
 const LAYERS: [&[&str]; 5] = [
     &["model", "report"],
-    &["select", "retention", "plan", "stream"],
+    &["select", "retention", "plan", "stream", "job", "schema"],
     &[
         "cancel",
         "clock",
@@ -23,15 +23,17 @@ const LAYERS: [&[&str]; 5] = [
         "storage",
         "repository",
         "pve",
+        "node",
     ],
     &["world", "survey", "assemble", "audit", "execute", "operation", "told"],
     &["cli", "main"],
 ];
 
 /// Within the layer of drivers: who must not know whom.
-const STRANGERS: [(&str, &[&str]); 6] = [
+const STRANGERS: [(&str, &[&str]); 7] = [
     ("hooks", &["storage", "repository", "pve", "plan"]),
     ("notify", &["storage", "repository", "pve", "plan"]),
+    ("node", &["storage", "repository", "plan"]),
     ("storage", &["repository", "pve", "plan"]),
     ("repository", &["storage", "pve", "plan", "transport"]),
     ("stream", &["plan", "select"]),

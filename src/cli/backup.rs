@@ -33,6 +33,9 @@ pub struct Args {
     /// Label of the restore points: hourly, daily, or any word of your own.
     #[arg(long, value_name = "LABEL")]
     label: String,
+    /// Of these guests only those that are on this node now.
+    #[arg(long)]
+    this_node: bool,
     #[command(flatten)]
     common: Common,
     #[command(flatten)]
@@ -98,11 +101,54 @@ impl BarcSpellings {
     }
 }
 
+/// Whether the words make sense, as far as that can be told without the guests.
+///
+/// # Errors
+/// They do not.
+pub fn check(args: &Args) -> Result<(), CliError> {
+    let _: Compression = args.compress.parse()?;
+    Selection::parse(&args.vmid).map_err(|e| CliError::usage(e.to_string()))?;
+    label(&args.label)?;
+    let _: Option<crate::retention::Span> = args.renew.as_deref().map(str::parse).transpose()?;
+    args.retention.rules().map(drop)
+}
+
+/// The selected guests that are on this node, as a selection; none when all are on other nodes.
+/// Items that name no guest stay, so that they are reported.
+///
+/// # Errors
+/// The cluster's files cannot be read, or the words are no selection.
+pub fn on_this_node(vmid: &str) -> Result<Option<Selection>, CliError> {
+    let selection = Selection::parse(vmid).map_err(|e| CliError::usage(e.to_string()))?;
+    let cluster = world::cluster();
+    let read = || anyhow::Ok((cluster.this_node()?, cluster.candidates()?));
+    let (node, candidates) = read()?;
+    let selected = crate::select::select(&selection, &candidates);
+    if selected.guests.is_empty() {
+        return Ok(Some(selection));
+    }
+    let here = selected.guests.iter().filter(|guest| guest.node == node);
+    let mut items: Vec<String> = here.map(|guest| guest.vmid.to_string()).collect();
+    items.extend(selected.empty_items);
+    Ok(Selection::parse(&items.join(",")).ok())
+}
+
+fn selection(args: &Args) -> Result<Selection, CliError> {
+    // A guest that left this node since we looked is still saved, over ssh.
+    let here = if args.this_node { on_this_node(&args.vmid)? } else { None };
+    let parsed = Selection::parse(&args.vmid).map_err(|e| CliError::usage(e.to_string()))?;
+    Ok(here.unwrap_or(parsed))
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// Nothing could be done at all; a guest's own failure is in the report.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    if args.this_node && on_this_node(&args.vmid)?.is_none() {
+        output::notice("none of the selected guests is on this node");
+        return Ok(0);
+    }
     let repository = Some(args.common.path.as_path());
     let subject = Subject {
         operation: "backup",
@@ -122,7 +168,7 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
         output::notice(notice);
     }
     let compression: Compression = args.compress.parse()?;
-    let selection = Selection::parse(&args.vmid).map_err(|e| CliError::usage(e.to_string()))?;
+    let selection = selection(args)?;
     let label = label(&args.label)?;
     let repository = Repository::open(&args.common.path, Disk::real())?;
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };

@@ -11,6 +11,8 @@ pub enum CliError {
     Clap(clap::Error),
     /// Wrong words or configuration, found by us.
     Usage(String),
+    /// A decision or something else that has a code of its own.
+    Coded(u8, String),
     /// Everything else, with its chain.
     Other(anyhow::Error),
 }
@@ -27,6 +29,7 @@ impl CliError {
             Self::Clap(error) if error.use_stderr() => Failure::Usage.code(),
             Self::Clap(_) => 0,
             Self::Usage(_) => Failure::Usage.code(),
+            Self::Coded(code, _) => *code,
             Self::Other(error) => code_of(error),
         }
     }
@@ -54,7 +57,7 @@ impl std::fmt::Display for CliError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Clap(error) => write!(f, "{error}"),
-            Self::Usage(text) => f.write_str(text),
+            Self::Usage(text) | Self::Coded(_, text) => f.write_str(text),
             Self::Other(error) => write!(f, "{error:#}"),
         }
     }

@@ -12,6 +12,7 @@ mod copy;
 mod error;
 mod expand;
 mod hooks;
+mod job;
 mod list;
 mod mark;
 mod options;
@@ -25,6 +26,7 @@ mod retention;
 mod show;
 mod signals;
 mod source;
+mod status;
 mod table;
 mod told;
 mod verify;
@@ -83,6 +85,8 @@ enum Command {
     AskCeph(ask_ceph::Args),
     #[command(hide = true)]
     ManPages(pages::ManArgs),
+    Job(job::Args),
+    Status(status::Args),
     /// Print the version.
     Version,
 }
@@ -124,6 +128,8 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Completions(args) => pages::completions(args),
         Command::AskCeph(args) => ask_ceph::run(args),
         Command::ManPages(args) => pages::man(args),
+        Command::Job(args) => job::run(args, &cli.logging),
+        Command::Status(args) => status::run(args),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
             Ok(0)

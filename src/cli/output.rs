@@ -4,17 +4,80 @@
 
 use super::error::CliError;
 use super::options::Logging;
+use crate::repository::WAITING;
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Mutex, PoisonError};
+use tracing::{Level, Metadata};
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
-/// Prints one line of a result. A reader that went away is no error of ours.
-pub fn line(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+/// What a job has said so far; none outside of jobs.
+static SAID: Mutex<Option<Said>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Said {
+    text: String,
+    /// It is printed only when the job does not end well: cron mails whatever is printed.
+    held: bool,
+    /// It is printed however the job ends.
+    important: bool,
+}
+
+/// When the output of a job is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// While it comes.
+    AtOnce,
+    /// All at its end, and only when something is wrong.
+    WhenWrong,
+}
+
+/// From now on what is said is kept, too.
+pub fn keep(seen: Seen) {
+    let said = Said { held: seen == Seen::WhenWrong, ..Said::default() };
+    *SAID.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+}
+
+/// Ends a job's output: what was held back is printed if the code is not 0 or something in it is
+/// important. All that was said comes back.
+pub fn release(code: u8) -> String {
+    let said = SAID.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+    if said.held && (code != 0 || said.important) {
+        print(&said.text);
+    }
+    said.text
+}
+
+/// What is said in this job is to be seen, although it ends well.
+fn important() {
+    if let Some(said) = SAID.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        said.important = true;
+    }
+}
+
+/// Keeps a text; whether that is all that is to be done with it.
+fn kept(text: &str) -> bool {
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(said) = said.as_mut() else { return false };
+    said.text.push_str(text);
+    said.held
+}
+
+/// A reader that went away is no error of ours.
+fn print(text: &str) {
+    let _ = write!(std::io::stdout(), "{text}");
+}
+
+/// Prints one line of a result.
+pub fn line(line: &str) {
+    text(&format!("{line}\n"));
 }
 
 /// Prints a text that ends its own lines.
 pub fn text(text: &str) {
-    let _ = write!(std::io::stdout(), "{text}");
+    if !kept(text) {
+        print(text);
+    }
 }
 
 /// Prints one document.
@@ -28,7 +91,9 @@ pub fn json(document: &impl serde::Serialize) {
 
 /// Prints what a person should know now, on stderr.
 pub fn notice(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
+    if !kept(&format!("{text}\n")) {
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
 }
 
 /// Prints the error that ends the program; the help that was asked for goes to stdout.
@@ -44,13 +109,58 @@ pub fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
+/// Which log lines are seen.
+struct Log {
+    debug: bool,
+    quiet: bool,
+}
+
+/// Where one log line goes.
+enum LogLine {
+    Stderr,
+    /// As a notice, which a job holds back.
+    Notice,
+    Nowhere,
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = LogLine;
+
+    fn make_writer(&self) -> LogLine {
+        LogLine::Stderr
+    }
+
+    fn make_writer_for(&self, about: &Metadata<'_>) -> LogLine {
+        match (self.debug || *about.level() <= Level::WARN, about.target()) {
+            (true, _) => LogLine::Stderr,
+            (false, WAITING) if !self.quiet => LogLine::Notice,
+            (false, _) => LogLine::Nowhere,
+        }
+    }
+}
+
+impl std::io::Write for LogLine {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Stderr => return std::io::stderr().write(bytes),
+            Self::Notice => notice(String::from_utf8_lossy(bytes).trim_end()),
+            Self::Nowhere => {}
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Sends log lines to stderr: all with `--debug`, otherwise warnings only, as cron mails what is
-/// printed.
+/// printed, and for whom a run waits.
 pub fn start_logging(logging: &Logging) {
-    let level = if logging.debug { LevelFilter::DEBUG } else { LevelFilter::WARN };
+    let level = if logging.debug { LevelFilter::DEBUG } else { LevelFilter::INFO };
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(Log { debug: logging.debug, quiet: logging.quiet })
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
     // A second call would fail; there is none.
@@ -59,6 +169,10 @@ pub fn start_logging(logging: &Logging) {
 
 /// Prints what an operation did: the plans of a dry run, or the report.
 pub fn performed(performed: &crate::operation::Performed, as_json: bool) {
+    let report = &performed.report;
+    if !report.warnings.is_empty() || report.guests.iter().any(|guest| !guest.warnings.is_empty()) {
+        important();
+    }
     let dry = !performed.plans.is_empty();
     match (dry, as_json) {
         (true, true) => json(&super::report::plans(performed)),

@@ -12,6 +12,7 @@ use crate::model::Label;
 use crate::operation::{Mode, Performed, PruneRequest, prune};
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::repository::{Disk, Repository};
+use crate::retention::Rules;
 use crate::select::Selection;
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,25 @@ pub struct Args {
     told: ToldOptions,
 }
 
+/// Whether the words make sense, as far as that can be told without the guests.
+///
+/// # Errors
+/// They do not.
+pub fn check(args: &Args) -> Result<(), CliError> {
+    rules(args)?;
+    args.label.as_deref().map(str::parse::<Label>).transpose()?;
+    Ok(())
+}
+
+fn rules(args: &Args) -> Result<Rules, CliError> {
+    let rules = args.retention.rules()?;
+    if rules.is_empty() {
+        let text = "give at least one rule: --keep, --retain, --prune-backups or --keep-within";
+        return Err(CliError::usage(text));
+    }
+    Ok(rules)
+}
+
 /// Runs the command.
 ///
 /// # Errors
@@ -72,11 +92,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
 }
 
 fn performed(args: &Args, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
-    let rules = args.retention.rules()?;
-    if rules.is_empty() {
-        let text = "give at least one rule: --keep, --retain, --prune-backups or --keep-within";
-        return Err(CliError::usage(text));
-    }
+    let rules = rules(args)?;
     let selection = args.vmid.as_deref().map(Selection::parse).transpose();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let zeros = ZeroRuns::default();

@@ -48,5 +48,6 @@ fn leave(cancel: &Cancel) {
     if !stays.is_empty() {
         output::notice("pve-ferry: the next run of the same guest cleans this up");
     }
+    output::release(130);
     std::process::exit(130);
 }

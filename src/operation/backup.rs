@@ -127,7 +127,9 @@ pub(super) async fn lock(
 ) -> anyhow::Result<Lock> {
     let directory = directory.clone();
     let options = LockOptions { wait: world.limits.lock_wait, what: what.to_owned() };
-    Ok(tokio::task::spawn_blocking(move || directory.lock(mode, &options)).await??)
+    let cancel = world.cancel.clone();
+    let take = move || super::waiting::take(&directory, mode, &options, &cancel);
+    Ok(tokio::task::spawn_blocking(take).await??)
 }
 
 /// What the steps of making a point work on.

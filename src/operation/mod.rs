@@ -9,6 +9,7 @@ pub mod hooked;
 mod prune;
 mod reset;
 mod restore;
+mod waiting;
 
 pub use adopt::AdoptRequest;
 pub use audit::{AuditRequest, DiskAudit, PointAudit, audit};
@@ -241,7 +242,10 @@ impl Refusal {
 impl<E: Into<anyhow::Error>> From<E> for Refusal {
     fn from(error: E) -> Self {
         let error = error.into();
-        let failure = error.downcast_ref::<RepositoryError>().map_or(Failure::Other, kind_of);
+        let waited = error.downcast_ref::<waiting::NoLock>().map(waiting::NoLock::failure);
+        let failure = waited.unwrap_or_else(|| {
+            error.downcast_ref::<RepositoryError>().map_or(Failure::Other, kind_of)
+        });
         Self::Failed(failure, error)
     }
 }

@@ -2,7 +2,8 @@
 //! report), without a cluster: guests that are long gone and hosts that are no node have points,
 //! too. Decisions stand in `plan::prune`.
 
-use super::{Mode, Performed, hooked, kind_of};
+use super::waiting::take;
+use super::{Mode, Performed, hooked};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
 use crate::execute::prune::step;
@@ -12,7 +13,7 @@ use crate::plan::prune::{PruneFacts, PrunePolicy, plan};
 use crate::plan::{Action, Plan, Step, check};
 use crate::report::{Failure, GuestOutcome, Report};
 use crate::repository::image::ImageOptions;
-use crate::repository::{GuestDir, Lock, LockMode, LockOptions, Repository, RepositoryError};
+use crate::repository::{GuestDir, Lock, LockMode, LockOptions, Repository};
 use crate::retention::Rules;
 use crate::select::{Candidate, Selection, select};
 use crate::survey;
@@ -132,7 +133,8 @@ impl Turn<'_> {
             return Ok((GuestOutcome::new(&plan.guest), Some(plan)));
         }
         let options = LockOptions { wait: self.request.lock_wait, what: "prune".to_owned() };
-        let lock = self.directory.lock(LockMode::Exclusive, &options).map_err(failed)?;
+        let lock = take(self.directory, LockMode::Exclusive, &options, self.cancel);
+        let lock = lock.map_err(|error| (error.failure(), error.into()))?;
         let plan = self.plan().map_err(|error| (Failure::Other, error))?;
         self.carry_out(&plan, &lock).map(|outcome| (outcome, None))
     }
@@ -213,8 +215,4 @@ impl Turn<'_> {
 
 fn done(planned: &Step, result: anyhow::Result<String>) -> Result<String, Failed> {
     result.map_err(|error| (Failure::Other, error.context(planned.to_string())))
-}
-
-fn failed(error: RepositoryError) -> Failed {
-    (kind_of(&error), error.into())
 }

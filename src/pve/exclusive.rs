@@ -144,7 +144,7 @@ fn make_parent(path: &Path) -> Result<(), FilesError> {
         .map_err(|source| FilesError::Write { path: parent.to_owned(), source })
 }
 
-fn write_new(path: &Path, text: &str) -> Result<(), FilesError> {
+pub(super) fn write_new(path: &Path, text: &str) -> Result<(), FilesError> {
     if text.len() > LARGEST {
         return Err(FilesError::TooLarge { path: path.to_owned() });
     }

@@ -158,7 +158,7 @@ pub use error::RepositoryError;
 pub use guest_dir::GuestDir;
 pub use history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
 pub use layout::{GuestKey, GuestNames, ImageKind};
-pub use lock::{Holder, Lock, LockMode, LockOptions};
+pub use lock::{Holder, Lock, LockMode, LockOptions, WAITING};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use merge::MergeOptions;
 pub use records::{Attributes, AuditRecord, FreezeRecord, GuestRecord, Verified, VerifiedState};

@@ -4,6 +4,7 @@
 mod adopt;
 mod backup;
 mod copy;
+mod cover;
 mod guests;
 mod legacy;
 mod prune;
@@ -14,6 +15,7 @@ mod source;
 pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
 pub use backup::{Surveyed, SurveyedGuest, backup, guest};
 pub use copy::{copy, twin};
+pub use cover::stored_points;
 pub use guests::{SurveyedGuests, guests};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{leftovers, prune, stored};

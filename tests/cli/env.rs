@@ -55,6 +55,7 @@ impl Env {
             "state",
             "rbd/rbd",
             "repository",
+            "cron.d",
             "etc/priv/ceph",
             "etc/firewall",
             "etc/nodes/pve1/qemu-server",
@@ -180,6 +181,9 @@ impl Env {
             .env_clear()
             .env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()))
             .env("PVE_FERRY_ETC_PVE", self.path("etc"))
+            .env("PVE_FERRY_CRON_D", self.path("cron.d"))
+            .env("PVE_FERRY_STATE", self.path("ferry-state"))
+            .env("PVE_FERRY_SYSTEMD", self.path("systemd"))
             .env("FAKE_PVE_STATE", self.path("state"))
             .env("FAKE_RBD_STATE", self.path("rbd"))
             // Nothing of this machine's own must be called or remembered.

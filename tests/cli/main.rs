@@ -11,6 +11,7 @@ mod copying;
 mod env;
 mod golden;
 mod hooks;
+mod jobs;
 mod removal;
 mod reset;
 mod show;

@@ -135,6 +135,8 @@ def systemctl(state, args):
             return is_active(state, words[1])
         case "reset-failed":
             return 0
+        case "enable" | "disable" if words[1] == "--now" and len(words) == 3 and words[2].startswith("pve-ferry-"):
+            return 0
         case _:
             raise Unexpected()
 

@@ -16,6 +16,7 @@ install_packages() {
     need sshd openssh-server
     need ssh openssh-client
     need ip iproute2
+    need cron cron
     /usr/bin/python3 -c 'import rbd, rados' 2>/dev/null || need this-is-missing python3-rbd python3-rados
 }
 

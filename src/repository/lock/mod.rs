@@ -33,6 +33,9 @@ pub struct LockOptions {
     pub what: String,
 }
 
+/// The target of the one log line that says for whom a run waits: people want to see that.
+pub const WAITING: &str = "pve_ferry::waiting";
+
 /// The intervals; other ones only in tests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
@@ -190,6 +193,7 @@ impl<'a> Wanted<'a> {
 pub(crate) fn acquire(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Lock, RepositoryError> {
     let start = Instant::now();
     let mut races = 0;
+    let mut told = false;
     loop {
         match attempt(guest_dir, wanted)? {
             Attempt::Held(lock) => return Ok(lock),
@@ -202,6 +206,10 @@ pub(crate) fn acquire(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Lock, Rep
             Attempt::Conflict(holder) => {
                 if wanted.options.wait.is_none_or(|limit| start.elapsed() >= limit) {
                     return Err(busy(guest_dir, *holder));
+                }
+                if !std::mem::replace(&mut told, true) {
+                    let path = guest_dir.display();
+                    tracing::info!(target: WAITING, "waits for {holder}, which works on {path}");
                 }
                 std::thread::sleep(wanted.timing.poll);
             }

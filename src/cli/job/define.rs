@@ -1,0 +1,394 @@
+//! What is typed after `job create` and `job set`, made into a job: the options of the operation
+//! are those of its own command, read by the same parser. Changes nothing.
+
+use super::super::error::CliError;
+use super::super::{Cli, Command, backup, output, prune};
+use crate::job::{Job, JobName, Runner, Schedule};
+use crate::node::timers;
+use clap::parser::ValueSource;
+use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
+
+/// The commands that make sense without a person.
+const OPERATIONS: [&str; 8] =
+    ["backup", "prune", "verify", "copy", "snapshot", "mirror", "sync", "report"];
+
+/// Options of eve4pve-barc that are always so here: a job need not say them each time.
+const NEEDLESS: [&str; 6] =
+    ["qemu-freeze", "cksum", "ckmethod", "unprotect-snap", "yes", "job-name"];
+
+/// What a job has beside the options of its operation.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Job")]
+pub struct JobArgs {
+    /// The job's name [default: made of operation and label].
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// The command that the job runs: backup, prune, verify, ... [default: backup].
+    #[arg(long, value_name = "COMMAND")]
+    pub operation: Option<String>,
+    /// hourly, daily, weekly, monthly, or five fields of cron, as '30 2 * * mon-fri', in local time
+    /// [default: by the label].
+    #[arg(long, value_name = "SCHEDULE")]
+    pub schedule: Option<String>,
+    /// The one node that runs the job. Without it every node backs up the guests that it has; jobs of
+    /// other operations run on the node where they are made.
+    #[arg(long, value_name = "NODE")]
+    pub node: Option<String>,
+    /// A line for people.
+    #[arg(long, value_name = "TEXT")]
+    pub comment: Option<String>,
+    /// Run by a hardened systemd timer instead of cron: weekly `verify` and daily `prune`.
+    #[arg(long)]
+    pub systemd: bool,
+    /// Do not run it yet.
+    #[arg(long)]
+    pub disabled: bool,
+    /// Options to take away again, comma-separated, as --delete keep,node.
+    #[arg(long, value_name = "OPTION,..", value_delimiter = ',')]
+    pub delete: Vec<String>,
+}
+
+/// What was typed.
+pub struct Defined {
+    /// What concerns the job itself.
+    pub job: JobArgs,
+    /// The operation, and its options by their long names.
+    pub operation: String,
+    /// See `operation`.
+    pub options: Vec<(String, String)>,
+}
+
+impl Defined {
+    /// Whether nothing was typed but a name.
+    pub fn is_empty(&self) -> bool {
+        let job = &self.job;
+        let words = [&job.schedule, &job.node, &job.comment];
+        let nothing = words.iter().all(|word| word.is_none()) && job.delete.is_empty();
+        nothing && !job.systemd && !job.disabled && self.options.is_empty()
+    }
+}
+
+/// Whether all that an operation needs must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A whole job.
+    Whole,
+    /// Changes to one.
+    Changes,
+}
+
+/// The operation that is named among words whose grammar is not known yet.
+pub fn operation_in(words: &[String]) -> Option<String> {
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if let Some(value) = word.strip_prefix("--operation=") {
+            return Some(value.to_owned());
+        }
+        if word == "--operation" {
+            return words.next().cloned();
+        }
+    }
+    None
+}
+
+/// Reads the words after `job create` or `job set`.
+///
+/// # Errors
+/// They make no sense; the help that was asked for is one of clap's errors, too.
+pub fn defined(words: &[String], operation: &str, form: Form) -> Result<Defined, CliError> {
+    let (name, about) = match form {
+        Form::Whole => {
+            ("pve-ferry job create", "Make a job: the options of its operation, and when it runs")
+        }
+        Form::Changes => {
+            ("pve-ferry job set", "Change a job: what is given replaces what was there")
+        }
+    };
+    let own = operation_command(operation)?;
+    let mut command = JobArgs::augment_args(own.clone())
+        .name(name)
+        .bin_name(name)
+        .about(about)
+        .long_about(about)
+        .after_help(EXAMPLES)
+        .override_usage(format!("{name} [NAME] [OPTIONS]"));
+    if form == Form::Changes {
+        command = command.mut_args(|arg| arg.required(false));
+    }
+    let matches = command
+        .try_get_matches_from(std::iter::once(name).chain(words.iter().map(String::as_str)))?;
+    let job = JobArgs::from_arg_matches(&matches)?;
+    let options = options(&own, &matches)?;
+    Ok(Defined { job, operation: operation.to_owned(), options })
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  pve-ferry job create --vmid all,-105 --label daily --path /mnt/backup --keep 7
+  pve-ferry job create nightly --vmid @tag-prod --label nightly --path /mnt/backup --schedule '30 2 * * *'
+  pve-ferry job create --operation verify --path /mnt/backup --mark --schedule weekly --systemd
+  pve-ferry job set nightly --schedule '0 3 * * *' --delete keep";
+
+/// The command of an operation, if a job may have it.
+pub fn operation_command(operation: &str) -> Result<clap::Command, CliError> {
+    let known = OPERATIONS.contains(&operation);
+    let command = Cli::command().find_subcommand(operation).filter(|_| known).cloned();
+    command.ok_or_else(|| {
+        let cli = Cli::command();
+        let there: Vec<&str> =
+            OPERATIONS.into_iter().filter(|name| cli.find_subcommand(name).is_some()).collect();
+        CliError::usage(format!("{operation:?} is no operation of a job: {}", there.join(", ")))
+    })
+}
+
+/// The options that were typed, by their long names and in the order of the help.
+fn options(
+    command: &clap::Command,
+    matches: &ArgMatches,
+) -> Result<Vec<(String, String)>, CliError> {
+    let mut options = Vec::new();
+    for arg in command.get_arguments() {
+        let id = arg.get_id().as_str();
+        if matches.value_source(id) != Some(ValueSource::CommandLine) {
+            continue;
+        }
+        let Some(long) = arg.get_long() else {
+            return Err(CliError::usage(format!("{id} is no option: it cannot stand in a job")));
+        };
+        match (long, arg.get_action()) {
+            ("dry-run", _) => {
+                return Err(CliError::usage("a job with --dry-run would save nothing"));
+            }
+            (long, _) if NEEDLESS.contains(&long) => {
+                output::notice(&format!("--{long}: always so, left out of the job"));
+            }
+            (_, ArgAction::SetTrue) => options.push((long.to_owned(), String::new())),
+            _ => options.extend(values(matches, id).map(|value| (long.to_owned(), value))),
+        }
+    }
+    Ok(options)
+}
+
+/// The values of an option, one for each time it was given.
+fn values(matches: &ArgMatches, id: &str) -> impl Iterator<Item = String> {
+    let each = matches.get_raw_occurrences(id).into_iter().flatten();
+    each.map(|values| {
+        values.map(|value| value.to_string_lossy().into_owned()).collect::<Vec<_>>().join(",")
+    })
+    .collect::<Vec<_>>()
+    .into_iter()
+}
+
+/// Makes a new job of what was typed, under a name that is free.
+///
+/// # Errors
+/// It makes no sense.
+pub fn new_job(defined: Defined, taken: &[JobName], this_node: &str) -> Result<Job, CliError> {
+    let Defined { job: args, operation, options } = defined;
+    if !args.delete.is_empty() {
+        return Err(CliError::usage("--delete belongs to `job set`"));
+    }
+    let value = |key: &str| options.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+    let name = match &args.name {
+        Some(name) => name.parse()?,
+        None => crate::job::free_name(&operation, value("label"), taken)?,
+    };
+    let schedule = match (&args.schedule, value("label"), timers::schedule_of(&operation)) {
+        (Some(schedule), ..) => schedule.parse()?,
+        (None, _, Some(usual)) => Schedule::of_label(usual),
+        (None, Some(label), None) => Schedule::of_label(label),
+        (None, None, None) => return Err(CliError::usage("give a --schedule")),
+    };
+    let runner = if args.systemd { Runner::Systemd } else { Runner::Cron };
+    let bound = args.node.or_else(|| (operation != "backup").then(|| this_node.to_owned()));
+    let enabled = !args.disabled;
+    let job = Job {
+        name,
+        operation,
+        schedule,
+        node: bound,
+        enabled,
+        runner,
+        comment: args.comment,
+        options,
+    };
+    check(&job)?;
+    Ok(job)
+}
+
+/// A job with changes applied.
+///
+/// # Errors
+/// What comes out makes no sense.
+pub fn changed_job(job: &Job, changes: Defined) -> Result<Job, CliError> {
+    let Defined { job: args, options, .. } = changes;
+    let mut job = job.clone();
+    for key in &args.delete {
+        remove(&mut job, key)?;
+    }
+    for (key, _) in &options {
+        job.options.retain(|(old, _)| old != key);
+    }
+    job.options.extend(options);
+    order(&mut job)?;
+    if let Some(schedule) = &args.schedule {
+        job.schedule = schedule.parse()?;
+    }
+    if args.systemd {
+        job.runner = Runner::Systemd;
+    }
+    if args.disabled {
+        job.enabled = false;
+    }
+    job.node = args.node.or(job.node);
+    job.comment = args.comment.or(job.comment);
+    check(&job)?;
+    Ok(job)
+}
+
+fn remove(job: &mut Job, key: &str) -> Result<(), CliError> {
+    match key.trim().trim_start_matches("--") {
+        "node" if job.operation != "backup" => {
+            return Err(CliError::usage("only backups run on every node: give another --node"));
+        }
+        "node" => job.node = None,
+        "comment" => job.comment = None,
+        "systemd" => job.runner = Runner::Cron,
+        "disabled" => job.enabled = true,
+        key if job.option(key).is_some() => job.options.retain(|(old, _)| old != key),
+        key => return Err(CliError::usage(format!("job {} has no option {key}", job.name))),
+    }
+    Ok(())
+}
+
+/// Puts the options into the order of the help, as a new job has them.
+///
+/// # Errors
+/// The operation is none of a job.
+pub fn order(job: &mut Job) -> Result<(), CliError> {
+    let command = operation_command(&job.operation)?;
+    let longs: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+    let place = |key: &str| longs.iter().position(|long| *long == key);
+    job.options.sort_by_key(|(key, _)| place(key));
+    Ok(())
+}
+
+/// Whether a job can run: its words are read as those of its command would be.
+///
+/// # Errors
+/// It cannot.
+pub fn check(job: &Job) -> Result<(), CliError> {
+    operation_command(&job.operation)?;
+    match parsed(&job.words())?.command {
+        Command::Backup(args) => backup::check(&args)?,
+        Command::Prune(args) => prune::check(&args)?,
+        _ => {}
+    }
+    if job.runner == Runner::Systemd {
+        let usual = timers::schedule_of(&job.operation);
+        if usual != Some(&job.schedule.to_string()) {
+            return Err(CliError::usage(
+                "--systemd has timers for a weekly verify and a daily prune only; other schedules run by cron",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The command line that words stand for.
+///
+/// # Errors
+/// They make no sense.
+pub fn parsed(words: &[String]) -> Result<Cli, CliError> {
+    let all = std::iter::once("pve-ferry").chain(words.iter().map(String::as_str));
+    let matches = Cli::command().try_get_matches_from(all)?;
+    Ok(Cli::from_arg_matches(&matches)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').map(str::to_owned).collect()
+    }
+
+    fn made(text: &str) -> Result<Job, CliError> {
+        let words = words(text);
+        let operation = operation_in(&words).unwrap_or_else(|| "backup".into());
+        new_job(defined(&words, &operation, Form::Whole)?, &[], "pve1")
+    }
+
+    #[test]
+    fn no_option_of_an_operation_is_called_like_one_of_a_job() {
+        let own = JobArgs::augment_args(clap::Command::new("job"));
+        for operation in OPERATIONS {
+            let Ok(command) = operation_command(operation) else { continue };
+            for arg in own.get_arguments() {
+                let same = command.get_arguments().any(|a| a.get_id() == arg.get_id());
+                assert!(!same, "{operation} {}", arg.get_id());
+            }
+            for key in crate::schema::keys::<crate::schema::JobOptions>() {
+                let same = command.get_arguments().any(|a| a.get_long() == Some(&key));
+                assert!(!same, "{operation} --{key} would be an option of the job");
+            }
+        }
+    }
+
+    #[test]
+    fn barcs_words_make_a_job() {
+        let job =
+            made("--vmid=100,-101 --label=hourly --path /b --compressthreads 2 --keep 3").unwrap();
+        assert_eq!(job.name.as_str(), "backup-hourly");
+        assert_eq!((job.schedule.fields(), job.node.as_deref()), ("0 * * * *", None));
+        let words = "backup --vmid=100,-101 --label=hourly --path=/b --keep=3 --threads=2";
+        assert_eq!(job.words().join(" "), words);
+    }
+
+    #[test]
+    fn other_operations_are_bound_to_a_node() {
+        let job = made("--operation prune --path /b --retain 14d tidy").unwrap();
+        assert_eq!((job.name.as_str(), job.node.as_deref()), ("tidy", Some("pve1")));
+        assert_eq!(job.schedule.to_string(), "daily");
+        let job = made("--operation=verify --path /b --vmid 100,101 --systemd").unwrap();
+        assert_eq!(job.runner, Runner::Systemd);
+        assert_eq!(job.words().join(" "), "verify --path=/b --vmid=100,101");
+    }
+
+    #[test]
+    fn what_would_not_run_is_not_defined() {
+        for text in [
+            "--vmid 100 --label daily",
+            "--vmid 100 --label Daily --path /b",
+            "--vmid 9:1 --label daily --path /b",
+            "--vmid 100 --label daily --path /b --dry-run",
+            "--vmid 100 --label daily --path /b --keep 1 --renew 3",
+            "--vmid 100 --label daily --path /b --schedule never",
+            "--vmid 100 --label daily --path /b --systemd",
+            "--vmid 100 --label daily --path /b --delete keep",
+            "--vmid 100 --label daily --path /b --retain 3x",
+            "--operation prune --path /b",
+            "--operation restore --path /b",
+            "--operation verify --path /b --systemd --schedule daily",
+            "Name --vmid 100 --label daily --path /b",
+        ] {
+            let error = made(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(error.exit_code(), 2, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn changes_replace_and_delete() {
+        let job = made("--vmid 100 --label daily --path /b --keep 3 --jobs 4 --node pve2").unwrap();
+        let change =
+            |text: &str| changed_job(&job, defined(&words(text), "backup", Form::Changes).unwrap());
+        let changed =
+            change("x --renew 7 --delete keep,node --schedule weekly --vmid all").unwrap();
+        let expected = "backup --vmid=all --label=daily --path=/b --renew=7 --jobs=4";
+        assert_eq!(changed.words().join(" "), expected);
+        assert_eq!((changed.node, changed.schedule.to_string()), (None, "weekly".to_owned()));
+        assert!(change("x --delete path").is_err());
+        assert!(change("x --delete renew").is_err());
+        assert!(change("x --renew 7").is_err(), "with --keep it makes no sense");
+    }
+}

@@ -1,0 +1,195 @@
+//! `job import`: takes the jobs of eve4pve-barc, crossover and cv4pve-autosnap over from their
+//! crontabs. Their files are only read; which line is what, `job::import` knows.
+
+use super::super::error::CliError;
+use super::super::output;
+use super::define::{check, operation_command, order};
+use super::{change, jobs, our_files, this_node, when};
+use crate::job::import::{Found, Proposal, found};
+use crate::job::{Job, JobName, Runner, free_name};
+use crate::pve::JobsCfg;
+use std::path::{Path, PathBuf};
+
+/// Take over the jobs of eve4pve-barc, crossover and cv4pve-autosnap from their crontabs
+///
+/// Reads /etc/cron.d/*, /etc/crontab and root's crontab, or the files that are named. Imported jobs
+/// run on this node, as the old ones did. The old lines are not changed: take them out afterwards,
+/// or both will run. What cannot be imported is named with its reason (exit 3).
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Crontabs to read instead.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Say what would be imported, and stop.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+}
+
+/// What came of one line.
+enum Outcome {
+    Imported(Box<Job>, Vec<String>),
+    Exists(JobName),
+    Refused(String),
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A file that was named cannot be read, or ours cannot be written.
+pub fn run(args: &Args) -> Result<u8, CliError> {
+    let mut counts = (0_usize, 0_usize);
+    for (path, text) in texts(args)? {
+        for line in found(&text) {
+            counts.0 += 1;
+            let about = format!("{}:{} ({})", path.display(), line.number, line.tool);
+            match import(line, args)? {
+                Outcome::Imported(job, notes) => imported(&about, &job, &notes, args),
+                Outcome::Exists(name) => {
+                    output::line(&format!("{about}: job {name} does the same already"))
+                }
+                Outcome::Refused(why) => {
+                    counts.1 += 1;
+                    output::line(&format!("{about}: NOT imported: {why}"));
+                }
+            }
+        }
+    }
+    match counts {
+        (0, _) => {
+            output::line("no line of eve4pve-barc, crossover or cv4pve-autosnap was found");
+            return Ok(4);
+        }
+        (found, refused) if refused < found && !args.dry_run => {
+            output::line("the old lines are still there: take them out, or both will run");
+        }
+        _ => {}
+    }
+    Ok(if counts.1 == 0 { 0 } else { 3 })
+}
+
+fn imported(about: &str, job: &Job, notes: &[String], args: &Args) {
+    let verb = if args.dry_run { "would be job" } else { "is now job" };
+    let when = if job.enabled { when(&job.schedule) } else { "disabled".to_owned() };
+    output::line(&format!("{about}: {verb} {}: {} {when}", job.name, job.operation));
+    for note in notes {
+        output::line(&format!("  {note}"));
+    }
+}
+
+/// The crontabs with their texts; of those that nobody named, the ones that are there.
+fn texts(args: &Args) -> Result<Vec<(PathBuf, String)>, CliError> {
+    if args.files.is_empty() {
+        let read = |path: PathBuf| {
+            Some((path.clone(), String::from_utf8_lossy(&std::fs::read(path).ok()?).into_owned()))
+        };
+        return Ok(usual_files().into_iter().filter_map(read).collect());
+    }
+    let read = |path: &PathBuf| match std::fs::read(path) {
+        Ok(bytes) => Ok((path.clone(), String::from_utf8_lossy(&bytes).into_owned())),
+        Err(error) => Err(CliError::usage(format!("cannot read {}: {error}", path.display()))),
+    };
+    args.files.iter().map(read).collect()
+}
+
+fn usual_files() -> Vec<PathBuf> {
+    let cron_d = super::directory("PVE_FERRY_CRON_D", "/etc/cron.d");
+    let entries = std::fs::read_dir(cron_d).into_iter().flatten();
+    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    files.sort();
+    files.extend(
+        ["/etc/crontab", "/var/spool/cron/crontabs/root"].map(|path| Path::new(path).to_owned()),
+    );
+    files
+}
+
+fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
+    let proposal = match line.job {
+        Ok(proposal) => proposal,
+        Err(why) => return Ok(Outcome::Refused(why)),
+    };
+    if operation_command(proposal.operation).is_err() {
+        let why = format!("pve-ferry has no operation `{}` yet", proposal.operation);
+        return Ok(Outcome::Refused(why));
+    }
+    let (job, mut notes, lost) = job_of(&proposal, line.tool)?;
+    let cfg = jobs()?;
+    if let Some(other) = same(&cfg, &job) {
+        return Ok(Outcome::Exists(other));
+    }
+    if let Err(error) = check(&job) {
+        return Ok(Outcome::Refused(
+            error.to_string().lines().next().unwrap_or_default().to_owned(),
+        ));
+    }
+    if !lost.is_empty() {
+        let why = format!(
+            "pve-ferry has no {} yet; without it the job would be another one",
+            lost.join(", ")
+        );
+        return Ok(Outcome::Refused(why));
+    }
+    let name = free_name(&job.operation, job.option("label"), &cfg.names())?;
+    let mut job = Job { name, ..job };
+    for (key, secret) in &proposal.secrets {
+        let reference = kept(key, secret, args)?;
+        notes.push(format!("--{key} is now {reference}"));
+        job.options.push((key.clone(), reference));
+    }
+    if !args.dry_run {
+        let new = job.clone();
+        change::change(|cfg| match cfg.names().contains(&new.name) {
+            true => Err(CliError::Coded(
+                13,
+                format!("job {} has just been made by somebody else", new.name),
+            )),
+            false => Ok((new.name.clone(), Some(new))),
+        })?;
+    }
+    Ok(Outcome::Imported(Box::new(job), notes))
+}
+
+/// A job with the options that our command knows, and those that it does not.
+fn job_of(proposal: &Proposal, tool: &str) -> Result<(Job, Vec<String>, Vec<String>), CliError> {
+    let command = operation_command(proposal.operation)?;
+    let knows = |key: &str| {
+        command.get_arguments().any(|arg| {
+            arg.get_long() == Some(key)
+                || arg.get_all_aliases().is_some_and(|all| all.contains(&key))
+        })
+    };
+    let (mut known, lost): (Vec<_>, Vec<_>) =
+        proposal.options.iter().cloned().partition(|(key, _)| knows(key));
+    if known.iter().any(|(key, _)| key == "script") && knows("hook-compat") {
+        // Its hooks read its own variables, and cannot stop a backup.
+        known.push(("hook-compat".to_owned(), "barc".to_owned()));
+    }
+    let mut job = Job {
+        name: "imported".parse()?,
+        operation: proposal.operation.to_owned(),
+        schedule: proposal.schedule.clone(),
+        node: Some(this_node()?),
+        enabled: proposal.enabled,
+        runner: Runner::Cron,
+        comment: Some(format!("imported from {tool}")),
+        options: known,
+    };
+    order(&mut job)?;
+    let lost = lost.into_iter().map(|(key, _)| format!("--{key}")).collect();
+    Ok((job, proposal.notes.clone(), lost))
+}
+
+fn same(cfg: &JobsCfg, job: &Job) -> Option<JobName> {
+    let words = |job: &Job| (job.operation.clone(), job.schedule.clone(), job.options.clone());
+    cfg.jobs.iter().find(|other| words(other) == words(job)).map(|other| other.name.clone())
+}
+
+/// Moves a secret into the private directory, and gives the reference to it.
+fn kept(key: &str, secret: &str, args: &Args) -> Result<String, CliError> {
+    let digest: String = blake3::hash(secret.as_bytes()).to_hex().chars().take(8).collect();
+    let name = format!("{key}-{digest}");
+    if args.dry_run {
+        return Ok(format!("file:{name} in the private directory"));
+    }
+    let path = our_files().keep_secret(&name, secret).map_err(anyhow::Error::from)?;
+    Ok(format!("file:{}", path.display()))
+}

@@ -1,0 +1,195 @@
+//! `pve-ferry job`: jobs are made, shown, run and taken over. One file per kind of command.
+
+mod change;
+mod define;
+mod import;
+mod list;
+mod render;
+mod run;
+
+use super::error::CliError;
+use super::options::Logging;
+use super::world;
+use crate::job::{Job, JobName, Schedule};
+use crate::node::cron_d::CronD;
+use crate::node::last_run::Runs;
+use crate::pve::{JobsCfg, OurFiles};
+use std::path::{Path, PathBuf};
+
+/// The file below our configuration directory.
+const FILE: &str = "jobs.cfg";
+
+/// Jobs: an operation with its options that runs on a schedule
+///
+/// They are defined in /etc/pve/pve-ferry/jobs.cfg for the whole cluster. Each node renders
+/// /etc/cron.d/pve-ferry from it and runs the jobs for the guests that it has, unless a job names
+/// the one node that runs it.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make a job: `job create --help` shows its options.
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Create(Words),
+    /// Change a job: `job set --help` shows its options.
+    #[command(disable_help_flag = true, disable_version_flag = true)]
+    Set(Words),
+    List(list::ListArgs),
+    Show(list::ShowArgs),
+    Run(run::Args),
+    /// Let a job run again.
+    Enable(Which),
+    /// Keep a job from running; it stays defined.
+    Disable(Which),
+    /// Remove a job. What it saved stays.
+    Destroy(Which),
+    Import(import::Args),
+    Render(render::Args),
+}
+
+/// Words whose grammar depends on the operation among them.
+#[derive(Debug, clap::Args)]
+struct Words {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "WORDS")]
+    words: Vec<String>,
+}
+
+/// Which job is meant: by its name, or as users of eve4pve-barc say it.
+#[derive(Debug, clap::Args)]
+struct Which {
+    /// The job's name.
+    #[arg(value_name = "NAME", required_unless_present_all = ["vmid", "label"])]
+    name: Option<String>,
+    /// Instead of a name: the selection of the job, as it was typed.
+    #[arg(long, value_name = "SEL", requires = "label", conflicts_with = "name")]
+    vmid: Option<String>,
+    /// And its label.
+    #[arg(long, value_name = "LABEL", requires = "vmid")]
+    label: Option<String>,
+    /// And, where several are left, its repository.
+    #[arg(long, value_name = "DIR", requires = "vmid")]
+    path: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The words make no sense, or files cannot be read or written.
+pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    match &args.command {
+        Command::Create(words) => change::create(&words.words),
+        Command::Set(words) => change::set(&words.words),
+        Command::List(args) => list::list(args),
+        Command::Show(args) => list::show(args),
+        Command::Run(args) => run::run(args, logging),
+        Command::Enable(which) => change::enable(which),
+        Command::Disable(which) => change::disable(which),
+        Command::Destroy(which) => change::destroy(which),
+        Command::Import(args) => import::run(args),
+        Command::Render(args) => render::run(args),
+    }
+}
+
+impl Which {
+    /// The job that is meant.
+    ///
+    /// # Errors
+    /// There is none, there are several, or its section cannot be read.
+    fn find<'a>(&self, cfg: &'a JobsCfg) -> Result<&'a Job, CliError> {
+        match (&self.name, &self.vmid, &self.label) {
+            (Some(name), _, _) => by_name(cfg, name),
+            (None, Some(vmid), Some(label)) => by_words(cfg, (vmid, label, self.path.as_deref())),
+            _ => Err(CliError::usage("give the job's name, or --vmid and --label")),
+        }
+    }
+}
+
+fn by_name<'a>(cfg: &'a JobsCfg, name: &str) -> Result<&'a Job, CliError> {
+    if let Some((id, why)) = cfg.damaged.iter().find(|(id, _)| id == name) {
+        let file = our_files().path(FILE);
+        return Err(CliError::usage(format!("job {id} in {}: {why}", file.display())));
+    }
+    let parsed: JobName = name.parse()?;
+    let missing = || {
+        let names: Vec<String> = cfg.jobs.iter().map(|job| job.name.to_string()).collect();
+        let known = if names.is_empty() { "there are none".into() } else { names.join(", ") };
+        CliError::Coded(4, format!("there is no job {name} ({known})"))
+    };
+    cfg.job(&parsed).ok_or_else(missing)
+}
+
+type BarcWords<'a> = (&'a str, &'a str, Option<&'a str>);
+
+fn by_words<'a>(cfg: &'a JobsCfg, (vmid, label, path): BarcWords<'_>) -> Result<&'a Job, CliError> {
+    let fitting: Vec<&Job> =
+        cfg.jobs.iter().filter(|job| job.is_called(vmid, label, path)).collect();
+    match fitting[..] {
+        [one] => Ok(one),
+        [] => {
+            Err(CliError::Coded(4, format!("there is no job with --vmid {vmid} --label {label}")))
+        }
+        _ => {
+            let names: Vec<String> = fitting.iter().map(|job| job.name.to_string()).collect();
+            let names = names.join(", ");
+            Err(CliError::Coded(13, format!("several jobs fit: {names}; name one of them")))
+        }
+    }
+}
+
+/// Where our configuration is: below the cluster file system on a node, else in /etc/pve-ferry.
+fn our_files() -> OurFiles {
+    let moved = std::env::var_os("PVE_FERRY_ETC_PVE").is_some_and(|path| !path.is_empty());
+    match moved || Path::new("/etc/pve").is_dir() {
+        true => OurFiles::of_node(world::cluster().root()),
+        false => OurFiles::of_machine(Path::new("/etc/pve-ferry")),
+    }
+}
+
+/// All jobs.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn jobs() -> Result<JobsCfg, CliError> {
+    let text = our_files().read(FILE).map_err(anyhow::Error::from)?;
+    Ok(JobsCfg::parse(&text))
+}
+
+/// The node's name; on a machine that is no node its host name.
+pub(super) fn this_node() -> Result<String, CliError> {
+    Ok(world::cluster().this_node().map_err(anyhow::Error::from)?)
+}
+
+fn cron_d() -> CronD {
+    CronD::new(directory("PVE_FERRY_CRON_D", "/etc/cron.d"))
+}
+
+fn runs() -> Runs {
+    Runs::new(&directory("PVE_FERRY_STATE", "/var/lib/pve-ferry"))
+}
+
+/// A directory of this machine, unless the environment moves it.
+fn directory(variable: &str, default: &str) -> PathBuf {
+    let moved = std::env::var_os(variable).filter(|path| !path.is_empty());
+    moved.map_or_else(|| PathBuf::from(default), PathBuf::from)
+}
+
+/// A schedule with its words and its next time.
+fn when(schedule: &Schedule) -> String {
+    let zone = crate::clock::local_zone();
+    let now = crate::clock::Clock::System.now();
+    match schedule.next_after(now, &zone) {
+        Some(next) => format!("{}, next {}", schedule.in_words(), local(next)),
+        None => format!("{}, which never comes", schedule.in_words()),
+    }
+}
+
+/// A moment as the clock on the wall shows it: schedules are meant in local time.
+fn local(moment: crate::model::Moment) -> String {
+    let zone = crate::clock::local_zone();
+    let stamp = jiff::Timestamp::from_second(moment.unix()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    stamp.to_zoned(zone).strftime("%Y-%m-%d %H:%M").to_string()
+}

@@ -1,0 +1,69 @@
+//! `job render`: this node's cron file and timers, made anew from jobs.cfg. Decides nothing.
+
+use super::super::error::CliError;
+use super::super::{blocking, output};
+use super::{cron_d, directory, jobs, this_node};
+use crate::job::crontab::rendered;
+use crate::node::cron_d::Written;
+use crate::node::timers;
+use crate::pve::JobsCfg;
+use crate::transport::Host;
+use anyhow::Context as _;
+
+/// Write this node's cron file anew from jobs.cfg
+///
+/// Cron does it every five minutes by itself once the file is there. It says so when somebody
+/// edited the file by hand, and keeps that text beside it in pve-ferry.edited.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+///
+/// # Errors
+/// jobs.cfg cannot be read, or the file cannot be written.
+pub fn run(_args: &Args) -> Result<u8, CliError> {
+    render()
+}
+
+/// Writes the cron file and switches timers. A section of jobs.cfg that is no job is said once,
+/// when it appears; the code is then 3.
+///
+/// # Errors
+/// jobs.cfg cannot be read, or the file cannot be written.
+pub fn render() -> Result<u8, CliError> {
+    let (cfg, node) = (jobs()?, this_node()?);
+    let written = cron_d().write(&rendered(&cfg.jobs, &cfg.damaged, &node));
+    let written = written.map_err(anyhow::Error::from)?;
+    if let Written::ReplacedEdited(aside) = &written {
+        output::notice(&format!(
+            "warning: {} had been edited by hand and was replaced; the edited text is in {}; `pve-ferry job set` changes jobs",
+            cron_d().path().display(),
+            aside.display()
+        ));
+    }
+    switch_timers(&cfg, &node)?;
+    if written == Written::Same || cfg.damaged.is_empty() {
+        return Ok(0);
+    }
+    for (id, why) in &cfg.damaged {
+        output::notice(&format!("warning: job {id} cannot run: {why}"));
+    }
+    Ok(3)
+}
+
+fn switch_timers(cfg: &JobsCfg, node: &str) -> Result<(), CliError> {
+    let units = directory("PVE_FERRY_SYSTEMD", "/etc/systemd/system");
+    let commands = timers::changes(&timers::enabled(&units), &cfg.jobs, node);
+    if commands.is_empty() {
+        return Ok(());
+    }
+    blocking(async move {
+        for command in commands {
+            let result = Host::local().run(&command).await;
+            result.with_context(|| {
+                format!("{command}: the job stays defined, its timer is not as it should be")
+            })?;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,166 @@
+//! `job run`: one run of a job, by cron or by a person. The job's words go through the same parser
+//! and the same commands as if they had been typed.
+
+use super::super::error::CliError;
+use super::super::options::Logging;
+use super::super::output::{self, Seen};
+use super::super::{backup, run as run_command};
+use super::define::{check, operation_command, parsed};
+use super::{Which, by_name, jobs, render, runs, this_node};
+use crate::clock::Clock;
+use crate::job::Job;
+use crate::pve::JobsCfg;
+use crate::report::Failure;
+
+/// Run a job now
+///
+/// By hand it runs as it stands, on all its guests, also when it is disabled.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    which: Which,
+    /// As cron does: only if the job is enabled and this node's, only for guests on this node, and
+    /// silent unless something is wrong. Waits for other runs without limit.
+    #[arg(long)]
+    scheduled: bool,
+}
+
+/// A hundred years: a scheduled run waits for another one as long as that works.
+const FOR_EVER: &str = "--lock-wait=3155760000";
+
+/// Runs the command.
+///
+/// # Errors
+/// The job cannot be read or begun; its own failure is an exit code.
+pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let cfg = jobs()?;
+    if !args.scheduled {
+        let job = args.which.find(&cfg)?;
+        return begin(job, Seen::AtOnce, named_words);
+    }
+    let Some(job) = due(&args.which, &cfg)? else {
+        // The cron file is older than jobs.cfg, or the node was away: now it is made right.
+        render::render()?;
+        return Ok(0);
+    };
+    if job.node.is_none() && job.operation == "backup" {
+        let vmid = job.option("vmid").unwrap_or_default();
+        // What cannot be told here is an error of the run, which notes it.
+        if matches!(backup::on_this_node(vmid), Ok(None)) {
+            return Ok(0);
+        }
+    }
+    let seen = if logging.debug { Seen::AtOnce } else { Seen::WhenWrong };
+    begin(job, seen, scheduled_words)
+}
+
+/// The job, if it is to run here; one that is gone is no error.
+fn due<'a>(which: &Which, cfg: &'a JobsCfg) -> Result<Option<&'a Job>, CliError> {
+    let job = match &which.name {
+        Some(name) => match by_name(cfg, name) {
+            Ok(job) => job,
+            Err(CliError::Coded(4, _)) => return Ok(None),
+            Err(error) => return Err(error),
+        },
+        None => which.find(cfg)?,
+    };
+    let ours = job.enabled && job.runs_on(&this_node()?);
+    Ok(ours.then_some(job))
+}
+
+/// The job's words, with its name where the operation tells it to others.
+fn named_words(job: &Job) -> Result<Vec<String>, CliError> {
+    check(job)?;
+    let mut words = job.words();
+    if knows(job, "job-name")? {
+        words.push(format!("--job-name={}", job.name));
+    }
+    Ok(words)
+}
+
+/// Whether the operation of a job has an option.
+fn knows(job: &Job, long: &str) -> Result<bool, CliError> {
+    let command = operation_command(&job.operation)?;
+    Ok(command.get_arguments().any(|arg| arg.get_long() == Some(long)))
+}
+
+/// The job's words, and what a run without a person adds.
+fn scheduled_words(job: &Job) -> Result<Vec<String>, CliError> {
+    let mut words = named_words(job)?;
+    if job.option("lock-wait").is_none() && knows(job, "lock-wait")? {
+        words.push(FOR_EVER.to_owned());
+    }
+    if job.node.is_none() && job.option("this-node").is_none() && knows(job, "this-node")? {
+        words.push("--this-node".to_owned());
+    }
+    Ok(words)
+}
+
+/// Makes a job's words, runs them, and notes how that ended.
+fn begin(
+    job: &Job,
+    seen: Seen,
+    words: impl FnOnce(&Job) -> Result<Vec<String>, CliError>,
+) -> Result<u8, CliError> {
+    let run = runs().begin(&job.name, Clock::System.now()).map_err(anyhow::Error::from)?;
+    let Some(run) = run else {
+        let name = &job.name;
+        let text = format!(
+            "job {name}: its last run on this node is still under way; this one is left out"
+        );
+        return Err(CliError::Coded(Failure::Locked.code(), text));
+    };
+    output::keep(seen);
+    // Also words that a later version does not know any more are a run that failed.
+    let done = words(job).and_then(|words| parsed(&words)).and_then(|cli| run_command(&cli));
+    let (code, error) = match done {
+        Ok(code) => (code, None),
+        Err(error) => (error.exit_code(), Some(error)),
+    };
+    if let Some(error) = &error {
+        output::notice(&format!("pve-ferry: error: {error}"));
+    }
+    if code != 0 {
+        output::notice(&format!("job {} ended with {code}: {}", job.name, meaning(code)));
+    }
+    let said = output::release(code);
+    let message = if code == 0 { String::new() } else { gist(&said) };
+    run.end(Clock::System.now(), code, message).map_err(anyhow::Error::from)?;
+    Ok(code)
+}
+
+/// The one line of all that says most: the first failure, else the last word.
+fn gist(said: &str) -> String {
+    let lines = || said.lines().filter(|line| !line.trim().is_empty());
+    let failure = lines().find(|line| line.contains("FAILED") || line.contains("error:"));
+    let line = failure.or_else(|| lines().next_back()).unwrap_or_default();
+    line.trim().chars().take(300).collect()
+}
+
+/// An exit code in words.
+pub fn meaning(code: u8) -> &'static str {
+    match code {
+        0 => "ok",
+        2 => "usage or configuration",
+        3 => "partial",
+        4 => "nothing selected",
+        10 => "repository missing",
+        11 => "locked",
+        12 => "damage found",
+        13 => "conflict",
+        130 => "interrupted",
+        _ => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gist_is_the_first_failure_or_the_last_word() {
+        assert_eq!(gist("a\n  guest 1: FAILED: x\nb\n"), "guest 1: FAILED: x");
+        assert_eq!(gist("a\nb\n\n"), "b");
+        assert_eq!(gist(""), "");
+    }
+}

@@ -1,0 +1,345 @@
+//! Whether every guest is covered: which jobs save it, how old its newest good point is, and what
+//! that is worth to a monitoring system. Facts in, judgement out; nothing is read here.
+
+use super::{Job, JobName};
+use crate::model::{Guest, Moment};
+use crate::select::{Candidate, Selection, select};
+use jiff::tz::TimeZone;
+
+/// Restore points of one guest in one repository, newest first by order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestPoints {
+    /// The repository as it was named.
+    pub path: String,
+    /// The newest point that no verification found damaged.
+    pub good: Option<Moment>,
+    /// The newest point that a verification found whole.
+    pub verified: Option<Moment>,
+    /// Whether the newest of all was found damaged.
+    pub newest_failed: bool,
+}
+
+/// What is known of one guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestFacts {
+    /// The guest, with what selections ask about.
+    pub candidate: Candidate,
+    /// Its points, one entry for each repository that was read and holds some.
+    pub points: Vec<GuestPoints>,
+}
+
+/// What the judgement depends on.
+#[derive(Debug, Clone)]
+pub struct CoverFacts {
+    /// All guests of the cluster.
+    pub guests: Vec<GuestFacts>,
+    /// All jobs.
+    pub jobs: Vec<Job>,
+    /// Repositories that could not be read, with the reason.
+    pub unreadable: Vec<(String, String)>,
+    /// Sections of jobs.cfg that could not be read.
+    pub damaged_jobs: Vec<String>,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct CoverPolicy {
+    /// How old the newest good point may be, in seconds; none: the time between two runs of
+    /// the guest's jobs, and two hours.
+    pub max_age: Option<i64>,
+    /// Now.
+    pub now: Moment,
+    /// The zone in which schedules are meant.
+    pub zone: TimeZone,
+}
+
+/// Two hours for a job to wait and work, beside the time between two runs.
+const SLACK: i64 = 2 * 3600;
+
+/// What a guest may wait for where no job says it.
+const DAY_AND_SLACK: i64 = 24 * 3600 + SLACK;
+
+/// How bad it is, in the order in which the worst counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// All is well.
+    Ok,
+    /// Somebody should look.
+    Warning,
+    /// It cannot be told.
+    Unknown,
+    /// Data is at risk.
+    Critical,
+}
+
+impl Severity {
+    /// The exit code of the Nagios plugin interface.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Critical => 2,
+            Self::Unknown => 3,
+        }
+    }
+
+    /// The word of that interface.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Warning => "WARNING",
+            Self::Critical => "CRITICAL",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+/// The judgement of one guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestCover {
+    /// The guest.
+    pub guest: Guest,
+    /// The enabled jobs that save it.
+    pub jobs: Vec<JobName>,
+    /// Its newest good point.
+    pub good: Option<Moment>,
+    /// Its newest verified point.
+    pub verified: Option<Moment>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// Why, in words; empty when all is well.
+    pub why: String,
+}
+
+/// The judgement of the whole cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cover {
+    /// Every guest that is no template.
+    pub guests: Vec<GuestCover>,
+    /// What concerns no single guest: repositories and jobs that cannot be read.
+    pub problems: Vec<String>,
+    /// The worst of all.
+    pub severity: Severity,
+}
+
+/// Judges every guest.
+pub fn cover(facts: &CoverFacts, policy: &CoverPolicy) -> Cover {
+    let candidates: Vec<Candidate> = facts.guests.iter().map(|g| g.candidate.clone()).collect();
+    let saving: Vec<(&Job, Vec<Guest>)> =
+        facts.jobs.iter().filter_map(|job| Some((job, saved_by(job, &candidates)?))).collect();
+    let real = facts.guests.iter().filter(|guest| !guest.candidate.template);
+    let guests: Vec<GuestCover> = real.map(|guest| judged(guest, &saving, facts, policy)).collect();
+    let mut problems: Vec<String> = facts
+        .unreadable
+        .iter()
+        .map(|(path, why)| format!("repository {path} cannot be read: {why}"))
+        .collect();
+    problems.extend(facts.damaged_jobs.iter().map(|why| format!("jobs.cfg: {why}")));
+    let of_problems = if problems.is_empty() { Severity::Ok } else { Severity::Unknown };
+    let none = if guests.is_empty() { Severity::Unknown } else { Severity::Ok };
+    let worst = guests.iter().map(|guest| guest.severity).chain([of_problems, none]).max();
+    Cover { guests, problems, severity: worst.unwrap_or(Severity::Unknown) }
+}
+
+/// The guests that an enabled backup job saves; none for other jobs.
+fn saved_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
+    if job.enabled { selected_by(job, candidates) } else { None }
+}
+
+/// The guests that a backup job is about, enabled or not; none for other jobs.
+pub fn selected_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
+    if job.operation != "backup" {
+        return None;
+    }
+    let selection = Selection::parse(job.option("vmid")?).ok()?;
+    Some(select(&selection, candidates).guests)
+}
+
+fn judged(
+    facts: &GuestFacts,
+    saving: &[(&Job, Vec<Guest>)],
+    all: &CoverFacts,
+    policy: &CoverPolicy,
+) -> GuestCover {
+    let guest = facts.candidate.guest.clone();
+    let jobs: Vec<&Job> =
+        saving.iter().filter(|(_, guests)| guests.contains(&guest)).map(|(job, _)| *job).collect();
+    let good = facts.points.iter().filter_map(|points| points.good).max();
+    let verified = facts.points.iter().filter_map(|points| points.verified).max();
+    let limit = policy.max_age.unwrap_or_else(|| allowed(&jobs, policy));
+    let age = good.map(|good| policy.now.unix() - good.unix());
+    let (severity, why) = match age {
+        Some(age) if age <= limit => fresh(facts, &jobs),
+        _ if jobs.is_empty() => (Severity::Warning, stale_words(age, "in no job")),
+        // What cannot be read may hold the point.
+        _ if !all.unreadable.is_empty() => {
+            (Severity::Unknown, stale_words(age, "a repository cannot be read"))
+        }
+        _ => (Severity::Critical, stale_words(age, &format!("at most {} allowed", words(limit)))),
+    };
+    let jobs = jobs.iter().map(|job| job.name.clone()).collect();
+    GuestCover { guest, jobs, good, verified, severity, why }
+}
+
+/// A guest may be saved by something else than a job: its points say that it is.
+fn fresh(facts: &GuestFacts, jobs: &[&Job]) -> (Severity, String) {
+    if let Some(points) = facts.points.iter().find(|points| points.newest_failed) {
+        let why = format!("its newest point in {} is damaged", points.path);
+        return (Severity::Critical, why);
+    }
+    (Severity::Ok, if jobs.is_empty() { "in no job".to_owned() } else { String::new() })
+}
+
+fn stale_words(age: Option<i64>, why: &str) -> String {
+    match age {
+        Some(age) => format!("newest good point {} old, {why}", words(age)),
+        None => format!("no good point, {why}"),
+    }
+}
+
+/// The time between two runs of the job that comes most often, and some slack.
+fn allowed(jobs: &[&Job], policy: &CoverPolicy) -> i64 {
+    let intervals = jobs.iter().filter_map(|job| job.schedule.interval(policy.now, &policy.zone));
+    intervals.min().map_or(DAY_AND_SLACK, |seconds| seconds + SLACK)
+}
+
+/// A time span in the largest unit that says enough.
+pub fn words(seconds: i64) -> String {
+    match seconds {
+        i64::MIN..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// Reads an age as people type it: `26h`, `90m`, `2d`, `3600s`; seconds.
+///
+/// # Errors
+/// The text has another form.
+pub fn age(text: &str) -> Result<i64, crate::model::Invalid> {
+    let invalid = || crate::model::Invalid::new(text, "an age (as 26h, 90m, 2d or 1w)");
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400), ('w', 7 * 86_400)];
+    let of_unit = |(unit, seconds)| Some((text.strip_suffix::<char>(unit)?, seconds));
+    let (digits, seconds) = units.into_iter().find_map(of_unit).ok_or_else(invalid)?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let number: u32 = if is_number { digits.parse() } else { "".parse() }.map_err(|_| invalid())?;
+    Ok(i64::from(number) * seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::Runner;
+    use crate::model::GuestKind;
+
+    const NOW: i64 = 1_767_225_600;
+
+    fn job(name: &str, vmid: &str, schedule: &str) -> Job {
+        Job {
+            name: name.parse().unwrap(),
+            operation: "backup".into(),
+            schedule: schedule.parse().unwrap(),
+            node: None,
+            enabled: true,
+            runner: Runner::Cron,
+            comment: None,
+            options: vec![("vmid".into(), vmid.into())],
+        }
+    }
+
+    fn guest(vmid: u32, age: Option<i64>) -> GuestFacts {
+        let guest = Guest {
+            vmid: vmid.try_into().unwrap(),
+            kind: GuestKind::Qemu,
+            name: format!("vm{vmid}"),
+            node: "pve1".into(),
+        };
+        let candidate =
+            Candidate { guest, pools: vec![], tags: vec![], storages: vec![], template: false };
+        let point = |age: i64| GuestPoints {
+            path: "/b".into(),
+            good: Some(Moment::from_unix(NOW - age)),
+            verified: None,
+            newest_failed: false,
+        };
+        GuestFacts { candidate, points: age.map(point).into_iter().collect() }
+    }
+
+    fn facts(jobs: Vec<Job>, guests: Vec<GuestFacts>) -> CoverFacts {
+        CoverFacts { guests, jobs, unreadable: vec![], damaged_jobs: vec![] }
+    }
+
+    fn severities(facts: &CoverFacts, max_age: Option<i64>) -> Vec<Severity> {
+        let now = Moment::from_unix(NOW);
+        let cover = cover(facts, &CoverPolicy { max_age, now, zone: TimeZone::UTC });
+        cover.guests.iter().map(|g| g.severity).chain([cover.severity]).collect()
+    }
+
+    use Severity::{Critical, Ok, Unknown, Warning};
+
+    #[test]
+    fn the_age_that_is_allowed_follows_from_the_schedule() {
+        let daily = || job("a", "all", "daily");
+        let at = |age| severities(&facts(vec![daily()], vec![guest(100, age)]), None);
+        assert_eq!(at(Some(26 * 3600)), [Ok, Ok]);
+        assert_eq!(at(Some(26 * 3600 + 1)), [Critical, Critical]);
+        assert_eq!(at(None), [Critical, Critical]);
+        let hourly = job("b", "100", "hourly");
+        let both = facts(
+            vec![daily(), hourly],
+            vec![guest(100, Some(4 * 3600)), guest(101, Some(4 * 3600))],
+        );
+        assert_eq!(severities(&both, None), [Critical, Ok, Critical]);
+        assert_eq!(severities(&both, Some(5 * 3600)), [Ok, Ok, Ok]);
+    }
+
+    #[test]
+    fn a_guest_in_no_job_is_a_warning_and_never_silent() {
+        let jobs = || vec![job("a", "100", "daily")];
+        let guests = vec![guest(100, Some(60)), guest(101, None), guest(102, Some(900_000))];
+        let cover = cover(
+            &facts(jobs(), guests),
+            &CoverPolicy { max_age: None, now: Moment::from_unix(NOW), zone: TimeZone::UTC },
+        );
+        let why: Vec<&str> = cover.guests.iter().map(|guest| guest.why.as_str()).collect();
+        assert_eq!(why, ["", "no good point, in no job", "newest good point 10 d old, in no job"]);
+        assert_eq!(cover.severity, Warning);
+        let mut disabled = job("a", "all", "daily");
+        disabled.enabled = false;
+        assert_eq!(
+            severities(&facts(vec![disabled], vec![guest(100, None)]), None),
+            [Warning, Warning]
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_not_ok() {
+        let mut facts =
+            facts(vec![job("a", "all", "daily")], vec![guest(100, Some(60)), guest(101, None)]);
+        facts.unreadable = vec![("/c".into(), "gone".into())];
+        assert_eq!(severities(&facts, None), [Ok, Unknown, Unknown]);
+        facts.guests.clear();
+        facts.unreadable.clear();
+        assert_eq!(severities(&facts, None), [Unknown]);
+    }
+
+    #[test]
+    fn damage_of_the_newest_point_and_templates() {
+        let mut damaged = guest(100, Some(60));
+        damaged.points[0].newest_failed = true;
+        let mut template = guest(101, None);
+        template.candidate.template = true;
+        let facts = facts(vec![job("a", "all", "daily")], vec![damaged, template]);
+        assert_eq!(severities(&facts, None), [Critical, Critical]);
+    }
+
+    #[test]
+    fn ages_have_units() {
+        assert_eq!(age("26h").unwrap(), 93_600);
+        assert_eq!(age("2d").unwrap(), 172_800);
+        for text in ["", "h", "26", "26 h", "-1h", "+1h", "1x", "ä"] {
+            assert!(age(text).is_err(), "{text}");
+        }
+    }
+}

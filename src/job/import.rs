@@ -1,0 +1,393 @@
+//! Jobs of older tools: lines of their crontabs as jobs of ours. Reads no file and writes none;
+//! whether we have the operation at all is the caller's to know.
+//!
+//! eve4pve-barc's own parser lost every option behind `--compressthreads`, which its `create`
+//! always wrote: here all of the line counts.
+
+use super::Schedule;
+use super::crontab::{self, CronLine};
+use super::words::split;
+use crate::model::Label;
+
+/// What a line of a crontab became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The line's number in its file.
+    pub number: usize,
+    /// The program that it runs, by its name.
+    pub tool: &'static str,
+    /// The job, or why it can be none.
+    pub job: Result<Proposal, String>,
+}
+
+/// A job as an older tool's line describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// Our command for it.
+    pub operation: &'static str,
+    /// When it runs.
+    pub schedule: Schedule,
+    /// False when the line was commented out.
+    pub enabled: bool,
+    /// Our options, without secrets.
+    pub options: Vec<(String, String)>,
+    /// Options whose value must not stand in jobs.cfg, with that value.
+    pub secrets: Vec<(String, String)>,
+    /// What is different here, for the user to know.
+    pub notes: Vec<String>,
+}
+
+/// An older tool: the names of its program, our command, its options.
+struct Tool {
+    names: &'static [&'static str],
+    operation: &'static str,
+    /// Its commands that a job may be made of; empty where the program has none.
+    commands: &'static [&'static str],
+    with_value: &'static [&'static str],
+    flags: &'static [&'static str],
+    /// Options that hold a secret.
+    secrets: &'static [&'static str],
+}
+
+const TOOLS: [Tool; 3] = [
+    Tool {
+        names: &["eve4pve-barc", "cv4pve-barc"],
+        operation: "backup",
+        commands: &["backup"],
+        with_value: &[
+            "vmid",
+            "label",
+            "path",
+            "keep",
+            "renew",
+            "retain",
+            "cksum",
+            "ckmethod",
+            "iothreads",
+            "compress",
+            "compressthreads",
+            "script",
+            "mail",
+        ],
+        flags: &["qemu-freeze", "unprotect-snap", "syslog", "debug", "dry-run"],
+        secrets: &[],
+    },
+    Tool {
+        names: &["crossover"],
+        operation: "mirror",
+        commands: &["mirror"],
+        with_value: &[
+            "jobname",
+            "vmid",
+            "tag",
+            "prefixid",
+            "excludevmids",
+            "destination",
+            "pool",
+            "keeplocal",
+            "keepremote",
+            "rewrite",
+            "sshcipher",
+            "influxurl",
+            "influxorg",
+            "influxtoken",
+            "influxbucket",
+            "mail",
+        ],
+        flags: &[
+            "online",
+            "migrate",
+            "noconfirm",
+            "nolock",
+            "keep-slock",
+            "keep-dlock",
+            "overwrite",
+            "debug",
+            "dry-run",
+            "syslog",
+        ],
+        secrets: &["influxtoken"],
+    },
+    Tool {
+        names: &["cv4pve-autosnap", "eve4pve-autosnap"],
+        operation: "snapshot",
+        commands: &["snap"],
+        with_value: &[
+            "host",
+            "api-token",
+            "username",
+            "password",
+            "vmid",
+            "timeout",
+            "timestamp-format",
+            "max-perc-storage",
+            "label",
+            "keep",
+            "script",
+            "script-hook",
+        ],
+        flags: &["validate-certificate", "state", "only-running", "debug", "dry-run"],
+        secrets: &["api-token", "password"],
+    },
+];
+
+/// The lines of a crontab that run one of the older tools.
+pub fn found(text: &str) -> Vec<Found> {
+    let lines = crontab::lines(text);
+    let mut found: Vec<Found> = lines.iter().filter_map(line).collect();
+    for (index, text) in text.lines().enumerate() {
+        if !lines.iter().any(|line| line.number == index + 1) {
+            found.extend(without_schedule(index + 1, text));
+        }
+    }
+    found.sort_by_key(|found| found.number);
+    found
+}
+
+/// A line that runs one of the tools at times that we do not understand, as `@reboot`.
+fn without_schedule(number: usize, line: &str) -> Option<Found> {
+    let first = line.split_whitespace().next()?;
+    if first.starts_with('#') || first.contains('=') {
+        return None;
+    }
+    let tool = TOOLS.iter().flat_map(|tool| tool.names).find(|name| line.contains(**name))?;
+    Some(Found {
+        number,
+        tool,
+        job: Err("when it runs cannot be said in our schedules".to_owned()),
+    })
+}
+
+fn line(line: &CronLine) -> Option<Found> {
+    let (tool, name) = TOOLS.iter().find_map(|tool| {
+        let name = tool.names.iter().find(|name| line.rest.contains(**name))?;
+        Some((tool, *name))
+    })?;
+    let found = |job| Some(Found { number: line.number, tool: name, job });
+    let commands = match split(&line.rest) {
+        Ok(split) => split.commands,
+        Err(error) => return found(Err(error.to_string())),
+    };
+    let is_program = |word: &String| {
+        let base = word.rsplit('/').next().unwrap_or(word);
+        tool.names.contains(&base.trim_end_matches(".sh"))
+    };
+    let words = commands.into_iter().find_map(|command| {
+        let at = command.iter().position(is_program)?;
+        // `cd /opt/crossover` names the program's directory.
+        Some(command[at + 1..].to_vec()).filter(|words| !words.is_empty())
+    })?;
+    found(proposal(tool, line, &words))
+}
+
+fn proposal(tool: &Tool, line: &CronLine, words: &[String]) -> Result<Proposal, String> {
+    let Read { options, mut plain } = read(tool, words)?;
+    plain.retain(|word| !word.is_empty());
+    let command = plain.first().map_or("", String::as_str);
+    if !tool.commands.contains(&command) {
+        return Err(format!("its command {command:?} is no job here"));
+    }
+    if options.iter().any(|(key, _)| *key == "dry-run") {
+        return Err("it is a dry run, which saves nothing".to_owned());
+    }
+    let mut proposal = Proposal {
+        operation: tool.operation,
+        schedule: line.schedule.clone(),
+        enabled: line.enabled,
+        options: Vec::new(),
+        secrets: Vec::new(),
+        notes: Vec::new(),
+    };
+    for (key, value) in options {
+        match tool.secrets.contains(&key) {
+            // Some tools know references to files, which are no secret themselves.
+            true if !value.starts_with("file:") => proposal.secrets.push((key.to_owned(), value)),
+            _ if tool.operation == "backup" => barc_option(&mut proposal, key, value)?,
+            _ => proposal.options.push((key.to_owned(), value)),
+        }
+    }
+    Ok(proposal)
+}
+
+/// The options of a line, each once, and its other words.
+struct Read {
+    options: Vec<(&'static str, String)>,
+    plain: Vec<String>,
+}
+
+/// Reads options as getopt does: `--x=v`, `--x v`, abbreviations; the last of two counts.
+fn read(tool: &Tool, words: &[String]) -> Result<Read, String> {
+    let mut read = Read { options: Vec::new(), plain: Vec::new() };
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let Some(option) = word.strip_prefix("--") else {
+            read.plain.push(word.clone());
+            continue;
+        };
+        let (name, value) = match option.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (option, None),
+        };
+        let key = key(tool, name)?;
+        let value = match (tool.with_value.contains(&key), value) {
+            (false, _) => String::new(),
+            (true, Some(value)) => value,
+            (true, None) => words.next().cloned().ok_or_else(|| format!("--{key} has no value"))?,
+        };
+        read.options.retain(|(other, _)| *other != key);
+        read.options.push((key, value));
+    }
+    Ok(read)
+}
+
+fn key(tool: &Tool, name: &str) -> Result<&'static str, String> {
+    let all = || tool.with_value.iter().chain(tool.flags).copied();
+    if let Some(exact) = all().find(|key| *key == name) {
+        return Ok(exact);
+    }
+    let fitting: Vec<&'static str> = all().filter(|key| key.starts_with(name)).collect();
+    match fitting[..] {
+        [one] if !name.is_empty() => Ok(one),
+        _ => Err(format!("its option --{name} is not known")),
+    }
+}
+
+/// An option of eve4pve-barc in our words. What is always so here is left out.
+fn barc_option(proposal: &mut Proposal, key: &str, value: String) -> Result<(), String> {
+    let our_key = match key {
+        "qemu-freeze" | "cksum" | "ckmethod" | "unprotect-snap" | "debug" => return Ok(()),
+        "compressthreads" => "threads",
+        other => other,
+    };
+    if value.is_empty() && key != "syslog" {
+        // The tool takes an empty value as none.
+        return Ok(());
+    }
+    let value = match key {
+        "label" => label(proposal, &value)?,
+        "renew" | "retain" => span(proposal, key, value),
+        _ => value,
+    };
+    proposal.options.push((our_key.to_owned(), value));
+    Ok(())
+}
+
+fn label(proposal: &mut Proposal, value: &str) -> Result<String, String> {
+    let lower = value.to_ascii_lowercase();
+    if lower.parse::<Label>().is_err() {
+        return Err(format!("its label {value:?} cannot be one of ours"));
+    }
+    if lower != value {
+        proposal.notes.push(format!("label {value} is written {lower}"));
+    }
+    Ok(lower)
+}
+
+fn span(proposal: &mut Proposal, key: &str, value: String) -> String {
+    if value.ends_with('w') {
+        proposal
+            .notes
+            .push(format!("--{key} {value} means weeks here; eve4pve-barc took them as days"));
+    }
+    if key == "retain" && value.bytes().all(|b| b.is_ascii_digit()) {
+        proposal.notes.push(format!(
+            "--retain {value} counts restore points here; eve4pve-barc counted files of all disks"
+        ));
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Found {
+        let mut all = found(text);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all.remove(0)
+    }
+
+    fn options(proposal: &Proposal) -> Vec<String> {
+        proposal
+            .options
+            .iter()
+            .map(|(key, value)| format!("{key} {value}").trim_end().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn barcs_own_lines_keep_the_options_that_its_parser_lost() {
+        let text = "#Cron file for eve4pve-barc\nSHELL=/bin/sh\n\n\
+            0 0 * * * root eve4pve-barc backup --vmid=100,101 --label='daily' --path='/mnt/bck 1' \
+            --keep=5 --compress=pigz --compressthreads=2 --iothreads=10 --script='/root/h.sh' \
+            --unprotect-snap --syslog --mail='a@b.c'\n";
+        let found = one(text);
+        assert_eq!((found.number, found.tool), (4, "eve4pve-barc"));
+        let job = found.job.unwrap();
+        assert_eq!(
+            (job.operation, job.schedule.fields(), job.enabled),
+            ("backup", "0 0 * * *", true)
+        );
+        assert_eq!(
+            options(&job),
+            [
+                "vmid 100,101",
+                "label daily",
+                "path /mnt/bck 1",
+                "keep 5",
+                "compress pigz",
+                "threads 2",
+                "iothreads 10",
+                "script /root/h.sh",
+                "syslog",
+                "mail a@b.c",
+            ]
+        );
+        assert!(job.notes.is_empty());
+    }
+
+    #[test]
+    fn differences_of_meaning_are_said() {
+        let job = one(
+            "##0 * * * * root /usr/sbin/eve4pve-barc backup --vmid all --label Hourly --path /b \
+             --ren 4w --retain 10 --mail ''\n",
+        );
+        let job = job.job.unwrap();
+        assert!(!job.enabled);
+        assert_eq!(options(&job), ["vmid all", "label hourly", "path /b", "renew 4w", "retain 10"]);
+        assert_eq!(job.notes.len(), 3, "{:?}", job.notes);
+    }
+
+    #[test]
+    fn what_can_be_no_job_is_told_with_its_reason() {
+        let reason = |rest: &str| one(&format!("0 0 * * * root {rest}\n")).job.unwrap_err();
+        assert!(reason("eve4pve-barc backup --vmid=$IDS").contains("variable"));
+        assert!(reason("eve4pve-barc backup --label 'a").contains("quote"));
+        assert!(reason("eve4pve-barc status --path /b").contains("status"));
+        assert!(reason("eve4pve-barc backup --dry-run").contains("dry run"));
+        assert!(reason("eve4pve-barc backup --label='my label'").contains("label"));
+        assert!(reason("eve4pve-barc backup --nonsense").contains("nonsense"));
+        assert!(found("0 0 * * * root vzdump 100\n").is_empty());
+        assert!(found("# eve4pve-barc\nPATH=/opt/crossover\n").is_empty());
+        let odd = found("@reboot root eve4pve-barc backup\n5-1 * * * * root eve4pve-barc backup\n");
+        assert!(odd.len() == 2 && odd.iter().all(|found| found.job.is_err()), "{odd:?}");
+    }
+
+    #[test]
+    fn crossovers_and_autosnaps_tokens_are_kept_apart() {
+        let job =
+            one("0 4 * * * root cd /opt/crossover && ./crossover mirror --jobname=x --vmid=100 \
+             --destination=pve9 --influxtoken=s3cret --online >/dev/null 2>&1\n");
+        let job = job.job.unwrap();
+        assert_eq!((job.operation, &job.secrets[0].1[..]), ("mirror", "s3cret"));
+        assert_eq!(options(&job), ["jobname x", "vmid 100", "destination pve9", "online"]);
+
+        let job = one(
+            "0 0 * * * cv4pve-autosnap --host=pve1 --api-token='root@pam!a=uuid' --vmid=all snap \
+             --label=daily --keep=7\n",
+        );
+        let job = job.job.unwrap();
+        assert_eq!(job.secrets, [("api-token".to_owned(), "root@pam!a=uuid".to_owned())]);
+        assert!(!options(&job).join(" ").contains("uuid"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Waiting for another run's lock without being deaf: a wish to stop ends it. Not the lock itself:
+//! that is the repository's.
+
+use crate::cancel::Cancel;
+use crate::clock::Stopwatch;
+use crate::report::Failure;
+use crate::repository::{GuestDir, Holder, Lock, LockMode, LockOptions, RepositoryError, WAITING};
+use std::time::Duration;
+
+/// Why a lock was not taken. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoLock {
+    /// Another run holds it, or the repository fails.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The user stopped the run while it waited.
+    #[error("stopped while it waited for {0}; nothing was changed")]
+    Stopped(Box<Holder>),
+}
+
+impl NoLock {
+    /// The kind of failure that it is.
+    pub(super) fn failure(&self) -> Failure {
+        match self {
+            Self::Repository(error) => super::kind_of(error),
+            Self::Stopped(_) => Failure::Interrupted,
+        }
+    }
+}
+
+/// Between two looks at the lock.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How soon a wish to stop is heard.
+const EAR: Duration = Duration::from_millis(100);
+
+/// Takes a lock and waits for its holder as long as the options say; `None` there does not wait.
+/// For whom it waits is said once. Blocks.
+///
+/// # Errors
+/// The lock was not taken.
+pub(super) fn take(
+    directory: &GuestDir,
+    mode: LockMode,
+    options: &LockOptions,
+    cancel: &Cancel,
+) -> Result<Lock, NoLock> {
+    let begun = Stopwatch::start();
+    let at_once = LockOptions { wait: None, what: options.what.clone() };
+    let mut told = false;
+    loop {
+        let holder = match directory.lock(mode, &at_once) {
+            Err(RepositoryError::Locked { holder, path }) => {
+                if options.wait.is_none_or(|limit| begun.elapsed() >= limit) {
+                    return Err(RepositoryError::Locked { holder, path }.into());
+                }
+                holder
+            }
+            other => return Ok(other?),
+        };
+        if !std::mem::replace(&mut told, true) {
+            let path = directory.path().display();
+            tracing::info!(target: WAITING, "waits for {holder}, which works on {path}");
+        }
+        let pause = Stopwatch::start();
+        while pause.elapsed() < PAUSE {
+            if cancel.is_cancelled() {
+                return Err(NoLock::Stopped(holder));
+            }
+            std::thread::sleep(EAR);
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Jobs as a user makes, changes, runs and loses them; what a node does with them; and `status`.
+//! Cron itself is in the lab.
+
+use crate::env::{Env, Said};
+use serde_json::json;
+use std::fs;
+
+const CREATE: &str = "job create --vmid 100 --label daily --path REPO --jobs 1 --threads 1";
+
+fn cron(env: &Env) -> String {
+    fs::read_to_string(env.path("cron.d/pve-ferry")).unwrap_or_default()
+}
+
+fn cfg(env: &Env) -> String {
+    fs::read_to_string(env.path("etc/pve-ferry/jobs.cfg")).unwrap_or_default()
+}
+
+fn silent(said: &Said) {
+    assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("", ""), "{said:#?}");
+}
+
+#[test]
+fn a_job_is_made_as_barc_users_type_it_and_stands_in_both_files() {
+    let env = Env::with_disks(1);
+    let said = env.run(&format!("{CREATE} --keep=5 --qemu-freeze --iothreads 3")).exits(0);
+    said.says(&["job backup-daily created", "every day at 00:00", "next "])
+        .complains(&["--qemu-freeze"]);
+    let repository = env.path("repository").display().to_string();
+    let expected = format!(
+        "backup: backup-daily\n\tschedule daily\n\tvmid 100\n\tlabel daily\n\tpath {repository}\n\tkeep 5\n\tjobs 1\n\tthreads 1\n\tiothreads 3\n"
+    );
+    assert_eq!(cfg(&env), expected);
+    let line = "\n0 0 * * * root pve-ferry job run backup-daily --scheduled\n";
+    assert!(cron(&env).contains(line), "{}", cron(&env));
+    // The same again is a conflict, unless it has a name of its own.
+    env.run(&format!("{CREATE} --keep=5 --iothreads 3"))
+        .exits(13)
+        .complains(&["backup-daily", "nothing was changed"]);
+    env.run(&format!("{CREATE} --keep=5 second --schedule hourly")).exits(0);
+    env.run(&format!("{CREATE} second")).exits(13).complains(&["job set second"]);
+    assert_eq!(env.order(), "\n", "no command was run");
+}
+
+#[test]
+fn jobs_are_found_by_their_words_changed_disabled_and_destroyed() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    env.run("job disable --vmid 100 --label daily").exits(0).says(&["disabled"]);
+    assert!(cfg(&env).contains("\tenabled 0\n") && !cron(&env).contains("job run"));
+    env.run("job list").exits(0).says(&["disabled", "backup-daily"]);
+    env.run("job enable backup-daily").exits(0);
+    assert!(cron(&env).contains("job run backup-daily"));
+    env.run("job set backup-daily --schedule 30_2_*_*_* ").exits(2).complains(&["schedule"]);
+    env.run("job set --vmid 100 --label daily --renew 7 --schedule weekly").exits(0);
+    env.run("job show backup-daily").exits(0).says(&[
+        "renew 7",
+        "every week on Sunday",
+        "0 0 * * 0 root",
+    ]);
+    env.run("job set backup-daily --delete renew,threads").exits(0);
+    assert!(!cfg(&env).contains("renew") && !cfg(&env).contains("threads"));
+    env.run("job set backup-daily --keep 0").exits(2);
+    env.run("job set backup-daily").exits(2).complains(&["nothing to change"]);
+    env.run("job set nobody --keep 1").exits(4).complains(&["nobody", "backup-daily"]);
+    env.run(&format!("{CREATE} twin")).exits(0);
+    env.run("job destroy --vmid 100 --label daily").exits(13).complains(&["backup-daily, twin"]);
+    env.run("job destroy twin").exits(0).says(&["what it saved stays"]);
+    env.run("job destroy backup-daily --path x").exits(2);
+    env.run("job destroy --vmid 100 --label daily --path REPO/").exits(0);
+    assert_eq!(cfg(&env), "");
+    env.run("job list").exits(0).says(&["no jobs"]);
+}
+
+#[test]
+fn a_run_saves_and_is_noted_and_a_scheduled_one_is_silent_when_all_is_well() {
+    let env = Env::with_guest();
+    env.run(CREATE).exits(0);
+    env.run("job run backup-daily").exits(0).says(&["guest 100 web100 on pve1: ok"]);
+    silent(&env.run("job run backup-daily --scheduled").exits(0));
+    let list = env.run("list --path REPO --json").json();
+    assert_eq!(list["restore_points"].as_array().unwrap().len(), 2);
+    let jobs = env.run("job list --json").exits(0).json();
+    let job = &jobs["jobs"][0];
+    assert_eq!((&job["last_run"]["exit_code"], &job["running"]), (&json!(0), &json!(false)));
+    assert_eq!(job["guests"][0]["vmid"], json!(100));
+    assert!(job["guests"][0]["good_age_seconds"].as_i64().unwrap() < 600, "{job:#}");
+    assert!(
+        job["next_run"].is_string()
+            && job["command"].as_str().unwrap().starts_with("pve-ferry backup")
+    );
+    env.run("job list").exits(0).says(&["every day at 00:00", "each guest's", " ok", "web100"]);
+    env.assert_expected();
+}
+
+#[test]
+fn a_scheduled_run_that_fails_says_all_and_is_remembered() {
+    let env = Env::with_guest();
+    env.run(CREATE).exits(0);
+    fs::rename(env.path("repository"), env.path("away")).unwrap();
+    let said = env.run("job run backup-daily --scheduled").exits(10);
+    said.says(&["error:", "must exist", "job backup-daily ended with 10: repository missing"]);
+    let job = env.run("job list --json").json()["jobs"][0].clone();
+    assert_eq!(job["last_run"]["exit_code"], json!(10));
+    assert!(job["last_run"]["message"].as_str().unwrap().contains("must exist"), "{job:#}");
+    assert!(job["guests_error"].is_string(), "ages are unknown, not none: {job:#}");
+    env.run("job list").exits(0).says(&["repository missing", "unknown"]);
+}
+
+#[test]
+fn words_that_this_version_does_not_know_are_a_run_that_failed() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    let text = cfg(&env) + "\tfrom-the-future 1\n";
+    fs::write(env.path("etc/pve-ferry/jobs.cfg"), text).unwrap();
+    env.run("job run backup-daily --scheduled").exits(2).says(&["from-the-future"]);
+    assert_eq!(env.run("job list --json").json()["jobs"][0]["last_run"]["exit_code"], json!(2));
+}
+
+#[test]
+fn a_job_that_is_gone_disabled_or_another_nodes_ends_silently() {
+    let env = Env::with_disks(1);
+    let silently = |name: &str| silent(&env.run(&format!("job run {name} --scheduled")).exits(0));
+    silently("never-was");
+    env.run(CREATE).exits(0);
+    // Jobs of another node's making: the file changes, this node's cron file does not yet.
+    let text = cfg(&env).replace("\tschedule daily\n", "\tschedule daily\n\tenabled 0\n");
+    fs::write(env.path("etc/pve-ferry/jobs.cfg"), text).unwrap();
+    silently("backup-daily");
+    assert!(!cron(&env).contains("job run"), "what is outdated was rendered anew");
+    env.run("job set backup-daily --delete disabled --node pve2").exits(0);
+    silently("backup-daily");
+    fs::write(env.path("etc/pve-ferry/jobs.cfg"), "").unwrap();
+    silently("backup-daily");
+    // By hand, a job that is not there is an error.
+    env.run("job run backup-daily").exits(4);
+    // Guests of other nodes are theirs to save.
+    env.run(CREATE).exits(0);
+    let conf = |node: &str| env.path(&format!("etc/nodes/{node}/qemu-server/100.conf"));
+    fs::rename(conf("pve1"), conf("pve2")).unwrap();
+    silently("backup-daily");
+    assert_eq!(env.run("list --path REPO --json").json()["restore_points"], json!([]));
+    assert_eq!(env.order(), "\n", "no command was run");
+    // And that node saves them.
+    fs::remove_file(env.path("etc/local")).unwrap();
+    std::os::unix::fs::symlink("nodes/pve2", env.path("etc/local")).unwrap();
+    silently("backup-daily");
+    let points = env.run("list --path REPO --json").json();
+    assert_eq!(points["restore_points"][0]["node"], json!("pve2"));
+}
+
+#[test]
+fn a_job_whose_guests_are_all_gone_is_not_silent() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    fs::remove_file(env.path("etc/nodes/pve1/qemu-server/100.conf")).unwrap();
+    env.run("job run backup-daily --scheduled").exits(4).says(&["nothing selected"]);
+}
+
+#[test]
+fn a_cluster_file_system_that_is_not_mounted_is_not_a_cluster_without_jobs() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    let before = cron(&env);
+    fs::rename(env.path("etc"), env.path("etc-away")).unwrap();
+    fs::create_dir(env.path("etc")).unwrap();
+    env.run("job run backup-daily --scheduled").exits(1).complains(&["not mounted"]);
+    env.run("job render").exits(1).complains(&["not mounted"]);
+    assert_eq!(cron(&env), before);
+    env.run("status").exits(3).says(&["PVE-FERRY UNKNOWN", "not mounted"]);
+}
+
+#[test]
+fn jobs_that_meet_queue_for_the_guest_and_say_for_whom_they_wait() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    env.run("job create --vmid 100 --label hourly --path REPO --jobs 1 --threads 1").exits(0);
+    env.spoil("match export-diff\npause 3\nonce\n");
+    let first = env.spawn("job run backup-daily --scheduled");
+    env.wait_for("export-diff");
+    let second = env.spawn("job run backup-hourly --scheduled --debug");
+    // By hand nobody waits unasked, and the same job twice at once is one too many.
+    env.run("backup --vmid 100 --label x --path REPO --jobs 1 --threads 1").exits(11);
+    env.run("job run backup-daily --scheduled").exits(11).complains(&["still under way"]);
+    env.run("job list").exits(0).says(&["running since"]);
+    silent(&first.ends().exits(0));
+    second.ends().exits(0).complains(&["waits for backup on host", "which works on"]);
+    assert_eq!(
+        env.run("list --path REPO --json").json()["restore_points"].as_array().unwrap().len(),
+        2
+    );
+}
+
+#[test]
+fn a_run_that_waits_hears_the_wish_to_stop() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    env.run("job create prune --operation prune --path REPO --retain 3").exits(0);
+    env.run("job run backup-daily").exits(0);
+    env.forget();
+    env.spoil("match export-diff\npause 6\nonce\n");
+    let holder = env.spawn("job run backup-daily --scheduled");
+    env.wait_for("export-diff");
+    let backup = env.spawn("backup --vmid 100 --label x --path REPO --lock-wait 60");
+    let prune = env.spawn("job run prune --scheduled");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    for waiting in [&backup, &prune] {
+        nix::sys::signal::kill(waiting.pid(), nix::sys::signal::SIGTERM).unwrap();
+    }
+    backup
+        .ends()
+        .exits(130)
+        .complains(&["waits for backup on host"])
+        .says(&["stopped while it waited"]);
+    prune.ends().exits(130).says(&[
+        "waits for backup on host",
+        "stopped while it waited",
+        "interrupted",
+    ]);
+    silent(&holder.ends().exits(0));
+    assert_eq!(env.run("job list --json").json()["jobs"][1]["last_run"]["exit_code"], json!(130));
+}
+
+#[test]
+fn an_edit_by_hand_is_said_and_kept_and_a_damaged_section_harms_no_other_job() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    let edited = cron(&env).replace("0 0 * * *", "0 5 * * *");
+    fs::write(env.path("cron.d/pve-ferry"), &edited).unwrap();
+    env.run("job render").exits(0).complains(&["edited by hand", "pve-ferry.edited"]);
+    assert_eq!(fs::read_to_string(env.path("cron.d/pve-ferry.edited")).unwrap(), edited);
+    silent(&env.run("job render").exits(0));
+    let text = cfg(&env) + "\nbackup: broken\n\tschedule sometimes\n";
+    fs::write(env.path("etc/pve-ferry/jobs.cfg"), text).unwrap();
+    env.run("job render").exits(3).complains(&["broken", "sometimes"]);
+    assert!(
+        cron(&env).contains("job run backup-daily") && cron(&env).contains("# broken: cannot run")
+    );
+    silent(&env.run("job render").exits(0));
+    env.run("job run broken --scheduled").exits(2).complains(&["broken", "jobs.cfg"]);
+    env.run("job list").exits(3).says(&["broken cannot run"]);
+    env.run("job destroy broken").exits(0);
+    env.run("job list").exits(0);
+}
+
+#[test]
+fn without_cron_a_job_is_defined_and_the_user_told_that_nothing_runs_it() {
+    let env = Env::with_disks(1);
+    fs::remove_dir(env.path("cron.d")).unwrap();
+    env.run(CREATE).exits(1).complains(&["jobs.cfg was changed", "install cron"]);
+    assert!(cfg(&env).contains("backup: backup-daily"));
+}
+
+#[test]
+fn secrets_and_words_that_cannot_stand_in_the_file_are_refused() {
+    let env = Env::with_disks(1);
+    env.run(&format!("{CREATE} --dry-run")).exits(2).complains(&["--dry-run"]);
+    env.run("job create --operation list --path REPO")
+        .exits(2)
+        .complains(&["backup, prune, verify"]);
+    env.run("job create --vmid 100 --label daily").exits(2).complains(&["--path"]);
+    env.run("job create --vmdi 100").exits(2).complains(&["--vmid"]);
+    env.run("job create --help").exits(0).says(&["--schedule", "--vmid", "Examples:"]);
+    env.run("job set --help").exits(0).says(&["--delete"]);
+    assert_eq!(cfg(&env), "");
+}
+
+#[test]
+fn barcs_cron_file_is_imported_with_the_options_that_its_parser_lost() {
+    let env = Env::with_disks(1);
+    let repository = env.path("repository").display().to_string();
+    let text = format!(
+        "#Cron file for eve4pve-barc\nSHELL=/bin/sh\nPATH=/bin\n\n\
+         0 * * * * root eve4pve-barc backup --vmid=100 --label='hourly' --path='{repository}' --keep=5 \
+         --compress=pigz --compressthreads=2 --iothreads=4 --unprotect-snap\n\
+         #0 0 * * * root eve4pve-barc backup --vmid=all --label='daily' --path='{repository}' --renew=2w\n\
+         0 3 * * * root cv4pve-autosnap --host=a --api-token='root@pam!x=0000-secret' --vmid=all snap --label=x --keep=3\n"
+    );
+    fs::write(env.path("cron.d/eve4pve-barc"), &text).unwrap();
+    let said = env.run("job import --dry-run").exits(3);
+    said.says(&["would be job backup-hourly"]);
+    assert_eq!(cfg(&env), "");
+    let said = env.run("job import").exits(3).says(&[
+        "eve4pve-barc:5 (eve4pve-barc): is now job backup-hourly",
+        "backup-daily: backup disabled",
+        "--renew 2w means weeks here",
+        "NOT imported: pve-ferry has no operation `snapshot` yet",
+        "take them out",
+    ]);
+    assert!(!said.stdout.contains("0000-secret") && !cfg(&env).contains("0000-secret"));
+    let jobs = env.run("job list --json").json();
+    let hourly = &jobs["jobs"][0];
+    assert_eq!(hourly["options"]["threads"], json!("2"));
+    assert_eq!(hourly["options"]["iothreads"], json!("4"));
+    assert_eq!((&hourly["node"], &hourly["schedule"]), (&json!("pve1"), &json!("0 * * * *")));
+    assert_eq!(jobs["jobs"][1]["enabled"], json!(false));
+    // Their file is only read, and a second import makes nothing twice.
+    assert_eq!(fs::read_to_string(env.path("cron.d/eve4pve-barc")).unwrap(), text);
+    env.run("job import").exits(3).says(&["job backup-hourly does the same already"]);
+    assert_eq!(env.run("job list --json").json()["jobs"].as_array().unwrap().len(), 2);
+    env.run("job import DIR/none").exits(2);
+    env.run("job run backup-hourly --scheduled").exits(0);
+}
+
+#[test]
+fn timers_of_verify_and_prune_are_switched_by_their_jobs() {
+    let env = Env::with_disks(1);
+    env.run("job create check --operation verify --path REPO --mark --systemd").exits(0);
+    assert!(!cron(&env).contains("job run check"));
+    let log = env.order();
+    assert!(log.contains("systemctl enable --now --quiet pve-ferry-verify@check.timer"), "{log}");
+    env.run("job show check").exits(0).says(&["pve-ferry-verify@check.timer"]);
+    let wants = env.path("systemd/timers.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    fs::write(wants.join("pve-ferry-verify@check.timer"), "").unwrap();
+    env.forget();
+    env.run("job disable check").exits(0);
+    let log = env.order();
+    assert!(log.contains("systemctl disable --now --quiet pve-ferry-verify@check.timer"), "{log}");
+    env.run("job create --operation verify --path REPO --systemd --schedule daily").exits(2);
+    env.run(&format!("{CREATE} --systemd")).exits(2).complains(&["--systemd"]);
+    env.assert_expected();
+}
+
+#[test]
+fn status_says_who_is_covered_in_nagios_words() {
+    let env = Env::with_disks(1);
+    env.add_guest(101, 0);
+    env.run("status").exits(1).says(&[
+        "PVE-FERRY WARNING - 0 of 2",
+        "2 in no job",
+        "no good point, in no job",
+    ]);
+    env.run(CREATE).exits(0);
+    let said = env.run("status").exits(2);
+    assert!(said.stdout.starts_with("PVE-FERRY CRITICAL - 0 of 2 guests"), "{said:#?}");
+    env.run("job run backup-daily --scheduled").exits(0);
+    let status = env.run("status --json").exits(1).json();
+    let of = |n: usize| (&status["guests"][n]["status"], &status["guests"][n]["jobs"]);
+    assert_eq!(of(0), (&json!("ok"), &json!(["backup-daily"])));
+    assert_eq!(of(1), (&json!("warning"), &json!([])));
+    assert!(status["guests"][0]["verified_point"].is_null());
+    env.run("verify --path REPO --mark").exits(0);
+    assert!(env.run("status --json").json()["guests"][0]["verified_point"].is_string());
+    env.run("status --label hourly").exits(1).says(&["2 in no job"]);
+    env.run("status --max-age 26h").exits(1);
+    env.run("status --max-age soon").exits(2).complains(&["soon", "26h"]);
+    // Points of a guest that had the number before are no comfort.
+    let conf = env.path("etc/nodes/pve1/qemu-server/100.conf");
+    let other = fs::read_to_string(&conf).unwrap().replace("uuid=00000000", "uuid=11111111");
+    fs::write(&conf, other).unwrap();
+    env.run("status").exits(2).says(&["no good point"]);
+    // So are those of a container that was made again under its number and name, on another volume.
+    let ct = env.path("etc/nodes/pve1/lxc/200.conf");
+    fs::create_dir_all(env.path("rbd/rbd/vm-200-disk-0")).unwrap();
+    fs::write(env.path("rbd/rbd/vm-200-disk-0/facts"), "20000abcdef\n262144\n0\n").unwrap();
+    fs::write(env.path("rbd/rbd/vm-200-disk-0/head"), crate::env::content(9)).unwrap();
+    fs::write(&ct, "hostname: ct\nrootfs: ceph:vm-200-disk-0,size=256K\n").unwrap();
+    env.run("backup --vmid 200 --label daily --path REPO --jobs 1 --threads 1").exits(0);
+    let of_container = || {
+        let status = env.run("status --json").exits(2).json();
+        let guests = status["guests"].as_array().unwrap().clone();
+        guests.into_iter().find(|guest| guest["vmid"] == json!(200)).unwrap()["status"].clone()
+    };
+    assert_eq!(of_container(), json!("ok"));
+    fs::write(&ct, "hostname: ct\nrootfs: ceph:vm-200-disk-1,size=256K\n").unwrap();
+    assert_eq!(of_container(), json!("warning"));
+    // A repository that is away is unknown, and says so in the first line.
+    fs::rename(env.path("repository"), env.path("away")).unwrap();
+    let said = env.run("status").exits(3);
+    assert!(said.stdout.lines().next().unwrap().contains("cannot be read"), "{said:#?}");
+}
