@@ -1,6 +1,6 @@
 # The ways to build, try and test pve-ferry. `make` alone says what there is.
 
-.PHONY: help build demo test check unit fakes fuzz perl lab bench deb
+.PHONY: help build demo test check unit fakes fuzz perl lab bench deb package
 
 help:
 	@echo 'make build   the program, target/release/pve-ferry'
@@ -17,7 +17,7 @@ demo:
 	tests/lab/demo
 
 # The lab comes last: its closing line sums up what was checked.
-test: check unit fakes fuzz perl lab
+test: check unit fakes fuzz perl package lab
 
 check:
 	cargo fmt --check
@@ -34,6 +34,10 @@ fuzz:
 
 perl:
 	@if [ -d tests/perl ]; then prove -r tests/perl; else echo 'perl: tests/perl is not in this tree'; fi
+
+# Builds the package, installs it in a clean Debian and lets its cron run a job.
+package:
+	tests/deb/run
 
 lab:
 	tests/lab/bench --small

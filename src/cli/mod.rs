@@ -29,6 +29,7 @@ mod source;
 mod status;
 mod table;
 mod told;
+mod verified;
 mod verify;
 mod world;
 

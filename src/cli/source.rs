@@ -2,7 +2,7 @@
 //! JSON. Not for what is damaged in the repository: that is the rest of verify.
 
 use super::error::{CliError, code_of};
-use super::{blocking, output, signals, verify, world};
+use super::{blocking, output, signals, verified, world};
 use crate::model::{Bytes, Moment, VmId};
 use crate::operation::{AuditRequest, DiskAudit, PointAudit, audit};
 use crate::report::{Failure, GuestOutcome, Report};
@@ -72,7 +72,7 @@ pub fn run(
 
 /// A guest's comparison, as others are told of it.
 fn outcome(compared: &Compared) -> GuestOutcome {
-    let outcome = GuestOutcome::new(&verify::guest(compared.vmid));
+    let outcome = GuestOutcome::new(&verified::guest(compared.vmid));
     match &compared.result {
         Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
         Ok(points) if disks_of(points).any(|disk| differs(disk).is_some()) => {

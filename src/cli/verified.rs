@@ -1,0 +1,146 @@
+//! What `verify` found of stored points, as text, JSON, exit code, and as the one report that others
+//! are told from. It checks nothing itself.
+
+use crate::clock::host_name;
+use crate::model::{Bytes, Guest, GuestKind, Moment, VmId};
+use crate::report::{Failure, GuestOutcome, Report};
+use crate::repository::{DamageFound, VerifyReport};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// What verifying one guest gave.
+pub struct Verified {
+    /// The guest.
+    pub vmid: VmId,
+    /// The guest's directory as the user names it.
+    pub directory: String,
+    /// What was found, or why nothing was.
+    pub result: Result<VerifyReport, anyhow::Error>,
+}
+
+/// A line per guest, and what is damaged.
+pub fn text(verified: &[Verified]) -> String {
+    let mut lines = Vec::new();
+    for Verified { vmid, directory, result } in verified {
+        let about = format!("guest {vmid} ({directory})");
+        match result {
+            Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
+            Ok(report) => {
+                let ending = if report.damage.is_empty() { "ok" } else { "DAMAGED" };
+                lines.push(format!(
+                    "{about}: {ending}, {} points, {} images, {} read",
+                    report.points.len(),
+                    report.images.len(),
+                    Bytes(report.bytes)
+                ));
+                lines.extend(report.damage.iter().map(damage_line));
+                let lost = report.points_lost();
+                if !lost.is_empty() {
+                    let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
+                    lines.push(format!("  restore points that this costs: {}", lost.join(", ")));
+                }
+            }
+        }
+    }
+    if lines.is_empty() {
+        lines.push("no restore points".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+/// A point as `list` shows it: label and moment.
+fn point_name(dir: &Path) -> String {
+    let part = |path: Option<&Path>| {
+        path.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let (label, stamp) = (part(dir.parent()), part(Some(dir)));
+    let moment = Moment::from_stamp(&stamp).map_or(stamp, |moment| moment.to_string());
+    format!("{label} {moment}")
+}
+
+fn damage_line(damage: &DamageFound) -> String {
+    let extents: u64 = damage.extents.iter().map(|extent| extent.length).sum();
+    let where_ = match extents {
+        0 => String::new(),
+        bytes => format!(", {} of the volume", Bytes(bytes)),
+    };
+    format!("  {}: {}{where_}", damage.file.display(), damage.what)
+}
+
+/// The document of `--json`.
+pub fn document(verified: &[Verified]) -> Value {
+    let guests: Vec<Value> = verified.iter().map(guest_document).collect();
+    let status = match exit_code(verified) {
+        0 => "ok",
+        _ => "failed",
+    };
+    json!({ "operation": "verify", "status": status, "guests": guests })
+}
+
+fn guest_document(verified: &Verified) -> Value {
+    let vmid = verified.vmid;
+    match &verified.result {
+        Err(error) => json!({ "vmid": vmid, "status": "failed", "error": format!("{error:#}") }),
+        Ok(report) => json!({
+            "vmid": vmid,
+            "status": if report.damage.is_empty() { "ok" } else { "damaged" },
+            "directory": verified.directory,
+            "points": report.points.len(),
+            "images": report.images.len(),
+            "bytes": report.bytes,
+            "damage": report.damage.iter().map(damage_document).collect::<Vec<_>>(),
+            "points_lost": report.points_lost(),
+        }),
+    }
+}
+
+fn damage_document(damage: &DamageFound) -> Value {
+    json!({
+        "file": damage.file,
+        "what": damage.what,
+        "extents": damage.extents.iter().map(|e| [e.offset, e.length]).collect::<Vec<_>>(),
+        "points_lost": damage.points_lost,
+    })
+}
+
+/// How the command ends.
+pub fn exit_code(verified: &[Verified]) -> u8 {
+    let damaged = |v: &Verified| v.result.as_ref().is_ok_and(|report| !report.damage.is_empty());
+    if verified.iter().any(damaged) {
+        return Failure::Damage.code();
+    }
+    let failed: Vec<&anyhow::Error> =
+        verified.iter().filter_map(|v| v.result.as_ref().err()).collect();
+    match failed.len() {
+        0 => 0,
+        n if n == verified.len() => super::error::code_of(failed[0]),
+        _ => 3,
+    }
+}
+
+/// A guest of the repository, as far as its directory's name tells.
+pub fn guest(vmid: VmId) -> Guest {
+    Guest { vmid, kind: GuestKind::Qemu, name: String::new(), node: host_name() }
+}
+
+/// What was found, as the one report that others are told from.
+pub fn report(verified: &[Verified], span: (Moment, Moment)) -> Report {
+    let outcome = |verified: &Verified| {
+        let outcome = GuestOutcome::new(&guest(verified.vmid));
+        match &verified.result {
+            Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+            Ok(report) if report.damage.is_empty() => outcome,
+            Ok(report) => {
+                let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
+                let lost = report.points_lost();
+                let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
+                let cost = format!("restore points that this costs: {}", lost.join(", "));
+                outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
+            }
+        }
+    };
+    let mut report = Report::new("verify", span, verified.iter().map(outcome).collect(), vec![]);
+    // Mail and exit code never disagree; an empty repository is verified, too.
+    report.error_code = Some(exit_code(verified));
+    report
+}
