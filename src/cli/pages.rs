@@ -41,7 +41,7 @@ pub fn completions(args: &CompletionsArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// Writes the man pages: pve-ferry.1, and pve-ferry-COMMAND.1 of each command.
+/// Writes the man pages: pve-ferry.8, and pve-ferry-COMMAND.8 of each command.
 ///
 /// # Errors
 /// One cannot be written.
@@ -67,9 +67,9 @@ fn write(directory: &Path, command: &clap::Command, name: &str) -> anyhow::Resul
     let mut page = Vec::new();
     clap_mangen::Man::new(command.clone())
         .title(name.to_uppercase())
-        .section("1")
+        .section("8")
         .render(&mut page)?;
-    let path = directory.join(format!("{name}.1"));
+    let path = directory.join(format!("{name}.8"));
     fs::write(&path, page).with_context(|| format!("write {}", path.display()))
 }
 
@@ -82,11 +82,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         man(&ManArgs { directory: directory.path().to_owned() }).unwrap();
         let page = |name: &str| fs::read_to_string(directory.path().join(name));
-        assert!(page("pve-ferry.1").unwrap().contains("repository missing"));
-        assert!(page("pve-ferry-restore.1").unwrap().contains("Examples:"));
-        assert!(page("pve-ferry-ask-ceph.1").is_err());
+        assert!(page("pve-ferry.8").unwrap().contains("repository missing"));
+        assert!(page("pve-ferry-restore.8").unwrap().contains("Examples:"));
+        assert!(page("pve-ferry-ask-ceph.8").is_err());
         for command in super::super::Cli::command().get_subcommands() {
-            let name = format!("pve-ferry-{}.1", command.get_name());
+            let name = format!("pve-ferry-{}.8", command.get_name());
             assert_eq!(page(&name).is_ok(), !command.is_hide_set(), "{name}");
         }
         let gone = ManArgs { directory: directory.path().join("gone") };

@@ -95,7 +95,7 @@ mod tests {
                 std::fs::read_to_string(format!("{root}/systemd/pve-ferry-{operation}@.{kind}"))
                     .unwrap()
             };
-            let start = "\nExecStart=/usr/bin/pve-ferry job run %i --scheduled\n";
+            let start = "\nExecStart=/usr/sbin/pve-ferry job run %i --scheduled\n";
             assert!(unit("service").contains(start));
             assert!(
                 !unit("service").contains("\nProtectProc"),
