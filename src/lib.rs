@@ -54,6 +54,7 @@ pub mod cancel;
 pub mod clock;
 pub mod entropy;
 pub mod progress;
+pub mod secret;
 pub mod throttle;
 pub mod transport;
 

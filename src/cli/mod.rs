@@ -7,6 +7,7 @@ mod assemble;
 mod backup;
 mod barc;
 mod bars;
+mod connection;
 mod error;
 mod expand;
 mod list;
@@ -19,6 +20,8 @@ mod report;
 mod restore;
 mod retention;
 mod signals;
+mod snapshot;
+mod snapshot_table;
 mod table;
 mod verify;
 mod world;
@@ -67,6 +70,7 @@ enum Command {
     Delete(mark::DeleteArgs),
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
+    Snapshot(snapshot::Args),
     Completions(pages::CompletionsArgs),
     #[command(hide = true)]
     AskCeph(ask_ceph::Args),
@@ -89,7 +93,9 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn parsed(arguments: impl Iterator<Item = OsString>) -> Result<Cli, CliError> {
-    let words = expand::expanded(arguments.collect())?;
+    let words: Vec<OsString> = arguments.collect();
+    connection::refuse_typed_secrets(&words)?;
+    let words = expand::expanded(words)?;
     let matches = Cli::command().try_get_matches_from(words)?;
     Ok(Cli::from_arg_matches(&matches)?)
 }
@@ -106,6 +112,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
+        Command::Snapshot(args) => snapshot::run(args),
         Command::Completions(args) => pages::completions(args),
         Command::AskCeph(args) => ask_ceph::run(args),
         Command::ManPages(args) => pages::man(args),

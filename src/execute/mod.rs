@@ -10,6 +10,7 @@ pub mod guard;
 pub mod prune;
 mod restore;
 mod save;
+pub mod snapshot;
 mod state;
 mod transfer;
 mod undo;

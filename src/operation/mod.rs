@@ -4,10 +4,12 @@
 mod backup;
 mod prune;
 mod restore;
+mod snapshot;
 
 pub use backup::BackupRequest;
 pub use prune::{PruneRequest, prune};
 pub use restore::RestoreRequest;
+pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
 
 use crate::execute::{self, Stopped, Work};
 use crate::model::Guest;

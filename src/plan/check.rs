@@ -2,7 +2,7 @@
 //! production and in tests. It changes no plan and knows no storage.
 
 use super::{Action, Item, Plan, RemovedPoint, Step};
-use crate::model::SnapshotName;
+use crate::model::{GuestSnapshot, SnapshotName};
 use std::collections::BTreeSet;
 
 /// A plan that must not run: a fault of ours, never of the user.
@@ -62,6 +62,12 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
         Action::DeleteRestorePoint(point) => {
             removes_only_what_may_go(plan, before, (step, point))?;
             deletes_only_what_nothing_needs(before, step, point)
+        }
+        Action::DeleteGuestSnapshot(snapshot) => {
+            removes_only_automatic_snapshots(plan, before, (step, snapshot))
+        }
+        Action::RollbackGuest(_) => {
+            ensure(plan.steps().count() == 1, "a rollback is a plan of its own", step)
         }
         Action::CommitRestorePoint => commit_follows_all_transfers(plan, before, step),
         _ => Ok(()),
@@ -131,6 +137,21 @@ fn removes_only_what_may_go(
     let is_commit = |a: &Action| matches!(a, Action::CommitRestorePoint);
     let due = !has(&plan.items, is_commit) || has(before, is_commit);
     ensure(due, "points are removed only after the new one is committed", step)
+}
+
+/// What a person made is never removed, nor what PVE has not finished, nor anything before the new
+/// snapshot is there.
+fn removes_only_automatic_snapshots(
+    plan: &Plan,
+    before: &[Item],
+    (step, snapshot): (&Step, &GuestSnapshot),
+) -> Result<(), Violation> {
+    let ours = snapshot.is_described_as_automatic() && snapshot.name.starts_with("auto");
+    ensure(ours, "only automatic snapshots of guests are removed", step)?;
+    ensure(snapshot.unfinished.is_none(), "an unfinished snapshot is left to PVE", step)?;
+    let is_new = |a: &Action| matches!(a, Action::CreateGuestSnapshot { .. });
+    let due = !has(&plan.items, is_new) || has(before, is_new);
+    ensure(due, "snapshots are removed only after the new one was made", step)
 }
 
 /// Whatever needs the point's images must be deleted before it.

@@ -12,9 +12,10 @@ mod display;
 pub mod facts;
 pub mod prune;
 pub mod restore;
+pub mod snapshot;
 
 use crate::model::{
-    DiskKey, Guest, GuestKind, ImageId, Label, Moment, PointId, SkippedDisk, SnapshotIdentity,
+    DiskKey, Guest, GuestKind, GuestSnapshot, ImageId, Label, Moment, PointId, SkippedDisk, SnapshotIdentity,
     SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
 
@@ -217,6 +218,17 @@ pub enum Action {
         /// The guest that gets them as unused disks.
         vmid: VmId,
     },
+    /// Makes a snapshot of the whole guest through PVE.
+    CreateGuestSnapshot {
+        /// Its name.
+        name: String,
+        /// Whether the guest's memory goes into it.
+        with_memory: bool,
+    },
+    /// Deletes a guest snapshot through PVE, never with force.
+    DeleteGuestSnapshot(GuestSnapshot),
+    /// Puts the whole guest back to one of its snapshots.
+    RollbackGuest(GuestSnapshot),
     /// Starts a guest.
     StartGuest {
         /// The guest.
@@ -239,6 +251,8 @@ impl Action {
             Self::DeleteSnapshot { .. }
             | Self::SweepDebris { .. }
             | Self::HidePoint(_)
+            | Self::DeleteGuestSnapshot(_)
+            | Self::RollbackGuest(_)
             | Self::DeleteRestorePoint(_) => true,
             Self::WriteConfig { replaces, .. } => replaces.is_some(),
             _ => false,

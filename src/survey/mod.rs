@@ -5,12 +5,14 @@ mod backup;
 mod legacy;
 mod prune;
 mod restore;
+mod snapshot;
 mod source;
 
 pub use backup::{Surveyed, backup, guest};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{prune, stored};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
+pub use snapshot::snapshot;
 pub use source::{RestorePoint, restore_point};
 
 use crate::model::{Guest, GuestKind, Incarnation, VolumeIdentity};

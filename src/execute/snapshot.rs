@@ -1,0 +1,216 @@
+//! Carries the plans of guest snapshots out, through PVE's API: makes, removes, rolls back. Which
+//! and why stands in the plan.
+
+use crate::cancel::Cancel;
+use crate::clock::Stopwatch;
+use crate::model::guest_snapshot::DESCRIPTION;
+use crate::model::{Guest, GuestSnapshot};
+use crate::plan::{Action, Plan};
+use crate::pve::api::{Api, ApiError, Request, TaskEnd, path};
+use crate::report::{Failure, GuestOutcome};
+use anyhow::anyhow;
+use std::time::Duration;
+
+/// How long tasks and locks are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For one task; it goes on afterwards.
+    pub task: Duration,
+    /// For a guest that something else has locked.
+    pub lock: Duration,
+}
+
+/// Makes, removes and rolls back.
+pub struct Hands<'a> {
+    /// The cluster.
+    pub api: &'a Api,
+    /// How long it waits.
+    pub patience: Patience,
+    /// The user's wish to stop; heard between two steps.
+    pub cancel: &'a Cancel,
+}
+
+/// The pause before a locked guest is asked again.
+const LOCK_PAUSE: Duration = Duration::from_secs(2);
+
+impl Hands<'_> {
+    /// Carries a plan out and says how it ended. The first step that fails ends it: a snapshot
+    /// that could not be made removes none, and nothing is removed behind a removal that failed.
+    pub async fn carry_out(&self, plan: &Plan) -> GuestOutcome {
+        let mut outcome = GuestOutcome::new(&plan.guest);
+        outcome.warnings.clone_from(&plan.warnings);
+        for step in plan.steps() {
+            if self.cancel.is_cancelled() {
+                let text = "interrupted; nothing is half".to_owned();
+                return outcome.failed(Failure::Interrupted, text);
+            }
+            let _open = self.cancel.open(format!("guest {}: {step}", plan.guest.vmid));
+            let done = match &step.action {
+                Action::CreateGuestSnapshot { name, with_memory } => {
+                    let vmstate = with_memory.then_some("1");
+                    self.create(&plan.guest, (name, vmstate), &mut outcome).await
+                }
+                Action::DeleteGuestSnapshot(snapshot) => {
+                    self.delete(&plan.guest, snapshot, &mut outcome).await
+                }
+                Action::RollbackGuest(snapshot) => {
+                    self.roll_back(&plan.guest, snapshot, &mut outcome).await
+                }
+                other => Err(anyhow!("{other:?} is no step of a guest's snapshots")),
+            };
+            if let Err(error) = done {
+                return outcome.failed(Failure::Other, format!("{step}: {error:#}"));
+            }
+        }
+        outcome
+    }
+
+    async fn create(
+        &self,
+        guest: &Guest,
+        (name, vmstate): (&str, Option<&str>),
+        outcome: &mut GuestOutcome,
+    ) -> anyhow::Result<()> {
+        let mut request = Request::post(path(guest, "snapshot"))
+            .with("snapname", name)
+            .with("description", DESCRIPTION);
+        if let Some(vmstate) = vmstate {
+            request = request.with("vmstate", vmstate);
+        }
+        match self.run(&request).await {
+            Ok(end) => self.warn(end, "making the snapshot", outcome),
+            Err(ApiError::Unclear { why, .. }) => self.was_made(guest, name, &why, outcome).await?,
+            Err(error) => return Err(error.into()),
+        }
+        note(outcome, guest, format!("made snapshot {name}"));
+        Ok(())
+    }
+
+    /// The connection broke while a snapshot was asked for: whether it is there now decides.
+    async fn was_made(
+        &self,
+        guest: &Guest,
+        name: &str,
+        why: &str,
+        outcome: &mut GuestOutcome,
+    ) -> anyhow::Result<()> {
+        let watch = Stopwatch::start();
+        loop {
+            let found = self.find(guest, name).await?;
+            match found.map(|snapshot| snapshot.unfinished) {
+                Some(None) => {
+                    outcome.warnings.push(format!("the connection broke ({why}); the snapshot was made all the same"));
+                    return Ok(());
+                }
+                Some(Some(_)) if watch.elapsed() < self.patience.task => {}
+                Some(Some(state)) => {
+                    return Err(anyhow!("the connection broke ({why}), and the snapshot is not finished (state {state})"));
+                }
+                None if watch.elapsed() > LOCK_PAUSE * 3 => {
+                    return Err(anyhow!("the connection broke ({why}), and there is no such snapshot; nothing was removed"));
+                }
+                None => {}
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+    }
+
+    /// Removes a snapshot that is still the one of the plan. What a replication needs stays: PVE
+    /// refuses to remove it unless it is forced, and we never force.
+    async fn delete(
+        &self,
+        guest: &Guest,
+        planned: &GuestSnapshot,
+        outcome: &mut GuestOutcome,
+    ) -> anyhow::Result<()> {
+        let name = &planned.name;
+        let Some(found) = self.find(guest, name).await? else {
+            outcome.warnings.push(format!("snapshot {name} is gone already"));
+            return Ok(());
+        };
+        let same = found.taken == planned.taken && found.description == planned.description;
+        if !same || found.unfinished.is_some() {
+            return Err(anyhow!("another snapshot bears that name now; it was not touched"));
+        }
+        let request = Request::delete(path(guest, &format!("snapshot/{name}")));
+        match self.run(&request).await {
+            Ok(end) => self.warn(end, &format!("removing {name}"), outcome),
+            Err(error) if is_needed(&error) => {
+                let text = format!(
+                    "snapshot {name} is kept, as a replication needs it ({}); the next run tries again",
+                    error.reason()
+                );
+                outcome.warnings.push(text);
+                return Ok(());
+            }
+            Err(ApiError::Unclear { .. }) if self.find(guest, name).await?.is_none() => {}
+            Err(error) => return Err(error.into()),
+        }
+        note(outcome, guest, format!("removed snapshot {name}"));
+        Ok(())
+    }
+
+    async fn roll_back(
+        &self,
+        guest: &Guest,
+        planned: &GuestSnapshot,
+        outcome: &mut GuestOutcome,
+    ) -> anyhow::Result<()> {
+        let name = &planned.name;
+        let found = self.find(guest, name).await?;
+        if found.is_none_or(|found| found.taken != planned.taken) {
+            return Err(anyhow!("the snapshot is gone or another one; nothing was changed"));
+        }
+        let request = Request::post(path(guest, &format!("snapshot/{name}/rollback")));
+        let end = self.run(&request).await?;
+        self.warn(end, "rolling back", outcome);
+        note(outcome, guest, format!("rolled back to snapshot {name}"));
+        Ok(())
+    }
+
+    /// Runs a task, once more as long as something else holds the guest.
+    async fn run(&self, request: &Request) -> Result<TaskEnd, ApiError> {
+        let watch = Stopwatch::start();
+        loop {
+            match self.api.run(request, self.patience.task).await {
+                Err(error)
+                    if is_locked(&error)
+                        && watch.elapsed() < self.patience.lock
+                        && !self.cancel.is_cancelled() =>
+                {
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn find(&self, guest: &Guest, name: &str) -> Result<Option<GuestSnapshot>, ApiError> {
+        let all = self.api.snapshots(guest).await?;
+        Ok(all.into_iter().find(|snapshot| snapshot.name == name))
+    }
+
+    fn warn(&self, end: TaskEnd, what: &str, outcome: &mut GuestOutcome) {
+        if let TaskEnd::Warnings(count) = end {
+            outcome.warnings.push(format!("{what} ended with WARNINGS: {count}; the task log has them"));
+        }
+    }
+}
+
+fn note(outcome: &mut GuestOutcome, guest: &Guest, what: String) {
+    tracing::info!(guest = %guest.vmid, "{what}");
+    outcome.changes.push(what);
+}
+
+/// PVE refused before it began: another task holds the guest (`AbstractConfig::check_lock`,
+/// `lock_config`, and the migration lock that replication takes).
+fn is_locked(error: &ApiError) -> bool {
+    let reason = error.reason();
+    ["is locked (", "can't lock file", "guest migration lock"].iter().any(|t| reason.contains(t))
+}
+
+/// A replication job needs the snapshot (`AbstractConfig::snapshot_delete`).
+fn is_needed(error: &ApiError) -> bool {
+    let reason = error.reason();
+    reason.contains("needed by replication") || reason.contains("replication job")
+}
