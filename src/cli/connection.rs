@@ -63,7 +63,9 @@ pub fn refuse_typed_secrets(words: &[OsString]) -> Result<(), CliError> {
         };
         let typed = value.filter(|value| !value.starts_with('@') && !value.starts_with("--"));
         if SECRETS.contains(&name) && typed.is_some_and(|v| v.parse::<SecretSource>().is_err()) {
-            let text = format!("{name} takes file:PATH, env:NAME or - (standard input), or stands inside an @FILE: a secret on the command line can be read by everybody on this machine");
+            let text = format!(
+                "{name} takes file:PATH, env:NAME or - (standard input), or stands inside an @FILE: a secret on the command line can be read by everybody on this machine"
+            );
             return Err(CliError::usage(text));
         }
     }
@@ -71,6 +73,11 @@ pub fn refuse_typed_secrets(words: &[OsString]) -> Result<(), CliError> {
 }
 
 impl Connection {
+    /// Whether it goes over HTTPS.
+    pub fn is_remote(&self) -> bool {
+        self.host.is_some()
+    }
+
     /// The client.
     ///
     /// # Errors
@@ -93,7 +100,9 @@ impl Connection {
             trust: self.trust()?,
             renewed_after: RENEWED_AFTER,
         };
-        Ok(Api::over_https(Https::new(settings).map_err(|e| CliError::from(anyhow::Error::from(e)))?))
+        Ok(Api::over_https(
+            Https::new(settings).map_err(|e| CliError::from(anyhow::Error::from(e)))?,
+        ))
     }
 
     fn credentials(&self) -> Result<Credentials, CliError> {
@@ -103,14 +112,17 @@ impl Connection {
         let (Some(username), Some(password)) = (&self.username, &self.password) else {
             return Err(CliError::usage("--host needs --api-token, or --username and --password"));
         };
-        let password = password_in(secret(password)?.reveal()).map_err(|e| CliError::usage(e.to_string()))?;
+        let password =
+            password_in(secret(password)?.reveal()).map_err(|e| CliError::usage(e.to_string()))?;
         let otp = self.otp.as_deref().map(secret).transpose()?;
         Ok(Credentials::password(username, Secret::new(password), otp))
     }
 
     fn trust(&self) -> Result<Trust, CliError> {
         if self.no_verify_ssl {
-            output::notice("warning: --no-verify-ssl: whoever sits between can read the credentials");
+            output::notice(
+                "warning: --no-verify-ssl: whoever sits between can read the credentials",
+            );
             return Ok(Trust::Anything);
         }
         match (&self.fingerprint, &self.ca_file) {
@@ -124,16 +136,19 @@ impl Connection {
 /// From its source; a literal can only come from an @FILE here.
 fn secret(text: &str) -> Result<Secret, CliError> {
     match text.parse::<SecretSource>() {
-        Ok(source) => source.read().map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e)))),
+        Ok(source) => {
+            source.read().map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))
+        }
         Err(_) => Ok(Secret::new(text)),
     }
 }
 
 fn on_node() -> Result<Api, CliError> {
     let cluster = world::cluster();
-    let this_node = cluster.this_node().map_err(|_| {
-        CliError::usage("this machine is no PVE node: give --host and --api-token")
-    })?;
+    if !cluster.root().join("nodes").is_dir() {
+        return Err(CliError::usage("this machine is no PVE node: give --host and --api-token"));
+    }
+    let this_node = cluster.this_node().map_err(anyhow::Error::from)?;
     let hosts: Hosts = world::hosts(&cluster, this_node)?;
     let host_of = move |node: Option<&str>| node.map_or_else(Host::local, |node| hosts.host(node));
     Ok(Api::on_nodes(Pvesh::new(Arc::new(host_of))))
@@ -153,11 +168,19 @@ mod tests {
             let words: Vec<OsString> = line.split(' ').map(Into::into).collect();
             refuse_typed_secrets(&words).map_err(|e| e.to_string())
         };
-        for line in ["snap --api-token a@pve!x=s3cret", "snap --password=s3cret", "--password s3cret"] {
+        for line in
+            ["snap --api-token a@pve!x=s3cret", "snap --password=s3cret", "--password s3cret"]
+        {
             let error = refused(line).unwrap_err();
             assert!(error.contains("file:PATH") && !error.contains("s3cret"), "{error}");
         }
-        for line in ["--password file:/x", "--api-token=env:T", "--password -", "--password @f", "--password"] {
+        for line in [
+            "--password file:/x",
+            "--api-token=env:T",
+            "--password -",
+            "--password @f",
+            "--password",
+        ] {
             assert_eq!(refused(line), Ok(()), "{line}");
         }
     }

@@ -8,6 +8,7 @@ mod backup;
 mod barc;
 mod bars;
 mod connection;
+mod doctor;
 mod error;
 mod expand;
 mod list;
@@ -71,6 +72,7 @@ enum Command {
     Protect(mark::ProtectArgs),
     Unprotect(mark::UnprotectArgs),
     Snapshot(snapshot::Args),
+    Doctor(doctor::Args),
     Completions(pages::CompletionsArgs),
     #[command(hide = true)]
     AskCeph(ask_ceph::Args),
@@ -113,6 +115,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
         Command::Snapshot(args) => snapshot::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => pages::completions(args),
         Command::AskCeph(args) => ask_ceph::run(args),
         Command::ManPages(args) => pages::man(args),

@@ -65,7 +65,7 @@ enum Command {
 #[derive(Debug, ClapArgs)]
 struct Common {
     /// Which guests: all, 100:120, NAME, web%, @tag-x, @pool-x, all-NODE, storage-x; -ITEM excludes.
-    #[arg(long, global = true, value_name = "SEL")]
+    #[arg(long, global = true, value_name = "SEL", allow_hyphen_values = true)]
     vmid: Option<String>,
     /// Seconds to wait for one task of PVE; it goes on afterwards, and the next run takes it up.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 600)]
@@ -282,7 +282,9 @@ impl ListArgs {
         let mut code = if not_found.is_empty() { 0 } else { 3 };
         for (guest, found) in &listed {
             match found {
-                Ok(snapshots) => rows.extend(self.rows(guest, snapshots, (label.as_ref(), &format))),
+                Ok(snapshots) => {
+                    rows.extend(self.rows(guest, snapshots, (label.as_ref(), &format)))
+                }
                 Err(why) => {
                     output::notice(&format!("guest {}: {why}", guest.candidate.guest.vmid));
                     code = 3;
@@ -365,9 +367,13 @@ fn text(report: &Report) -> String {
     let (ok, all) = (report.totals.guests_ok, report.totals.guests);
     let skipped = report.guests.iter().filter(|g| g.status == crate::report::GuestStatus::Skipped);
     let last = match (all, skipped.count()) {
-        (0, _) => "no guest is selected; without the privilege VM.Audit PVE hides guests".to_owned(),
+        (0, _) => {
+            "no guest is selected; without the privilege VM.Audit PVE hides guests".to_owned()
+        }
         (_, 0) => format!("{}: {ok} of {all} guests ok, {seconds} s", report.operation),
-        (_, n) => format!("{}: {ok} of {all} guests ok, {n} skipped, {seconds} s", report.operation),
+        (_, n) => {
+            format!("{}: {ok} of {all} guests ok, {n} skipped, {seconds} s", report.operation)
+        }
     };
     lines.push(&last);
     lines.join("\n") + "\n"

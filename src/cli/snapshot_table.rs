@@ -67,7 +67,8 @@ fn titles() -> Row {
 
 fn boxed(rows: &[Row], lines: &Lines) -> String {
     // A newline in a description would tear the table apart.
-    let flat = |row: &Row| row.clone().map(|cell| cell.replace(['\r', '\n', '\t'], " ").trim().to_owned());
+    let flat =
+        |row: &Row| row.clone().map(|cell| cell.replace(['\r', '\n', '\t'], " ").trim().to_owned());
     let rows: Vec<Row> = rows.iter().map(flat).collect();
     let titles = titles();
     let width = |at: usize| {
@@ -92,14 +93,16 @@ fn boxed(rows: &[Row], lines: &Lines) -> String {
 
 fn document(rows: &[Row]) -> Value {
     let object = |row: &Row| {
-        let pairs = TITLES.iter().zip(row).map(|(title, cell)| ((*title).to_owned(), cell.clone().into()));
+        let pairs =
+            TITLES.iter().zip(row).map(|(title, cell)| ((*title).to_owned(), cell.clone().into()));
         Value::Object(pairs.collect::<Map<String, Value>>())
     };
     Value::Array(rows.iter().map(object).collect())
 }
 
 fn markdown(rows: &[Row]) -> String {
-    let escaped = |cell: &String| cell.replace('\\', "\\\\").replace('|', "\\|").replace(['\r', '\n'], " ");
+    let escaped =
+        |cell: &String| cell.replace('\\', "\\\\").replace('|', "\\|").replace(['\r', '\n'], " ");
     let line = |row: &Row| {
         let cells: Vec<String> = row.iter().map(escaped).collect();
         format!("| {} |\n", cells.join(" | "))
@@ -111,7 +114,8 @@ fn markdown(rows: &[Row]) -> String {
 
 fn html(rows: &[Row]) -> String {
     let escaped = |cell: &String| {
-        let pairs = [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;"), ('\'', "&#39;")];
+        let pairs =
+            [('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;"), ('"', "&quot;"), ('\'', "&#39;")];
         pairs.iter().fold(cell.clone(), |text, (from, to)| text.replace(*from, to))
     };
     let line = |row: &Row, tag: &str| {

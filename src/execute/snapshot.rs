@@ -99,15 +99,21 @@ impl Hands<'_> {
             let found = self.find(guest, name).await?;
             match found.map(|snapshot| snapshot.unfinished) {
                 Some(None) => {
-                    outcome.warnings.push(format!("the connection broke ({why}); the snapshot was made all the same"));
+                    outcome.warnings.push(format!(
+                        "the connection broke ({why}); the snapshot was made all the same"
+                    ));
                     return Ok(());
                 }
                 Some(Some(_)) if watch.elapsed() < self.patience.task => {}
                 Some(Some(state)) => {
-                    return Err(anyhow!("the connection broke ({why}), and the snapshot is not finished (state {state})"));
+                    return Err(anyhow!(
+                        "the connection broke ({why}), and the snapshot is not finished (state {state})"
+                    ));
                 }
                 None if watch.elapsed() > LOCK_PAUSE * 3 => {
-                    return Err(anyhow!("the connection broke ({why}), and there is no such snapshot; nothing was removed"));
+                    return Err(anyhow!(
+                        "the connection broke ({why}), and there is no such snapshot; nothing was removed"
+                    ));
                 }
                 None => {}
             }
@@ -192,7 +198,9 @@ impl Hands<'_> {
 
     fn warn(&self, end: TaskEnd, what: &str, outcome: &mut GuestOutcome) {
         if let TaskEnd::Warnings(count) = end {
-            outcome.warnings.push(format!("{what} ended with WARNINGS: {count}; the task log has them"));
+            outcome
+                .warnings
+                .push(format!("{what} ended with WARNINGS: {count}; the task log has them"));
         }
     }
 }

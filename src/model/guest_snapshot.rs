@@ -55,7 +55,12 @@ pub struct TimestampFormat {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
     /// Digits of a unit: its rank from the year down, how many, the largest value.
-    Unit { rank: usize, digits: usize, range: (u32, u32), directive: &'static str },
+    Unit {
+        rank: usize,
+        digits: usize,
+        range: (u32, u32),
+        directive: &'static str,
+    },
     Separator(char),
 }
 
@@ -161,7 +166,10 @@ pub fn automatic_name(label: &Label, time: &str) -> Result<String, Invalid> {
     let name = format!("auto{label}{time}");
     match name.len() <= LONGEST_NAME {
         true => Ok(name),
-        false => Err(Invalid::new(&name, "a snapshot name (40 characters at most): shorten the label or the timestamp format")),
+        false => Err(Invalid::new(
+            &name,
+            "a snapshot name (40 characters at most): shorten the label or the timestamp format",
+        )),
     }
 }
 
@@ -183,7 +191,16 @@ mod tests {
         let long: TimestampFormat = "yyyy-MM-dd_HH-mm-ss".parse().unwrap();
         assert_eq!((long.strftime().as_str(), long.length()), ("%Y-%m-%d_%H-%M-%S", 19));
         assert_eq!("".parse::<TimestampFormat>().unwrap(), default);
-        for text in ["ddMMyy", "yyMMddhhmmss", "MMddHHmmss", "yyMM", "yyMMddmm", "yyMMdd HH", "'x'", "yyMMMdd"] {
+        for text in [
+            "ddMMyy",
+            "yyMMddhhmmss",
+            "MMddHHmmss",
+            "yyMM",
+            "yyMMddmm",
+            "yyMMdd HH",
+            "'x'",
+            "yyMMMdd",
+        ] {
             assert!(text.parse::<TimestampFormat>().is_err(), "{text}");
         }
     }
@@ -197,7 +214,11 @@ mod tests {
         assert_eq!(label_in("auto260929020000", &format), None);
         assert_eq!(label_in("auto_x", &format), None);
         let short: TimestampFormat = "yyMMddHHmm".parse().unwrap();
-        assert_eq!(label_in("autodaily260929020000", &short), None, "26 is no part of a label: 09290200 is no time");
+        assert_eq!(
+            label_in("autodaily260929020000", &short),
+            None,
+            "26 is no part of a label: 09290200 is no time"
+        );
         assert_eq!(label_in("äuto260929020000", &format), None);
     }
 

@@ -14,8 +14,8 @@ mod snapshot_name;
 mod source;
 mod volume;
 
-pub use guest_snapshot::{GuestSnapshot, TimestampFormat};
 pub use guest::{ClusterId, ClusterName, Guest, GuestKind, Incarnation, VmId};
+pub use guest_snapshot::{GuestSnapshot, TimestampFormat};
 pub use id::{ChainId, ImageId, InvalidId, PointId};
 pub use label::Label;
 pub use moment::Moment;

@@ -93,7 +93,8 @@ pub async fn rollback(
     let started = run.clock.now();
     let guests = run.api.guests().await?;
     let is_meant = |guest: &&ApiGuest| guest.candidate.guest.vmid == request.vmid;
-    let report = |outcomes| Report::new("snapshot rollback", (started, run.clock.now()), outcomes, vec![]);
+    let report =
+        |outcomes| Report::new("snapshot rollback", (started, run.clock.now()), outcomes, vec![]);
     let Some(guest) = guests.iter().find(is_meant) else {
         return Ok(Performed { report: report(Vec::new()), plans: Vec::new() });
     };
@@ -123,7 +124,10 @@ impl SnapshotRun {
     ///
     /// # Errors
     /// The guests cannot be listed.
-    pub async fn list(&self, selection: &Selection) -> anyhow::Result<(Vec<Snapshots>, Vec<String>)> {
+    pub async fn list(
+        &self,
+        selection: &Selection,
+    ) -> anyhow::Result<(Vec<Snapshots>, Vec<String>)> {
         let (guests, not_found) = self.selected(selection).await?;
         let mut listed = Vec::new();
         for guest in guests {

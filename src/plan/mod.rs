@@ -15,8 +15,8 @@ pub mod restore;
 pub mod snapshot;
 
 use crate::model::{
-    DiskKey, Guest, GuestKind, GuestSnapshot, ImageId, Label, Moment, PointId, SkippedDisk, SnapshotIdentity,
-    SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
+    DiskKey, Guest, GuestKind, GuestSnapshot, ImageId, Label, Moment, PointId, SkippedDisk,
+    SnapshotIdentity, SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
 
 /// Seconds that a guest may stay frozen. Windows' VSS gives up by itself after ten.

@@ -129,7 +129,8 @@ pub fn rollback(facts: &SnapshotFacts, name: &str) -> Result<Plan, SnapshotRefus
     refuse_locked(facts)?;
     let found = facts.snapshots.iter().find(|snapshot| snapshot.name == name);
     let snapshot = found.ok_or_else(|| {
-        let text = format!("it has no snapshot {name:?}; `pve-ferry snapshot list --all` shows them");
+        let text =
+            format!("it has no snapshot {name:?}; `pve-ferry snapshot list --all` shows them");
         SnapshotRefusal::Failed(text)
     })?;
     if let Some(state) = &snapshot.unfinished {
@@ -222,7 +223,8 @@ fn creation(facts: &SnapshotFacts, create: &NewSnapshot) -> Action {
 fn advice(facts: &SnapshotFacts) -> Option<String> {
     let silent = facts.agent == Some(false) && facts.status == "running";
     silent.then(|| {
-        "no guest agent is enabled: file systems are not frozen while the snapshot is made".to_owned()
+        "no guest agent is enabled: file systems are not frozen while the snapshot is made"
+            .to_owned()
     })
 }
 

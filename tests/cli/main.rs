@@ -9,5 +9,6 @@ mod breaking;
 mod env;
 mod golden;
 mod removal;
+mod snapshot;
 mod usage;
 mod work;

@@ -11,6 +11,7 @@ mod backup_facts;
 mod notation;
 mod prune_facts;
 mod restore_facts;
+mod snapshot_facts;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,7 @@ fn outcome(facts: &str) -> String {
             let (facts, policy) = restore_facts::read(&lines);
             pve_ferry::plan::restore::plan(&facts, &policy).map_err(|e| e.to_string())
         }
+        Some("snapshots") => snapshot_facts::outcome(&lines),
         Some("prune") => {
             let (facts, policy) = prune_facts::read(&lines);
             Ok(pve_ferry::plan::prune::plan(&facts, &policy))

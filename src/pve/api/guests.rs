@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn the_guest_itself_is_no_snapshot_and_memory_is_a_flag() {
         assert!(snapshot(&json!({"name": "current", "digest": "x"})).is_none());
-        let found = snapshot(&json!({"name": "a", "snaptime": 5, "vmstate": 1, "description": "x\n"}));
+        let found =
+            snapshot(&json!({"name": "a", "snaptime": 5, "vmstate": 1, "description": "x\n"}));
         let found = found.unwrap();
         assert!(found.has_memory && found.taken == 5 && found.unfinished.is_none());
         assert!(!snapshot(&json!({"name": "a", "vmstate": 0})).unwrap().has_memory);
@@ -167,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_storage_without_a_size_has_no_usage() {
-        let entry = json!({"type": "storage", "storage": "ceph", "node": "pve1", "disk": 0, "maxdisk": 10});
+        let entry =
+            json!({"type": "storage", "storage": "ceph", "node": "pve1", "disk": 0, "maxdisk": 10});
         assert_eq!(storage(&entry).unwrap().usage, Some((0, 10)));
         let entry = json!({"type": "storage", "storage": "ceph", "node": "pve1", "maxdisk": 0});
         assert_eq!(storage(&entry).unwrap().usage, None);

@@ -30,7 +30,8 @@ pub struct HttpsSettings {
 
 /// Pauses before the hosts are asked again, once one of them had answered in this run: a node that
 /// restarts its proxy is back soon.
-const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(6)];
+const PAUSES: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(6)];
 
 /// Answers are lists of guests and snapshots: some megabytes in the largest clusters.
 const LARGEST: u64 = 256 << 20;
@@ -97,11 +98,7 @@ impl Https {
     }
 
     /// Asks each host once, the one that answered last first.
-    fn round(
-        &self,
-        request: &Request,
-        tried: &mut Vec<String>,
-    ) -> Option<Result<Value, ApiError>> {
+    fn round(&self, request: &Request, tried: &mut Vec<String>) -> Option<Result<Value, ApiError>> {
         let (first, count) = (self.state().current, self.settings.hosts.len());
         for step in 0..count {
             let place = (first + step) % count;
@@ -208,7 +205,8 @@ impl Https {
             let (host, reason) = (host.to_string(), reason.to_owned());
             Attempt::Final(ApiError::Login { host, reason })
         };
-        let otp = otp.ok_or_else(|| refused("a second factor is needed: give --otp, or use an API token"))?;
+        let otp = otp
+            .ok_or_else(|| refused("a second factor is needed: give --otp, or use an API token"))?;
         let challenge = answer["ticket"].as_str().ok_or_else(|| refused("no challenge came"))?;
         let form = LoginForm {
             username,
@@ -221,11 +219,12 @@ impl Https {
     fn post_login(&self, host: &Endpoint, form: &LoginForm<'_>) -> Result<Value, Attempt> {
         let uri = format!("https://{host}/api2/extjs/access/ticket");
         // A login changes nothing: whatever breaks, the request itself was not sent.
-        let (status, body) =
-            read(self.agent.post(&uri).send_form(form.fields())).map_err(|attempt| match attempt {
+        let (status, body) = read(self.agent.post(&uri).send_form(form.fields())).map_err(
+            |attempt| match attempt {
                 Attempt::Broken(why) => Attempt::Unsent(why),
                 other => other,
-            })?;
+            },
+        )?;
         match (status, body["success"] == 1) {
             (200, true) => Ok(body["data"].clone()),
             (500.., _) if body.is_null() => Err(Attempt::Unsent(format!("HTTP status {status}"))),
@@ -264,11 +263,12 @@ fn attempt(error: ureq::Error) -> Attempt {
     let refused = |e: &std::io::Error| e.kind() == std::io::ErrorKind::ConnectionRefused;
     match &error {
         ureq::Error::Io(e) if refused(e) => Attempt::Unsent("connection refused".to_owned()),
-        ureq::Error::Other(inner) if inner.is::<NotConnected>() => Attempt::Unsent(inner.to_string()),
-        ureq::Error::HostNotFound => Attempt::Unsent("no such host".to_owned()),
-        ureq::Error::ConnectionFailed | ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
-            Attempt::Unsent(why)
+        ureq::Error::Other(inner) if inner.is::<NotConnected>() => {
+            Attempt::Unsent(inner.to_string())
         }
+        ureq::Error::HostNotFound => Attempt::Unsent("no such host".to_owned()),
+        ureq::Error::ConnectionFailed
+        | ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => Attempt::Unsent(why),
         _ => Attempt::Broken(why),
     }
 }

@@ -95,7 +95,8 @@ impl Credentials {
     pub fn token(secret: Secret) -> Result<Self, ApiError> {
         let form = "USER@REALM!ID=SECRET";
         let fits = secret.reveal().split_once('!').is_some_and(|(user, rest)| {
-            user.contains('@') && rest.split_once('=').is_some_and(|(id, key)| !id.is_empty() && !key.is_empty())
+            user.contains('@')
+                && rest.split_once('=').is_some_and(|(id, key)| !id.is_empty() && !key.is_empty())
         });
         let clean = secret.reveal().bytes().all(|b| b.is_ascii_graphic());
         match fits && clean {
@@ -158,7 +159,8 @@ mod tests {
             let error = Credentials::token(Secret::new(text)).unwrap_err().to_string();
             assert!(error.contains("USER@REALM!ID=SECRET") && !error.contains("s3"), "{error}");
         }
-        let Credentials::Password { username, .. } = Credentials::password("root", Secret::new("x"), None)
+        let Credentials::Password { username, .. } =
+            Credentials::password("root", Secret::new("x"), None)
         else {
             panic!("a password");
         };

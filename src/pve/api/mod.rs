@@ -9,6 +9,7 @@ mod https;
 mod login;
 mod pvesh;
 mod request;
+mod role;
 mod task;
 mod tls;
 mod wire;
@@ -20,6 +21,7 @@ pub use https::{Https, HttpsSettings};
 pub use login::{Credentials, Endpoint, RENEWED_AFTER};
 pub use pvesh::{HostOf, Pvesh};
 pub use request::{Method, Request};
+pub use role::{Missing, commands as privilege_commands};
 pub use task::{TaskEnd, Upid};
 pub use tls::{Fingerprint, Trust};
 

@@ -44,7 +44,8 @@ impl Pvesh {
     /// It is refused, or `pvesh` does not run.
     pub async fn call(&self, request: &Request) -> Result<Value, ApiError> {
         let host = (self.host_of)(request.node());
-        let output = host.run(&command(request)).await.map_err(|source| failure(request, source))?;
+        let output =
+            host.run(&command(request)).await.map_err(|source| failure(request, source))?;
         data(&String::from_utf8_lossy(&output.stdout))
             .ok_or_else(|| ApiError::Answer { request: request.to_string(), what: "JSON" })
     }
@@ -56,7 +57,8 @@ fn command(request: &Request) -> Command {
         Method::Post => (Command::writes("pvesh").deadline(TASK), "create"),
         Method::Delete => (Command::writes("pvesh").deadline(TASK), "delete"),
     };
-    let params = request.params.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]);
+    let params =
+        request.params.iter().flat_map(|(name, value)| [format!("--{name}"), value.clone()]);
     command.args([word, &request.path]).args(params).args(["--output-format", "json"])
 }
 

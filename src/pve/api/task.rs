@@ -96,9 +96,7 @@ fn ending(upid: &Upid, exit: Option<&str>) -> Result<TaskEnd, ApiError> {
         Some("OK") => Ok(TaskEnd::Ok),
         Some(text) => match warnings(text) {
             Some(count) => Ok(TaskEnd::Warnings(count)),
-            None => {
-                Err(ApiError::Task { upid: upid.to_string(), reason: text.trim().to_owned() })
-            }
+            None => Err(ApiError::Task { upid: upid.to_string(), reason: text.trim().to_owned() }),
         },
         None => {
             let reason = "it was stopped, or its node went down: nobody knows its end".to_owned();

@@ -75,7 +75,8 @@ pub(super) fn client_config(trust: &Trust) -> Result<Arc<ClientConfig>, ApiError
         Trust::CaFile(path) => Rule::Signed(signed(file_roots(path)?, &provider)?),
     };
     let verifier = Arc::new(Verifier { rule, provider: provider.clone() });
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     Ok(Arc::new(builder.with_no_client_auth()))
 }
