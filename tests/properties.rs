@@ -3,3 +3,6 @@
 
 #[path = "properties/streams.rs"]
 mod streams;
+
+#[path = "properties/snapshots.rs"]
+mod snapshots;

@@ -84,20 +84,25 @@ enum Command {
 
 /// Runs the command line and says how it ended.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let code = match parsed(arguments).and_then(|cli| run(&cli)) {
+    let words = expanded(arguments.collect());
+    let as_autosnap = words.as_ref().is_ok_and(|words| snapshot::is_autosnap(words));
+    let code = match words.and_then(parsed).and_then(|cli| run(&cli)) {
         Ok(code) => code,
         Err(error) => {
             output::error(&error);
             error.exit_code()
         }
     };
+    let code = if as_autosnap { code.min(1) } else { code };
     ExitCode::from(code)
 }
 
-fn parsed(arguments: impl Iterator<Item = OsString>) -> Result<Cli, CliError> {
-    let words: Vec<OsString> = arguments.collect();
+fn expanded(words: Vec<OsString>) -> Result<Vec<OsString>, CliError> {
     connection::refuse_typed_secrets(&words)?;
-    let words = expand::expanded(words)?;
+    expand::expanded(words)
+}
+
+fn parsed(words: Vec<OsString>) -> Result<Cli, CliError> {
     let matches = Cli::command().try_get_matches_from(words)?;
     Ok(Cli::from_arg_matches(&matches)?)
 }

@@ -20,6 +20,7 @@ use crate::select::Selection;
 use anyhow::{Context as _, bail};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use dialoguer::{Confirm, theme::ColorfulTheme};
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,6 +87,10 @@ struct Common {
     dry_run: bool,
     /// As which older tool it behaves: every failure is exit 1.
     #[arg(long, global = true, value_name = "TOOL")]
+    #[allow(
+        dead_code,
+        reason = "the exit code is made where errors end, before there are options"
+    )]
     compat: Option<Compat>,
     /// Ask nothing.
     #[arg(long, global = true, alias = "noconfirm")]
@@ -170,18 +175,20 @@ struct RollbackArgs {
 /// # Errors
 /// The cluster cannot be reached or the words make no sense; a guest's failure is in the report.
 pub fn run(args: &Args) -> Result<u8, CliError> {
-    let code = match &args.command {
+    match &args.command {
         Command::Create(create) => create.run(args),
         Command::Prune(prune) => prune.run(args),
         Command::List(list) => list.run(args),
         Command::Rollback(rollback) => rollback.run(args),
-    };
-    let Some(Compat::Autosnap) = args.common.compat else { return code };
-    let code = code.unwrap_or_else(|error| {
-        output::error(&error);
-        1
-    });
-    Ok(code.min(1))
+    }
+}
+
+/// Whether these words ask for the codes of cv4pve-autosnap, which are 0 and 1: also when they are
+/// wrong otherwise and nothing can be made of them.
+pub fn is_autosnap(words: &[OsString]) -> bool {
+    let pair = ["--compat", "autosnap"];
+    let is_pair = words.windows(2).any(|two| two.iter().zip(pair).all(|(word, w)| word == w));
+    is_pair || words.iter().any(|word| word == "--compat=autosnap")
 }
 
 impl Args {

@@ -45,24 +45,30 @@ impl Hands<'_> {
                 return outcome.failed(Failure::Interrupted, text);
             }
             let _open = self.cancel.open(format!("guest {}: {step}", plan.guest.vmid));
-            let done = match &step.action {
-                Action::CreateGuestSnapshot { name, with_memory } => {
-                    let vmstate = with_memory.then_some("1");
-                    self.create(&plan.guest, (name, vmstate), &mut outcome).await
-                }
-                Action::DeleteGuestSnapshot(snapshot) => {
-                    self.delete(&plan.guest, snapshot, &mut outcome).await
-                }
-                Action::RollbackGuest(snapshot) => {
-                    self.roll_back(&plan.guest, snapshot, &mut outcome).await
-                }
-                other => Err(anyhow!("{other:?} is no step of a guest's snapshots")),
-            };
-            if let Err(error) = done {
+            if let Err(error) = self.step(&plan.guest, &step.action, &mut outcome).await {
                 return outcome.failed(Failure::Other, format!("{step}: {error:#}"));
             }
         }
         outcome
+    }
+
+    /// One step. Hooks about a snapshot are called here, around it, once they are wired in: before,
+    /// and after it ended or failed.
+    async fn step(
+        &self,
+        guest: &Guest,
+        action: &Action,
+        outcome: &mut GuestOutcome,
+    ) -> anyhow::Result<()> {
+        match action {
+            Action::CreateGuestSnapshot { name, with_memory } => {
+                let vmstate = with_memory.then_some("1");
+                self.create(guest, (name, vmstate), outcome).await
+            }
+            Action::DeleteGuestSnapshot(snapshot) => self.delete(guest, snapshot, outcome).await,
+            Action::RollbackGuest(snapshot) => self.roll_back(guest, snapshot, outcome).await,
+            other => Err(anyhow!("{other:?} is no step of a guest's snapshots")),
+        }
     }
 
     async fn create(

@@ -129,14 +129,20 @@ impl SnapshotRun {
         selection: &Selection,
     ) -> anyhow::Result<(Vec<Snapshots>, Vec<String>)> {
         let (guests, not_found) = self.selected(selection).await?;
-        let mut listed = Vec::new();
-        for guest in guests {
-            let found = match guest.status.as_str() {
-                "unknown" => Err("its node is offline or does not answer".to_owned()),
-                _ => self.api.snapshots(&guest.candidate.guest).await.map_err(|e| chain(e.into())),
-            };
-            listed.push((guest, found));
+        let mut asked = JoinSet::new();
+        let mut listed: Vec<Option<Snapshots>> = guests.iter().map(|_| None).collect();
+        for (place, guest) in guests.into_iter().enumerate() {
+            // The client itself bounds how many requests are under way.
+            let api = self.api.clone();
+            asked.spawn(async move { (place, listed_one(&api, guest).await) });
         }
+        while let Some(joined) = asked.join_next().await {
+            match joined {
+                Ok((place, found)) => listed[place] = Some(found),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        let listed = listed.into_iter().flatten().collect();
         Ok((listed, not_found))
     }
 
@@ -261,6 +267,14 @@ async fn in_turns(turns: &Arc<Turns>, guests: Vec<ApiGuest>, at_once: usize) -> 
         }
     }
     done.into_iter().flatten().collect()
+}
+
+async fn listed_one(api: &Api, guest: ApiGuest) -> Snapshots {
+    let found = match guest.status.as_str() {
+        "unknown" => Err("its node is offline or does not answer".to_owned()),
+        _ => api.snapshots(&guest.candidate.guest).await.map_err(|e| chain(e.into())),
+    };
+    (guest, found)
 }
 
 fn refused(outcome: GuestOutcome, why: SnapshotRefusal) -> GuestOutcome {

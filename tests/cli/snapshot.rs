@@ -189,6 +189,7 @@ fn e3_a_failed_creation_removes_nothing_and_the_others_go_on() {
     assert_eq!((cluster.snapshots(100).len(), cluster.snapshots(101).len()), (3, 1));
     assert_eq!(cluster.requests("DELETE"), 0);
     cluster.run("create --compat autosnap --vmid all --label other --keep 2").exits(1);
+    cluster.run("create --compat autosnap --vmid all").exits(1).complains(&["--label"]);
 }
 
 #[test]
@@ -420,16 +421,20 @@ fn e18_every_rendering_holds_the_same_rows() {
 
 #[test]
 fn e19_200_guests_with_tasks_of_a_second_take_little_longer_than_the_tasks() {
-    let guests: Vec<Value> = (100..300).map(guest).collect();
-    let cluster = Cluster::like(json!({"guests": guests, "task_seconds": 1}), 1);
-    let begun = Instant::now();
-    let said = cluster.run("create --vmid all --label daily --keep 3 --max-parallel 8").exits(0);
-    let seconds = begun.elapsed().as_secs_f64();
-    said.says(&["200 of 200 guests ok"]);
-    // 25 rounds of eight tasks of one second. The machine of a test may be busy with others: what
-    // the product itself adds is measured with `time` and stands in the report of the change.
-    assert!(seconds < 40.0, "{seconds} s");
-    let _ = writeln!(std::io::stderr(), "200 guests: {seconds:.1} s, ideal 25 s");
+    let run = || {
+        let guests: Vec<Value> = (100..300).map(guest).collect();
+        let cluster = Cluster::like(json!({"guests": guests, "task_seconds": 1}), 1);
+        let begun = Instant::now();
+        let words = "create --vmid all --label daily --keep 3 --max-parallel 8";
+        cluster.run(words).exits(0).says(&["200 of 200 guests ok"]);
+        begun.elapsed().as_secs_f64()
+    };
+    // 25 rounds of eight tasks of one second, and at most 1.3 times that. A machine that is busy
+    // with other tests gets a second chance: what counts is what the product itself adds.
+    let first = run();
+    let best = if first <= 32.5 { first } else { first.min(run()) };
+    let _ = writeln!(std::io::stderr(), "200 guests: {best:.1} s, ideal 25 s");
+    assert!(best <= 32.5, "{best} s");
 }
 
 #[test]

@@ -289,8 +289,13 @@ fn data_of(host: &Endpoint, request: &Request, status: u16, body: Value) -> Resu
         let reason = body["message"].as_str().unwrap_or("authentication failure").trim().to_owned();
         return Err(Attempt::Final(ApiError::Login { host: host.to_string(), reason }));
     }
-    // The host could not reach the node that the path names, or is going down itself.
-    if matches!(status, 502..=504 | 595..=599) {
+    // pveproxy's own status: it could not connect to the node that the path names.
+    if status == 595 {
+        let node = request.node().unwrap_or("the cluster");
+        return Err(Attempt::Unsent(format!("it cannot reach {node} (HTTP status 595)")));
+    }
+    // The connection to that node broke, or the host is going down itself.
+    if matches!(status, 502..=504 | 596..=599) {
         return Err(Attempt::Broken(format!("HTTP status {status}")));
     }
     if status == 200 && body["success"] == 1 {

@@ -28,7 +28,10 @@ pub enum TaskEnd {
 }
 
 /// The shortest and the longest pause between two looks at a task.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(150), Duration::from_secs(2));
+
+/// Most snapshots take no longer than this; the pauses grow afterwards.
+const SHORT: Duration = Duration::from_millis(1500);
 
 impl Upid {
     /// The node that it runs on.
@@ -84,7 +87,9 @@ impl Api {
                 return Err(ApiError::TaskTimeout { upid: upid.to_string(), after: limit });
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 5 / 4).min(PAUSES.1);
+            if watch.elapsed() > SHORT {
+                pause = (pause * 5 / 4).min(PAUSES.1);
+            }
         }
     }
 }
