@@ -64,11 +64,14 @@ enum Command {
 
 /// Options that may stand before the command, as cv4pve-autosnap has them, or behind it.
 #[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Guests and patience")]
 struct Common {
     /// Which guests: all, 100:120, NAME, web%, @tag-x, @pool-x, all-NODE, storage-x; -ITEM excludes.
     #[arg(long, global = true, value_name = "SEL", allow_hyphen_values = true)]
     vmid: Option<String>,
     /// Seconds to wait for one task of PVE; it goes on afterwards, and the next run takes it up.
+    ///
+    /// Without --host a task is waited for to its end: it is a child of ours and would end with us.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 600)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
