@@ -34,6 +34,8 @@
 //! - The snapshot that the next increment needs goes only after its successor is committed.
 //! - A frozen scope holds nothing but snapshot creation, and a guard on the guest's node, armed
 //!   before it, thaws at the deadline whatever becomes of us.
+//! - Hooks stand around steps (`execute/hooked.rs`), turns and runs (`operation/hooked.rs`), never
+//!   inside a frozen scope. Who is told of a run, or cannot be told, never changes its result.
 //! - A restore point exists when its `manifest.json` has been renamed into place, and not before.
 //! - A transfer counts when every process ended well, the end mark was seen and sizes agree.
 //! - A disk or guest that was left out is named, and is never "ok" unless its own configuration
@@ -53,6 +55,8 @@ pub mod stream;
 pub mod cancel;
 pub mod clock;
 pub mod entropy;
+pub mod hooks;
+pub mod notify;
 pub mod progress;
 pub mod secret;
 pub mod throttle;
@@ -70,5 +74,6 @@ pub mod survey;
 pub mod assemble;
 pub mod execute;
 pub mod operation;
+pub mod told;
 
 pub mod cli;

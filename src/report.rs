@@ -149,6 +149,12 @@ pub struct Report {
     /// Parts of the selection that named nothing, or nodes that did not answer.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_found: Vec<String>,
+    /// What kept every guest from having its turn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The exit code of that error.
+    #[serde(skip)]
+    pub error_code: Option<u8>,
 }
 
 impl Report {
@@ -163,11 +169,39 @@ impl Report {
         let totals = totals_of(&guests);
         let (started, finished) = span;
         let warnings = Vec::new();
-        Self { operation, status, started, finished, guests, totals, warnings, not_found }
+        let (error, error_code) = (None, None);
+        Self {
+            operation,
+            status,
+            started,
+            finished,
+            guests,
+            totals,
+            warnings,
+            not_found,
+            error,
+            error_code,
+        }
+    }
+
+    /// Makes the report of a run that ended before any guest had its turn.
+    pub fn broken_off(
+        operation: &'static str,
+        span: (Moment, Moment),
+        error: String,
+        code: u8,
+    ) -> Self {
+        let mut report = Self::new(operation, span, Vec::new(), Vec::new());
+        report.status = Status::Failed;
+        (report.error, report.error_code) = (Some(error), Some(code));
+        report
     }
 
     /// The exit code of the run.
     pub fn exit_code(&self) -> u8 {
+        if let Some(code) = self.error_code {
+            return code;
+        }
         let failures: Vec<Failure> = self.guests.iter().filter_map(|g| g.failure).collect();
         if failures.contains(&Failure::Interrupted) {
             return Failure::Interrupted.code();

@@ -3,6 +3,7 @@
 
 use crate::cancel::Cancel;
 use crate::clock::Clock;
+use crate::hooks::Hooks;
 use crate::progress::Progress;
 use crate::pve::files::ClusterFiles;
 use crate::repository::image::ImageOptions;
@@ -33,6 +34,8 @@ pub struct World {
     pub cancel: Cancel,
     /// How much happens at once, and how images are written.
     pub limits: Limits,
+    /// The user's own programs that are called on the way.
+    pub hooks: Arc<Hooks>,
 }
 
 /// How much happens at once, and how images are written.

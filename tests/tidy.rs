@@ -16,18 +16,22 @@ const LAYERS: [&[&str]; 5] = [
         "entropy",
         "progress",
         "secret",
+        "hooks",
+        "notify",
         "throttle",
         "transport",
         "storage",
         "repository",
         "pve",
     ],
-    &["world", "survey", "assemble", "execute", "operation"],
+    &["world", "survey", "assemble", "execute", "operation", "told"],
     &["cli", "main"],
 ];
 
 /// Within the layer of drivers: who must not know whom.
-const STRANGERS: [(&str, &[&str]); 4] = [
+const STRANGERS: [(&str, &[&str]); 6] = [
+    ("hooks", &["storage", "repository", "pve", "plan"]),
+    ("notify", &["storage", "repository", "pve", "plan"]),
     ("storage", &["repository", "pve", "plan"]),
     ("repository", &["storage", "pve", "plan", "transport"]),
     ("stream", &["plan", "select"]),
@@ -324,4 +328,13 @@ fn every_action_stands_in_a_golden_plan() {
     }
     let missing: Vec<&&str> = verbs.iter().filter(|verb| !golden.contains(**verb)).collect();
     assert!(missing.is_empty(), "no golden plan has {missing:?}");
+}
+
+#[test]
+fn the_frozen_scope_knows_no_hook() {
+    check(|source| {
+        let is_scope = source.path.ends_with("execute/freeze.rs");
+        let calls = code_lines(source).any(|line| line.contains("hook"));
+        if is_scope && calls { vec!["calls a hook inside the freeze".into()] } else { vec![] }
+    });
 }

@@ -1,14 +1,18 @@
 //! `pve-ferry backup`: what was typed, made into a request; what came of it, as text or JSON.
 
 use super::error::CliError;
+use super::hooks::HookOptions;
 use super::options::{Common, Logging, Parallel, label};
 use super::retention::RetentionOptions;
-use super::{blocking, output, signals, world};
-use crate::operation::{BackupRequest, Mode, Operation, perform};
+use super::told::{Subject, ToldOptions};
+use super::{bars, blocking, output, signals, world};
+use crate::hooks::Hooks;
+use crate::operation::{BackupRequest, Mode, Operation, Performed, perform};
 use crate::plan::facts::SnapshotProtection;
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
 use crate::select::Selection;
+use std::sync::Arc;
 
 /// Back guests up into a directory, incrementally
 ///
@@ -55,6 +59,10 @@ pub struct Args {
     yes: bool,
     #[command(flatten)]
     barc: BarcSpellings,
+    #[command(flatten)]
+    hooks: HookOptions,
+    #[command(flatten)]
+    told: ToldOptions,
 }
 
 /// Options of eve4pve-barc that are the default here.
@@ -91,6 +99,21 @@ impl BarcSpellings {
 /// # Errors
 /// Nothing could be done at all; a guest's own failure is in the report.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let repository = Some(args.common.path.as_path());
+    let subject = Subject {
+        operation: "backup",
+        label: Some(&args.label),
+        repository,
+        dry_run: args.dry_run,
+    };
+    let teller = args.told.teller(&subject)?;
+    let result = teller
+        .hooks(&args.hooks, args.retention.keep, bars::progress(logging))
+        .and_then(|hooks| performed(args, logging, hooks));
+    teller.conclude(result, args.json)
+}
+
+fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     for notice in args.barc.notices() {
         output::notice(notice);
     }
@@ -105,14 +128,12 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     };
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(compression);
-    let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
+    let world = world::world(limits, args.parallel.iothreads, logging, cancel, hooks)?;
     let renew = args.renew.as_deref().map(str::parse).transpose()?;
     let retention = args.retention.rules()?;
     let request = BackupRequest { selection, label, repository, snapshots, renew, retention };
-    let performed = blocking(async {
+    blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Backup(request), mode).await
-    })?;
-    output::performed(&performed, args.json);
-    Ok(performed.report.exit_code())
+    })
 }

@@ -78,6 +78,13 @@ impl Connection {
         self.host.is_some()
     }
 
+    /// The variables that hold secrets, which no hook inherits.
+    pub fn secret_variables(&self) -> Vec<String> {
+        let given = [&self.api_token, &self.password, &self.otp].into_iter().flatten();
+        let sources = given.filter_map(|text| text.parse::<SecretSource>().ok());
+        sources.filter_map(|source| source.variable().map(str::to_owned)).collect()
+    }
+
     /// The client.
     ///
     /// # Errors

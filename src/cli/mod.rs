@@ -11,6 +11,7 @@ mod connection;
 mod doctor;
 mod error;
 mod expand;
+mod hooks;
 mod list;
 mod mark;
 mod options;
@@ -24,6 +25,7 @@ mod signals;
 mod snapshot;
 mod snapshot_table;
 mod table;
+mod told;
 mod verify;
 mod world;
 
@@ -115,11 +117,11 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Assemble(args) => assemble::run(args, &cli.logging),
         Command::List(args) => list::run(args),
         Command::Verify(args) => verify::run(args, &cli.logging),
-        Command::Prune(args) => prune::run(args),
+        Command::Prune(args) => prune::run(args, &cli.logging),
         Command::Delete(args) => mark::delete(args),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
-        Command::Snapshot(args) => snapshot::run(args),
+        Command::Snapshot(args) => snapshot::run(args, &cli.logging),
         Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => pages::completions(args),
         Command::AskCeph(args) => ask_ceph::run(args),

@@ -1,15 +1,19 @@
 //! `pve-ferry prune`: what was typed, made into a request. Decides nothing.
 
 use super::error::CliError;
-use super::options::Common;
+use super::hooks::HookOptions;
+use super::options::{Common, Logging};
 use super::retention::RetentionOptions;
-use super::{blocking, options, output, signals};
+use super::told::{Subject, ToldOptions};
+use super::{bars, blocking, options, signals};
 use crate::clock::Clock;
+use crate::hooks::Hooks;
 use crate::model::Label;
-use crate::operation::{Mode, PruneRequest, prune};
+use crate::operation::{Mode, Performed, PruneRequest, prune};
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::repository::{Disk, Repository};
 use crate::select::Selection;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Remove restore points by rules of retention
@@ -47,13 +51,27 @@ pub struct Args {
     /// Ask nothing.
     #[arg(long, alias = "noconfirm", hide = true)]
     yes: bool,
+    #[command(flatten)]
+    hooks: HookOptions,
+    #[command(flatten)]
+    told: ToldOptions,
 }
 
 /// Runs the command.
 ///
 /// # Errors
 /// The repository is missing or cannot be listed, or the words make no sense.
-pub fn run(args: &Args) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
+    let dry_run = args.dry_run;
+    let teller = args.told.teller(&Subject { operation: "prune", label, repository, dry_run })?;
+    let result = teller
+        .hooks(&args.hooks, args.retention.keep, bars::progress(logging))
+        .and_then(|hooks| performed(args, hooks));
+    teller.conclude(result, args.json)
+}
+
+fn performed(args: &Args, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     let rules = args.retention.rules()?;
     if rules.is_empty() {
         let text = "give at least one rule: --keep, --retain, --prune-backups or --keep-within";
@@ -70,14 +88,13 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
         repository: Repository::open(&args.common.path, Disk::real())?,
         rules,
         lock_wait: Some(Duration::from_secs(args.lock_wait)),
+        hooks,
     };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let cancel = options::cancel();
-    let performed = blocking(async {
+    blocking(async {
         signals::listen(&cancel)?;
         let cancel = cancel.clone();
         tokio::task::spawn_blocking(move || prune(&request, mode, &Clock::System, &cancel)).await?
-    })?;
-    output::performed(&performed, args.json);
-    Ok(performed.report.exit_code())
+    })
 }

@@ -1,16 +1,20 @@
 //! `pve-ferry restore`: what was typed or chosen, made into a request.
 
 use super::error::CliError;
+use super::hooks::HookOptions;
 use super::options::{Logging, Parallel, label};
-use super::{ask, blocking, output, signals, world};
+use super::told::{Subject, ToldOptions};
+use super::{ask, bars, blocking, output, signals, world};
+use crate::hooks::Hooks;
 use crate::model::{DiskKey, Moment, VmId};
-use crate::operation::{Mode, Operation, RestoreRequest, perform};
+use crate::operation::{Mode, Operation, Performed, RestoreRequest, perform};
 use crate::plan::restore::{Afterwards, Existing, RestorePolicy};
 use crate::pve::Identity;
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
 use crate::survey::{self, Sought};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Bring a guest, or single volumes of it, back
 ///
@@ -78,6 +82,10 @@ pub struct Args {
     /// Ask nothing.
     #[arg(long, alias = "noconfirm")]
     pub yes: bool,
+    #[command(flatten)]
+    pub hooks: HookOptions,
+    #[command(flatten)]
+    pub told: ToldOptions,
 }
 
 /// Runs the command.
@@ -85,6 +93,15 @@ pub struct Args {
 /// # Errors
 /// The point is not there or not clear, or nothing could be done at all.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let (label, repository, dry_run) = (args.label.as_deref(), args.path.as_deref(), args.dry_run);
+    let teller = args.told.teller(&Subject { operation: "restore", label, repository, dry_run })?;
+    let result = teller
+        .hooks(&args.hooks, None, bars::progress(logging))
+        .and_then(|hooks| performed(args, logging, hooks));
+    teller.conclude(result, args.json)
+}
+
+fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     let chosen = match (&args.path, &args.vmid) {
         (Some(path), Some(vmid)) => ask::Chosen::from_options(path.clone(), vmid.parse()?, args)?,
         _ if output::is_interactive() && !args.yes => ask::restore(args)?,
@@ -97,13 +114,11 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(Compression::None);
-    let world = world::world(limits, args.parallel.iothreads, logging, cancel)?;
-    let performed = blocking(async {
+    let world = world::world(limits, args.parallel.iothreads, logging, cancel, hooks)?;
+    blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Restore(request), mode).await
-    })?;
-    output::performed(&performed, args.json);
-    Ok(performed.report.exit_code())
+    })
 }
 
 /// The point that the options mean.

@@ -10,7 +10,7 @@ use clap::Args;
 pub struct RetentionOptions {
     /// Keep one base and the N newest points after it.
     #[arg(long, value_name = "N")]
-    keep: Option<u32>,
+    pub keep: Option<u32>,
     /// Keep so many points, or those of so many days, weeks or months.
     #[arg(long, value_name = "N|Nd|Nw|Nm")]
     retain: Option<String>,

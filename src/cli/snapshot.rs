@@ -3,10 +3,13 @@
 
 use super::connection::Connection;
 use super::error::CliError;
+use super::hooks::HookOptions;
+use super::options::Logging;
 use super::snapshot_table::{Form, Row, render};
-use super::{blocking, options, output, signals};
+use super::{bars, blocking, options, output, signals};
 use crate::clock::{Clock, local_zone};
 use crate::execute::snapshot::Patience;
+use crate::hooks::JobFacts;
 use crate::model::guest_snapshot::{automatic_name, label_in};
 use crate::model::{GuestSnapshot, Label, Moment, TimestampFormat, VmId};
 use crate::operation::{
@@ -145,6 +148,8 @@ struct Work {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    hooks: HookOptions,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -177,10 +182,10 @@ struct RollbackArgs {
 ///
 /// # Errors
 /// The cluster cannot be reached or the words make no sense; a guest's failure is in the report.
-pub fn run(args: &Args) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     match &args.command {
-        Command::Create(create) => create.run(args),
-        Command::Prune(prune) => prune.run(args),
+        Command::Create(create) => create.run(args, logging),
+        Command::Prune(prune) => prune.run(args, logging),
         Command::List(list) => list.run(args),
         Command::Rollback(rollback) => rollback.run(args),
     }
@@ -219,13 +224,22 @@ impl Args {
                 task: seconds(self.common.timeout),
                 lock: seconds(self.common.lock_wait),
             },
+            hooks: Arc::default(),
         })
     }
 
-    fn perform(&self, policy: SnapshotPolicy, work: &Work) -> Result<u8, CliError> {
+    fn perform(
+        &self,
+        policy: SnapshotPolicy,
+        work: &Work,
+        logging: &Logging,
+    ) -> Result<u8, CliError> {
+        let job = job_facts(&policy);
         let (selection, at_once) = (self.selection()?, usize::from(work.jobs));
         let request = SnapshotRequest { selection, policy, at_once };
-        let run = self.snapshot_run()?;
+        let mut run = self.snapshot_run()?;
+        let hidden = self.connection.secret_variables();
+        run.hooks = work.hooks.hooks(job, &hidden, bars::progress(logging))?;
         let performed = blocking(async {
             signals::listen(&run.cancel)?;
             snapshot(&run, request, self.mode()).await
@@ -235,7 +249,7 @@ impl Args {
 }
 
 impl CreateArgs {
-    fn run(&self, args: &Args) -> Result<u8, CliError> {
+    fn run(&self, args: &Args, logging: &Logging) -> Result<u8, CliError> {
         let (label, format) = (options::label(&self.label)?, args.format()?);
         let create = NewSnapshot {
             name: automatic_name(&label, &time_for_name(Clock::System.now(), &format))?,
@@ -244,12 +258,12 @@ impl CreateArgs {
             most_percent: args.common.max_perc_storage,
         };
         let policy = SnapshotPolicy { label, format, keep: self.keep, create: Some(create) };
-        args.perform(policy, &self.work)
+        args.perform(policy, &self.work, logging)
     }
 }
 
 impl PruneArgs {
-    fn run(&self, args: &Args) -> Result<u8, CliError> {
+    fn run(&self, args: &Args, logging: &Logging) -> Result<u8, CliError> {
         let (label, format) = (options::label(&self.label)?, args.format()?);
         let is_asked = self.keep == 0 && !args.common.yes && args.mode() == Mode::Execute;
         if is_asked && output::is_interactive() {
@@ -257,7 +271,7 @@ impl PruneArgs {
             agree(&question).map_err(|e| CliError::usage(e.to_string()))?;
         }
         let policy = SnapshotPolicy { label, format, keep: Some(self.keep), create: None };
-        args.perform(policy, &self.work)
+        args.perform(policy, &self.work, logging)
     }
 }
 
@@ -325,6 +339,17 @@ impl ListArgs {
         let mut shown: Vec<&GuestSnapshot> = snapshots.iter().filter(is_shown).collect();
         shown.sort_by_key(|snapshot| snapshot.taken);
         shown.into_iter().map(|snapshot| row(guest, snapshot)).collect()
+    }
+}
+
+fn job_facts(policy: &SnapshotPolicy) -> JobFacts {
+    let create = policy.create.as_ref();
+    JobFacts {
+        operation: create.map_or("snapshot prune", |_| "snapshot create").to_owned(),
+        label: Some(policy.label.to_string()),
+        keep: policy.keep.map(|keep| keep.to_string()),
+        memory: create.is_some_and(|create| create.memory == Memory::Included),
+        ..JobFacts::default()
     }
 }
 

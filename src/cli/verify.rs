@@ -1,12 +1,17 @@
 //! `pve-ferry verify`: reads what is stored and says what is damaged, and which points that costs.
 
 use super::error::CliError;
+use super::hooks::HookOptions;
 use super::options::{Common, Logging};
+use super::told::{Subject, Teller, ToldOptions};
 use super::{bars, output};
-use crate::clock::Clock;
-use crate::model::{Bytes, Label, Moment, VmId};
+use crate::cancel::Cancel;
+use crate::clock::{Clock, Stopwatch};
+use crate::hooks::{About, At, Event, Hooks, Phase};
+use crate::model::{Bytes, Guest, GuestKind, Label, Moment, VmId};
+use crate::operation::{Performed, hooked::job_blocking};
 use crate::progress::Progress;
-use crate::report::Failure;
+use crate::report::{Failure, GuestOutcome, Report};
 use crate::repository::{
     DamageFound, Disk, GuestDir, LockMode, LockOptions, Repository, Subset, VerifyReport,
     VerifyRequest,
@@ -51,6 +56,10 @@ pub struct Args {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    hooks: HookOptions,
+    #[command(flatten)]
+    told: ToldOptions,
 }
 
 /// What verifying one guest gave.
@@ -66,6 +75,59 @@ struct Verified {
 /// # Errors
 /// The repository is missing or cannot be listed, or the words make no sense.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
+    let teller =
+        args.told.teller(&Subject { operation: "verify", label, repository, dry_run: false })?;
+    let started = Clock::System.now();
+    let span = || (started, Clock::System.now());
+    match hooked(args, logging, &teller) {
+        Ok((verified, warnings)) => {
+            match args.json {
+                true => output::json(&document(&verified)),
+                false => output::text(&text(&verified)),
+            }
+            warnings.iter().for_each(|warning| output::notice(&format!("warning: {warning}")));
+            let mut report = report(&verified, span());
+            report.warnings = warnings;
+            teller.tell(&report);
+            Ok(exit_code(&verified))
+        }
+        Err(error) => {
+            let (text, code) = (error.to_string(), error.exit_code());
+            teller.tell(&Report::broken_off("verify", span(), text, code));
+            Err(error)
+        }
+    }
+}
+
+/// All checks between the hooks of the run, with what those warned of.
+fn hooked(
+    args: &Args,
+    logging: &Logging,
+    teller: &Teller,
+) -> Result<(Vec<Verified>, Vec<String>), CliError> {
+    let hooks = teller.hooks(&args.hooks, None, bars::progress(logging))?;
+    let started = Clock::System.now();
+    let mut found = None;
+    let work = || {
+        let all = run_all(args, logging, &hooks);
+        let report = all.as_ref().map(|all| report(all, (started, Clock::System.now())));
+        let performed = report.map(|report| Performed { report, plans: Vec::new() });
+        let performed = performed.map_err(|error| anyhow::anyhow!(error.to_string()));
+        found = Some(all);
+        performed
+    };
+    let performed = job_blocking(&hooks, &Cancel::default(), work);
+    match found {
+        Some(found) => {
+            found.map(|all| (all, performed.map(|p| p.report.warnings).unwrap_or_default()))
+        }
+        // A hook stopped it before it began.
+        None => performed.map(|_| (Vec::new(), Vec::new())).map_err(CliError::from),
+    }
+}
+
+fn run_all(args: &Args, logging: &Logging, hooks: &Hooks) -> Result<Vec<Verified>, CliError> {
     let repository = Repository::open(&args.common.path, Disk::real())?;
     let wanted = vmids(&args.vmid)?;
     let progress = bars::progress(logging);
@@ -73,18 +135,67 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     for directory in repository.guests()? {
         if wanted.is_empty() || wanted.contains(&directory.names().vmid) {
             let meter = progress.begin(&survey::relative(&directory), 0);
-            let result = one(args, &directory, &|bytes| meter.add(bytes))?;
+            let check = || one(args, &directory, &|bytes| meter.add(bytes));
+            let result = between_hooks(hooks, directory.names().vmid, check)?;
             meter.end();
             let (vmid, directory) = (directory.names().vmid, survey::relative(&directory));
             verified.push(Verified { vmid, directory, result });
         }
     }
     verified.extend(barc(args, progress.as_ref())?);
-    match args.json {
-        true => output::json(&document(&verified)),
-        false => output::text(&text(&verified)),
+    Ok(verified)
+}
+
+/// One guest's check between its hooks; those before it can stop it, which is its failure.
+fn between_hooks(
+    hooks: &Hooks,
+    vmid: VmId,
+    check: impl FnOnce() -> Result<Result<VerifyReport, anyhow::Error>, CliError>,
+) -> Result<Result<VerifyReport, anyhow::Error>, CliError> {
+    let event = |at| Event::new(Phase::new(About::Verify, at)).of(&guest(vmid));
+    let (begun, cancel) = (Stopwatch::start(), Cancel::default());
+    let result = match hooks.call_blocking(&event(At::Before), &cancel) {
+        Ok(_) => check()?,
+        Err(veto) => Err(veto.into()),
+    };
+    let error = match &result {
+        Err(error) => Some(format!("{error:#}")),
+        Ok(report) if !report.damage.is_empty() => Some("damage was found".to_owned()),
+        Ok(_) => None,
+    };
+    let at = if error.is_none() { At::After } else { At::Abort };
+    let ended = event(at).ended(error, begun.elapsed().as_secs_f64());
+    for warning in hooks.call_blocking(&ended, &cancel).unwrap_or_default() {
+        output::notice(&format!("warning: {warning}"));
     }
-    Ok(exit_code(&verified))
+    Ok(result)
+}
+
+/// A guest of the repository, as far as its directory's name tells.
+fn guest(vmid: VmId) -> Guest {
+    Guest { vmid, kind: GuestKind::Qemu, name: String::new(), node: crate::clock::host_name() }
+}
+
+/// What was found, as the one report that others are told from.
+fn report(verified: &[Verified], span: (Moment, Moment)) -> Report {
+    let outcome = |verified: &Verified| {
+        let outcome = GuestOutcome::new(&guest(verified.vmid));
+        match &verified.result {
+            Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+            Ok(report) if report.damage.is_empty() => outcome,
+            Ok(report) => {
+                let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
+                let lost = report.points_lost();
+                let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
+                let cost = format!("restore points that this costs: {}", lost.join(", "));
+                outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
+            }
+        }
+    };
+    let mut report = Report::new("verify", span, verified.iter().map(outcome).collect(), vec![]);
+    // Mail and exit code never disagree; an empty repository is verified, too.
+    report.error_code = Some(exit_code(verified));
+    report
 }
 
 /// Checks what eve4pve-barc wrote below the same path. Nothing is noted there.

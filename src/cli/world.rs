@@ -4,6 +4,7 @@
 use super::options::Logging;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
+use crate::hooks::Hooks;
 use crate::pve::ceph_access::ceph_access;
 use crate::pve::files::ClusterFiles;
 use crate::pve::storage_cfg::{RbdSection, StorageCfg};
@@ -49,6 +50,7 @@ pub fn world(
     io_threads: u16,
     logging: &Logging,
     cancel: Cancel,
+    hooks: Arc<Hooks>,
 ) -> anyhow::Result<Arc<World>> {
     let cluster = cluster();
     let root = cluster.root().to_owned();
@@ -66,6 +68,7 @@ pub fn world(
         progress: super::bars::progress(logging),
         cancel,
         limits,
+        hooks,
     }))
 }
 

@@ -7,6 +7,7 @@
 
 mod freeze;
 pub mod guard;
+mod hooked;
 pub mod prune;
 mod restore;
 mod save;
@@ -35,6 +36,16 @@ pub enum Stopped {
     Interrupted,
     /// A step failed.
     Failed(anyhow::Error),
+}
+
+impl std::fmt::Display for Stopped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Changed(what) => f.write_str(what),
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::Failed(error) => write!(f, "{error:#}"),
+        }
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Stopped {
@@ -101,14 +112,20 @@ impl Execution {
     async fn run_group(self: Arc<Self>, group: &[Item]) -> Result<(), Stopped> {
         match group {
             [Item::Scope(crate::plan::Scope::Frozen { seconds }, steps)] => {
-                self.while_frozen(*seconds, steps).await
+                self.between_hooks(steps, self.clone().while_frozen(*seconds, steps)).await
             }
             items => {
                 let steps = items.iter().filter_map(|item| match item {
                     Item::Step(step) => Some(step.clone()),
                     Item::Scope(..) => None,
                 });
-                self.run_beside(steps.collect()).await
+                let steps: Vec<Step> = steps.collect();
+                // Snapshots of one guest belong to one moment: no hook comes between them.
+                if matches!(steps.first().map(|s| &s.action), Some(Action::CreateSnapshot { .. })) {
+                    let work = self.clone().run_beside(steps.clone());
+                    return self.between_hooks(&steps, work).await;
+                }
+                self.run_hooked(steps).await
             }
         }
     }
@@ -122,15 +139,17 @@ impl Execution {
             let execution = self.clone();
             tasks.spawn(async move { execution.step(&step).await });
         }
-        let mut first_failure = Ok(());
-        while let Some(joined) = tasks.join_next().await {
-            // A step that panicked is a step that failed.
-            let result = joined.unwrap_or_else(|panic| Err(Stopped::Failed(panic.into())));
-            if first_failure.is_ok() {
-                first_failure = result;
-            }
+        all_of(tasks).await
+    }
+
+    /// The same, each step between its own hooks.
+    async fn run_hooked(self: Arc<Self>, steps: Vec<Step>) -> Result<(), Stopped> {
+        let mut tasks = JoinSet::new();
+        for step in steps {
+            let execution = self.clone();
+            tasks.spawn(async move { execution.hooked_step(&step).await });
         }
-        first_failure
+        all_of(tasks).await
     }
 
     async fn step(self: &Arc<Self>, step: &Step) -> Result<(), Stopped> {
@@ -183,6 +202,19 @@ impl Execution {
         self.world.progress.note(line);
         tracing::info!(guest = %self.plan.guest.vmid, "{line}");
     }
+}
+
+/// Waits for all of them; the first failure is theirs.
+async fn all_of(mut tasks: JoinSet<Result<(), Stopped>>) -> Result<(), Stopped> {
+    let mut first_failure = Ok(());
+    while let Some(joined) = tasks.join_next().await {
+        // A step that panicked is a step that failed.
+        let result = joined.unwrap_or_else(|panic| Err(Stopped::Failed(panic.into())));
+        if first_failure.is_ok() {
+            first_failure = result;
+        }
+    }
+    first_failure
 }
 
 fn run_together(first: &Item, other: &Item) -> bool {

@@ -3,6 +3,7 @@
 
 use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
+use crate::hooks::{About, At, Event, Hooks, Phase, VolumeFacts};
 use crate::model::guest_snapshot::DESCRIPTION;
 use crate::model::{Guest, GuestSnapshot};
 use crate::plan::{Action, Plan};
@@ -28,6 +29,16 @@ pub struct Hands<'a> {
     pub patience: Patience,
     /// The user's wish to stop; heard between two steps.
     pub cancel: &'a Cancel,
+    /// The user's programs, called around the making and the removing of a snapshot.
+    pub hooks: &'a Hooks,
+}
+
+/// A snapshot that is made or removed, as far as hooks are told of it.
+struct Hooked<'a> {
+    guest: &'a Guest,
+    about: About,
+    name: &'a str,
+    begun: Stopwatch,
 }
 
 /// The pause before a locked guest is asked again.
@@ -36,24 +47,57 @@ const LOCK_PAUSE: Duration = Duration::from_secs(2);
 impl Hands<'_> {
     /// Carries a plan out and says how it ended. The first step that fails ends it: a snapshot
     /// that could not be made removes none, and nothing is removed behind a removal that failed.
+    /// As the scripts of cv4pve-autosnap expect it, hooks hear of the new snapshot when the old ones
+    /// are gone, too.
     pub async fn carry_out(&self, plan: &Plan) -> GuestOutcome {
         let mut outcome = GuestOutcome::new(&plan.guest);
         outcome.warnings.clone_from(&plan.warnings);
+        let mut made = None;
         for step in plan.steps() {
             if self.cancel.is_cancelled() {
                 let text = "interrupted; nothing is half".to_owned();
                 return outcome.failed(Failure::Interrupted, text);
             }
             let _open = self.cancel.open(format!("guest {}: {step}", plan.guest.vmid));
-            if let Err(error) = self.step(&plan.guest, &step.action, &mut outcome).await {
-                return outcome.failed(Failure::Other, format!("{step}: {error:#}"));
+            let hooked = hooked(&plan.guest, &step.action);
+            let mut done = self.told(hooked.as_ref(), At::Before, None, &mut outcome).await;
+            if done.is_ok() {
+                done = self.step(&plan.guest, &step.action, &mut outcome).await;
+            }
+            if let Err(error) = done {
+                let text = format!("{step}: {error:#}");
+                // Nothing can be stopped any more; what fails then is a warning.
+                let _ = self.told(hooked.as_ref(), At::Abort, Some(&text), &mut outcome).await;
+                return outcome.failed(Failure::Other, text);
+            }
+            match hooked {
+                Some(new) if new.about == About::SnapCreate => made = Some(new),
+                other => drop(self.told(other.as_ref(), At::After, None, &mut outcome).await),
             }
         }
+        drop(self.told(made.as_ref(), At::After, None, &mut outcome).await);
         outcome
     }
 
-    /// One step. Hooks about a snapshot are called here, around it, once they are wired in: before,
-    /// and after it ended or failed.
+    /// Calls the hooks of a phase; those that come before can stop it.
+    async fn told(
+        &self,
+        hooked: Option<&Hooked<'_>>,
+        at: At,
+        error: Option<&str>,
+        outcome: &mut GuestOutcome,
+    ) -> anyhow::Result<()> {
+        let Some(hooked) = hooked else { return Ok(()) };
+        let mut event = Event::new(Phase::new(hooked.about, at)).of(hooked.guest);
+        let snapshot = hooked.name.to_owned();
+        event.volume = Some(VolumeFacts { snapshot, first: true, ..VolumeFacts::default() });
+        if at != At::Before {
+            event = event.ended(error.map(str::to_owned), hooked.begun.elapsed().as_secs_f64());
+        }
+        outcome.warnings.extend(self.hooks.call(&event, self.cancel).await?);
+        Ok(())
+    }
+
     async fn step(
         &self,
         guest: &Guest,
@@ -209,6 +253,16 @@ impl Hands<'_> {
                 .push(format!("{what} ended with WARNINGS: {count}; the task log has them"));
         }
     }
+}
+
+/// Which steps have hooks. A rollback is a guest's turn and no more.
+fn hooked<'a>(guest: &'a Guest, action: &'a Action) -> Option<Hooked<'a>> {
+    let (about, name) = match action {
+        Action::CreateGuestSnapshot { name, .. } => (About::SnapCreate, name.as_str()),
+        Action::DeleteGuestSnapshot(snapshot) => (About::SnapRemove, snapshot.name.as_str()),
+        _ => return None,
+    };
+    Some(Hooked { guest, about, name, begun: Stopwatch::start() })
 }
 
 fn note(outcome: &mut GuestOutcome, guest: &Guest, what: String) {

@@ -2,6 +2,7 @@
 //! that changes something ends here; what it may change stands in its plan and nowhere else.
 
 mod backup;
+pub mod hooked;
 mod prune;
 mod restore;
 mod snapshot;
@@ -11,6 +12,7 @@ pub use prune::{PruneRequest, prune};
 pub use restore::RestoreRequest;
 pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
 
+use crate::clock::Stopwatch;
 use crate::execute::{self, Stopped, Work};
 use crate::model::Guest;
 use crate::plan::{Plan, check};
@@ -57,6 +59,20 @@ pub async fn perform(
     operation: Operation,
     mode: Mode,
 ) -> anyhow::Result<Performed> {
+    match mode {
+        Mode::DryRun => selected_in_turns(world, operation, mode).await,
+        Mode::Execute => {
+            let (hooks, cancel) = (world.hooks.clone(), world.cancel.clone());
+            hooked::job(&hooks, &cancel, selected_in_turns(world, operation, mode)).await
+        }
+    }
+}
+
+async fn selected_in_turns(
+    world: Arc<World>,
+    operation: Operation,
+    mode: Mode,
+) -> anyhow::Result<Performed> {
     let started = world.clock.now();
     let name = operation.name();
     let (guests, not_found) = operation.select(&world)?;
@@ -85,7 +101,7 @@ async fn in_turns(
         turns.spawn(async move {
             // The semaphore is never closed, so this waits and does not fail.
             let _turn = room.acquire_owned().await;
-            (place, operation.turn(&world, guest, mode).await)
+            (place, operation.hooked_turn(&world, guest, mode).await)
         });
     }
     let mut done: Vec<Option<Turn>> = (0..count).map(|_| None).collect();
@@ -114,9 +130,24 @@ impl Operation {
         }
     }
 
+    /// One guest's turn, and then the hooks that hear of its end.
+    async fn hooked_turn(&self, world: &Arc<World>, guest: Guest, mode: Mode) -> Turn {
+        let begun = Stopwatch::start();
+        let (mut outcome, plan) = self.turn(world, guest.clone(), mode).await;
+        if mode == Mode::Execute {
+            if let Some(event) = hooked::guest_end(&guest, &outcome, begun) {
+                let called = world.hooks.call(&event, &world.cancel).await;
+                outcome.warnings.extend(called.unwrap_or_default());
+            }
+        }
+        (outcome, plan)
+    }
+
     /// One guest's turn. What changed under our hands before anything was written is surveyed
-    /// and planned once more; then the guest fails.
+    /// and planned once more; then the guest fails. Its hooks hear of its start once it is clear
+    /// that something will be done for it, and before anything is.
     async fn turn(&self, world: &Arc<World>, guest: Guest, mode: Mode) -> Turn {
+        let mut noted: Option<Vec<String>> = None;
         for last_try in [false, true] {
             if world.cancel.is_cancelled() {
                 break;
@@ -133,8 +164,18 @@ impl Operation {
                 return (outcome, Some(prepared.plan));
             };
             tracing::debug!("plan:\n{}", prepared.plan);
+            if noted.is_none() {
+                let called = world.hooks.call(&hooked::guest_start(&guest), &world.cancel).await;
+                match called {
+                    Ok(warnings) => noted = Some(warnings),
+                    Err(veto) => return (hooked::vetoed(outcome, veto, &world.cancel), None),
+                }
+            }
             match execute::run(world.clone(), prepared.plan, work).await {
-                Ok(outcome) => return (outcome, None),
+                Ok(mut outcome) => {
+                    outcome.warnings.extend(noted.unwrap_or_default());
+                    return (outcome, None);
+                }
                 Err((Stopped::Changed(what), _)) if !last_try => {
                     tracing::info!(guest = %guest.vmid, "surveyed again: {what}");
                 }

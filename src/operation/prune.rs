@@ -2,19 +2,21 @@
 //! report), without a cluster: guests that are long gone and hosts that are no node have points,
 //! too. Decisions stand in `plan::prune`.
 
-use super::{Mode, Performed, kind_of};
+use super::{Mode, Performed, hooked, kind_of};
 use crate::cancel::Cancel;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::execute::prune::step;
+use crate::hooks::{About, At, Event, Hooks, Phase};
 use crate::model::{Guest, Label, Moment};
 use crate::plan::prune::{PruneFacts, PrunePolicy, plan};
-use crate::plan::{Plan, check};
+use crate::plan::{Action, Plan, Step, check};
 use crate::report::{Failure, GuestOutcome, Report};
 use crate::repository::image::ImageOptions;
 use crate::repository::{GuestDir, Lock, LockMode, LockOptions, Repository, RepositoryError};
 use crate::retention::Rules;
 use crate::select::{Candidate, Selection, select};
 use crate::survey;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the user wants to be pruned.
@@ -31,6 +33,8 @@ pub struct PruneRequest {
     pub image: ImageOptions,
     /// How long to wait for locks; `None` waits without limit.
     pub lock_wait: Option<Duration>,
+    /// The user's own programs that are called on the way.
+    pub hooks: Arc<Hooks>,
 }
 
 /// Prunes the selected guests, one after another. A wish to stop is heard between two points.
@@ -38,6 +42,19 @@ pub struct PruneRequest {
 /// # Errors
 /// The repository cannot be listed; a guest's own failure is in the report.
 pub fn prune(
+    request: &PruneRequest,
+    mode: Mode,
+    clock: &Clock,
+    cancel: &Cancel,
+) -> anyhow::Result<Performed> {
+    let work = || prune_in_turns(request, mode, clock, cancel);
+    match mode {
+        Mode::DryRun => work(),
+        Mode::Execute => hooked::job_blocking(&request.hooks, cancel, work),
+    }
+}
+
+fn prune_in_turns(
     request: &PruneRequest,
     mode: Mode,
     clock: &Clock,
@@ -53,13 +70,18 @@ pub fn prune(
             continue;
         }
         let turn = Turn { request, directory: &directory, now: clock.now(), cancel };
-        match turn.take(mode) {
-            Ok((outcome, plan)) => {
-                outcomes.push(outcome);
-                plans.extend(plan);
-            }
-            Err((failure, error)) => outcomes.push(outcome.failed(failure, format!("{error:#}"))),
+        let begun = Stopwatch::start();
+        let (mut outcome, plan) = match turn.take(mode) {
+            Ok(taken) => taken,
+            Err((failure, error)) => (outcome.failed(failure, format!("{error:#}")), None),
+        };
+        if mode == Mode::Execute {
+            let event = hooked::guest_end(&guest, &outcome, begun);
+            let called = event.map(|event| request.hooks.call_blocking(&event, cancel));
+            outcome.warnings.extend(called.and_then(Result::ok).unwrap_or_default());
         }
+        outcomes.push(outcome);
+        plans.extend(plan);
     }
     let report = Report::new("prune", (started, clock.now()), outcomes, not_found);
     Ok(Performed { report, plans })
@@ -126,6 +148,7 @@ impl Turn<'_> {
         tracing::debug!("plan:\n{plan}");
         let mut outcome = GuestOutcome::new(&plan.guest);
         outcome.warnings.clone_from(&plan.warnings);
+        outcome.warnings.extend(self.call(&hooked::guest_start(&plan.guest))?);
         for planned in plan.steps() {
             if self.cancel.is_cancelled() {
                 return Err((
@@ -133,13 +156,59 @@ impl Turn<'_> {
                     anyhow::anyhow!("interrupted; nothing is half"),
                 ));
             }
-            let done = step(self.directory, lock, &self.request.image, &planned.action)
-                .map_err(|error| (Failure::Other, error.context(planned.to_string())))?;
+            let work = || step(self.directory, lock, &self.request.image, &planned.action);
+            let (done, warnings) = self.between_hooks(&plan.guest, planned, work)?;
+            outcome.warnings.extend(warnings);
             tracing::info!(guest = %plan.guest.vmid, "{done}");
             outcome.changes.push(done);
         }
         Ok(outcome)
     }
+}
+
+impl Turn<'_> {
+    fn call(&self, event: &Event) -> Result<Vec<String>, Failed> {
+        let called = self.request.hooks.call_blocking(event, self.cancel);
+        called.map_err(|veto| match self.cancel.is_cancelled() {
+            true => (Failure::Interrupted, anyhow::anyhow!("interrupted; nothing is half")),
+            false => (Failure::Other, anyhow::Error::from(veto)),
+        })
+    }
+
+    /// One step between its hooks; those that come before it can stop it.
+    fn between_hooks(
+        &self,
+        guest: &Guest,
+        planned: &Step,
+        work: impl FnOnce() -> anyhow::Result<String>,
+    ) -> Result<(String, Vec<String>), Failed> {
+        let (about, point) = match &planned.action {
+            Action::MergeImages { into, .. } => (About::Merge, into),
+            Action::HidePoint(point) | Action::DeleteRestorePoint(point) => (About::Prune, point),
+            _ => return done(planned, work()).map(|done| (done, Vec::new())),
+        };
+        let event = |at| {
+            let mut event = Event::new(Phase::new(about, at)).of(guest);
+            event.point = Some(format!("{} {}", point.label, point.moment));
+            event
+        };
+        let begun = Stopwatch::start();
+        let started = self.call(&event(At::Before));
+        let result = match started {
+            Ok(warnings) => done(planned, work()).map(|done| (done, warnings)),
+            Err(veto) => Err(veto),
+        };
+        let at = if result.is_ok() { At::After } else { At::Abort };
+        let error = result.as_ref().err().map(|(_, error)| format!("{error:#}"));
+        let ended = self.call(&event(at).ended(error, begun.elapsed().as_secs_f64()));
+        let (done, mut warnings) = result?;
+        warnings.extend(ended.unwrap_or_default());
+        Ok((done, warnings))
+    }
+}
+
+fn done(planned: &Step, result: anyhow::Result<String>) -> Result<String, Failed> {
+    result.map_err(|error| (Failure::Other, error.context(planned.to_string())))
 }
 
 fn failed(error: RepositoryError) -> Failed {

@@ -2,10 +2,11 @@
 //! execute, report), through PVE's API and so from any machine. Decisions stand in
 //! `plan::snapshot`; backups are not for here.
 
-use super::{Mode, Performed};
+use super::{Mode, Performed, hooked};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
 use crate::execute::snapshot::{Hands, Patience};
+use crate::hooks::Hooks;
 use crate::model::{GuestSnapshot, VmId};
 use crate::plan::snapshot::{
     SnapshotFacts, SnapshotPolicy, SnapshotRefusal, plan, rollback as plan_rollback,
@@ -33,6 +34,8 @@ pub struct SnapshotRun {
     pub cancel: Cancel,
     /// How long tasks and locks are waited for.
     pub patience: Patience,
+    /// The user's programs, called in every phase unless nothing is to be done.
+    pub hooks: Arc<Hooks>,
 }
 
 /// What the user wants to be made and removed.
@@ -61,6 +64,18 @@ const LOCK_PAUSE: Duration = Duration::from_secs(2);
 /// # Errors
 /// Guests or storages cannot be listed; a guest's own failure is in the report.
 pub async fn snapshot(
+    run: &SnapshotRun,
+    request: SnapshotRequest,
+    mode: Mode,
+) -> anyhow::Result<Performed> {
+    let work = all_turns(run, request, mode);
+    match mode {
+        Mode::Execute => hooked::job(&run.hooks, &run.cancel, work).await,
+        Mode::DryRun => work.await,
+    }
+}
+
+async fn all_turns(
     run: &SnapshotRun,
     request: SnapshotRequest,
     mode: Mode,
@@ -207,7 +222,8 @@ impl SnapshotRun {
     }
 
     fn hands(&self) -> Hands<'_> {
-        Hands { api: &self.api, patience: self.patience, cancel: &self.cancel }
+        let (api, hooks, cancel) = (&self.api, &self.hooks, &self.cancel);
+        Hands { api, patience: self.patience, cancel, hooks }
     }
 }
 
@@ -243,7 +259,26 @@ impl Turns {
             return (outcome, Some(plan));
         }
         tracing::debug!("plan:\n{plan}");
-        (self.run.hands().carry_out(&plan).await, None)
+        (self.carry_out(outcome, &plan).await, None)
+    }
+
+    /// Carries a plan out between the hooks of the guest's turn.
+    async fn carry_out(&self, outcome: GuestOutcome, plan: &Plan) -> GuestOutcome {
+        let (guest, cancel, begun) = (&plan.guest, &self.run.cancel, Stopwatch::start());
+        let hooks = &self.run.hooks;
+        let mut outcome = match hooks.call(&hooked::guest_start(guest), cancel).await {
+            Ok(warnings) => {
+                let mut done = self.run.hands().carry_out(plan).await;
+                done.warnings.extend(warnings);
+                done
+            }
+            Err(veto) => hooked::vetoed(outcome, veto, cancel),
+        };
+        if let Some(event) = hooked::guest_end(guest, &outcome, begun) {
+            // Nothing can be stopped any more: there are only warnings.
+            outcome.warnings.extend(hooks.call(&event, cancel).await.unwrap_or_default());
+        }
+        outcome
     }
 }
 

@@ -46,6 +46,14 @@ impl Storage {
         driver!(self, d => d.id())
     }
 
+    /// Where the storage has a volume, as its own tools write it: `pool/image`. Asks nobody.
+    pub fn place(&self, name: &str) -> String {
+        match self {
+            Self::Rbd(rbd) => rbd.place(name),
+            other => format!("{}/{name}", other.id()),
+        }
+    }
+
     /// What there is to know about a volume; none when there is no volume of that name. Reads.
     ///
     /// # Errors

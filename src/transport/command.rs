@@ -21,6 +21,15 @@ pub enum Effect {
     Writes,
 }
 
+/// What a program finds in its environment besides what we have in ours. Nothing of it is shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// Names and values.
+    pub set: Vec<(String, String)>,
+    /// Names that it does not inherit.
+    pub removed: Vec<String>,
+}
+
 /// A program with its arguments; displayed with secrets left out.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Command {

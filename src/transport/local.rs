@@ -1,7 +1,7 @@
 //! Starts processes on this machine: the only file that does. Not for deciding what to run.
 
 use super::error::last_lines;
-use super::{ChildExit, Command, Ending, Exit, Output, Sink, Source, TransportError};
+use super::{ChildExit, Command, Ending, Environment, Exit, Output, Sink, Source, TransportError};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -10,7 +10,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// This machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -19,6 +20,52 @@ pub struct Local;
 impl Local {
     pub(super) async fn run(&self, command: &Command) -> Result<Output, TransportError> {
         run(&Launch::of(command)).await
+    }
+
+    /// Runs a program of the user's in `/`, and tells each line that it prints while it runs. A
+    /// background process that it leaves behind keeps nobody waiting.
+    ///
+    /// # Errors
+    /// As [`super::Host::run`]; the error holds no output, as every line was told.
+    pub async fn run_lines(
+        &self,
+        command: &Command,
+        environment: &Environment,
+        tell: &(dyn Fn(&str) + Sync),
+    ) -> Result<(), TransportError> {
+        let launch = Launch::of(command);
+        let mut process = prepared(&launch, stdin_for(&launch), Stdio::piped())
+            .and_then(|mut process| {
+                let set = environment.set.iter().map(|(name, value)| (name, value));
+                process.env_remove("LC_ALL").envs(set).current_dir("/");
+                for name in &environment.removed {
+                    process.env_remove(name);
+                }
+                process.spawn()
+            })
+            .map_err(|source| start_error(&launch, source))?;
+        let (sender, mut lines) = mpsc::channel(256);
+        let mut readers = JoinSet::new();
+        readers.spawn(send_lines(process.stdout.take(), sender.clone()));
+        readers.spawn(send_lines(process.stderr.take(), sender));
+        let mut child = Child::of(process, &launch);
+        let ended = {
+            let mut ended = std::pin::pin!(child.finish());
+            loop {
+                tokio::select! {
+                    Some(line) = lines.recv() => tell(&line),
+                    ended = &mut ended => break ended,
+                }
+            }
+        };
+        let rest = async {
+            while let Some(line) = lines.recv().await {
+                tell(&line);
+            }
+        };
+        // What it wrote itself is in the pipes already; only its orphans could write more.
+        let _ = tokio::time::timeout(REST, rest).await;
+        ended.map(drop)
     }
 
     pub(super) fn source(&self, command: &Command) -> Result<Source, TransportError> {
@@ -101,13 +148,22 @@ pub(super) struct Child {
 
 /// After the process ended, only its orphans can hold a pipe; they get this long.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long the last lines of an ended program may take to be read.
+const REST: Duration = Duration::from_millis(300);
+/// A line that is longer is told in pieces.
+const LINE: usize = 4 << 10;
 /// More standard error than this is no message, it is a flood; only its end is kept.
 const STDERR_KEPT: usize = 64 << 10;
 
 impl Child {
     fn start(launch: &Launch<'_>, stdin: Stdio, stdout: Stdio) -> Result<Self, TransportError> {
-        let mut process =
-            spawn(launch, stdin, stdout).map_err(|source| start_error(launch, source))?;
+        let process = prepared(launch, stdin, stdout)
+            .and_then(|mut process| process.spawn())
+            .map_err(|source| start_error(launch, source))?;
+        Ok(Self::of(process, launch))
+    }
+
+    fn of(mut process: tokio::process::Child, launch: &Launch<'_>) -> Self {
         let group = Group(process.id());
         let stderr = Some(tokio::spawn(collect(process.stderr.take(), STDERR_KEPT)));
         if let (Some(mut stdin), Some(input)) = (process.stdin.take(), launch.input) {
@@ -118,7 +174,7 @@ impl Child {
             });
         }
         let (shown, node) = (launch.shown.clone(), launch.node.map(str::to_owned));
-        Ok(Self { group, process, stderr, deadline: launch.deadline, shown, node })
+        Self { group, process, stderr, deadline: launch.deadline, shown, node }
     }
 
     pub(super) async fn wait(mut self) -> Result<(), TransportError> {
@@ -207,13 +263,14 @@ impl Drop for Group {
 
 // The one place of the project that starts processes.
 #[allow(clippy::disallowed_methods)]
-fn spawn(
+fn prepared(
     launch: &Launch<'_>,
     stdin: Stdio,
     stdout: Stdio,
-) -> std::io::Result<tokio::process::Child> {
+) -> std::io::Result<tokio::process::Command> {
     let (program, args) = launch.argv.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
-    tokio::process::Command::new(program)
+    let mut process = tokio::process::Command::new(program);
+    process
         .args(args)
         // Messages and numbers in the form that our parsers know.
         .env("LC_ALL", "C")
@@ -221,8 +278,31 @@ fn spawn(
         .stdout(stdout)
         .stderr(Stdio::piped())
         .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
+        .kill_on_drop(true);
+    Ok(process)
+}
+
+/// Sends each line, without its end, until the pipe closes or nobody listens any more.
+async fn send_lines(from: Option<impl AsyncRead + Unpin>, to: mpsc::Sender<String>) {
+    let Some(mut from) = from else { return };
+    let (mut held, mut piece) = (Vec::new(), vec![0_u8; LINE]);
+    while let Ok(count @ 1..) = from.read(&mut piece).await {
+        held.extend_from_slice(&piece[..count]);
+        while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = held.drain(..=end).collect();
+            if to.send(String::from_utf8_lossy(&line).trim_end().to_owned()).await.is_err() {
+                return;
+            }
+        }
+        if held.len() >= LINE {
+            let piece = String::from_utf8_lossy(&std::mem::take(&mut held)).into_owned();
+            let _ = to.send(piece).await;
+        }
+    }
+    if !held.is_empty() {
+        // Nobody listens any more: then nobody misses it.
+        let _ = to.send(String::from_utf8_lossy(&held).trim_end().to_owned()).await;
+    }
 }
 
 async fn collect(from: Option<impl AsyncRead + Unpin>, keep: usize) -> std::io::Result<Vec<u8>> {

@@ -10,7 +10,7 @@ mod local;
 mod script;
 mod ssh;
 
-pub use command::{Argument, Command, Effect};
+pub use command::{Argument, Command, Effect, Environment};
 pub use error::{Ending, TransportError};
 pub use local::Local;
 pub use script::{Answer, Script};

@@ -100,6 +100,7 @@ impl Env {
             ("systemd-run", "fakes/pve.py"),
             ("systemctl", "fakes/pve.py"),
             ("ssh", "fakes/ssh"),
+            ("sendmail", "cli/fakes/sendmail"),
         ];
         for (name, fake) in fakes {
             symlink(root.join(fake), self.path("bin").join(name)).unwrap();
@@ -181,6 +182,15 @@ impl Env {
             .env("PVE_FERRY_ETC_PVE", self.path("etc"))
             .env("FAKE_PVE_STATE", self.path("state"))
             .env("FAKE_RBD_STATE", self.path("rbd"))
+            // Nothing of this machine's own must be called or remembered.
+            .env("PVE_FERRY_HOOKS_D", self.path("hooks.d"))
+            .env("PVE_FERRY_STATE", self.path("remembered"))
+            .env("PERL5LIB", self.path("perl5"))
+            .env(
+                "FAKE_PVE_TEMPLATES",
+                concat!(env!("CARGO_MANIFEST_DIR"), "/perl/templates/default"),
+            )
+            .env("SECRET_TOKEN", "hunter22")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -8,7 +8,9 @@
 mod breaking;
 mod env;
 mod golden;
+mod hooks;
 mod removal;
 mod snapshot;
+mod told;
 mod usage;
 mod work;

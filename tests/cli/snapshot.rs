@@ -309,6 +309,63 @@ fn e11_a_dry_run_only_reads_and_shows_what_the_real_run_does() {
     assert_eq!(removed.len(), 2);
 }
 
+/// Writes a hook that notes its variables, and ends with this code.
+fn hook(cluster: &Cluster, code: i32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = cluster.home.path().display();
+    let v = "$CV4PVE_AUTOSNAP_";
+    let line = format!(
+        "{v}PHASE {v}VMID {v}VMNAME {v}VMTYPE {v}LABEL {v}KEEP {v}SNAP_NAME {v}VMSTATE {v}STATE {v}DEBUG {v}DRY_RUN $1"
+    );
+    let script = format!("#!/bin/sh\necho \"{line}\" >> {home}/heard\nexit {code}\n");
+    fs::write(cluster.path("hook"), script).unwrap();
+    fs::set_permissions(cluster.path("hook"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn e12_hooks_of_autosnap_hear_each_phase_with_its_variables_and_cannot_stop_anything() {
+    let failing = with(guest(101), json!({"create_fails": "quota exceeded"}));
+    let old =
+        json!([snapshot("autodaily260101000000", 1000), snapshot("autodaily260102000000", 2000)]);
+    let cluster = Cluster::of(vec![with(guest(100), json!({"snapshots": old})), failing]);
+    hook(&cluster, 3);
+    let script = "--script DIR/hook --hook-compat autosnap --jobs 1";
+    let words = format!("create --vmid all --label daily --keep 2 --state {script}");
+    let said = cluster.run(&words).exits(3);
+    let said = said.says(&["1 of 2 guests ok", "warning: hook", "status 3"]);
+    let name = said.stdout.split("made snapshot ").nth(1).unwrap().lines().next().unwrap();
+    let heard = fs::read_to_string(cluster.path("heard")).unwrap();
+    let expected = [
+        "snap-job-start    daily 2  1 1 0 0 job-start".to_owned(),
+        format!("snap-create-pre 100 web100 qemu daily 2 {name} 1 1 0 0 snap-create-pre"),
+        "snap-remove-pre 100 web100 qemu daily 2 autodaily260101000000 0 0 0 0 snap-remove-pre"
+            .to_owned(),
+        "snap-remove-post 100 web100 qemu daily 2 autodaily260101000000 0 1 0 0 snap-remove-post"
+            .to_owned(),
+        format!("snap-create-post 100 web100 qemu daily 2 {name} 1 1 0 0 snap-create-post"),
+        format!("snap-create-pre 101 web101 qemu daily 2 {name} 1 1 0 0 snap-create-pre"),
+        format!("snap-create-abort 101 web101 qemu daily 2 {name} 1 0 0 0 snap-create-abort"),
+        "snap-job-end    daily 2  1 0 0 0 job-end".to_owned(),
+    ];
+    assert_eq!(heard.lines().collect::<Vec<_>>(), expected);
+    fs::remove_file(cluster.path("heard")).unwrap();
+    cluster.run(&format!("prune --vmid 100 --label daily --keep 0 {script}")).exits(0);
+    let heard = fs::read_to_string(cluster.path("heard")).unwrap();
+    assert!(heard.starts_with("clean-job-start    daily 0  0 0 0 0"), "{heard}");
+    assert!(heard.ends_with("clean-job-end    daily 0  0 1 0 0 job-end\n"), "{heard}");
+    fs::remove_file(cluster.path("heard")).unwrap();
+    cluster.run(&format!("create -n --vmid 100 --label daily {script}")).exits(0);
+    assert!(!cluster.path("heard").exists(), "no hook in a dry run");
+}
+
+#[test]
+fn a_hook_of_ours_can_stop_a_snapshot_before_it_is_made() {
+    let cluster = Cluster::of(vec![with(guest(100), json!({"snapshots": three()}))]);
+    hook(&cluster, 1);
+    cluster.run("create --vmid 100 --label daily --keep 1 --script DIR/hook").exits(1);
+    assert_eq!((cluster.requests("POST"), cluster.requests("DELETE")), (0, 0));
+}
+
 #[test]
 fn e13_words_stand_in_files_also_secrets_and_before_the_command() {
     let cluster = Cluster::of(vec![guest(100)]);

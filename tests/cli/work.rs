@@ -34,7 +34,7 @@ fn a_first_backup_says_what_it_did_and_calls_the_programs_in_this_order() {
 
 /// What happens at the same time has no order: neighbours that begin with the same words are put
 /// into one.
-fn beside(text: &str) -> String {
+pub fn beside(text: &str) -> String {
     let mut lines: Vec<&str> = text.lines().collect();
     let kind = |line: &&str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
     let mut begin = 0;

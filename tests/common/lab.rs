@@ -6,6 +6,7 @@ use super::model::Model;
 use super::node::Node;
 use pve_ferry::cancel::Cancel;
 use pve_ferry::clock::Clock;
+use pve_ferry::hooks::Hooks;
 use pve_ferry::model::Moment;
 use pve_ferry::repository::image::Compression;
 use pve_ferry::storage::{Memory, Storage};
@@ -33,6 +34,7 @@ pub struct Lab {
     pub clock: Clock,
     pub cancel: Arc<Mutex<Cancel>>,
     pub compression: Mutex<Compression>,
+    pub hooks: Mutex<Arc<Hooks>>,
     pub(super) model: Mutex<Model>,
 }
 
@@ -57,6 +59,7 @@ impl Lab {
             clock: Clock::fixed(Moment::from_unix(1_790_000_000)),
             cancel: Arc::default(),
             compression: Mutex::new(Compression::Zstd(1)),
+            hooks: Mutex::default(),
             model: Mutex::default(),
         }
     }
@@ -169,4 +172,9 @@ fn temporary() -> TempDir {
 pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().start_paused(true).build().unwrap().block_on(work)
+}
+
+/// Runs to the end on a clock that goes as clocks do.
+pub fn block_on_real_time<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }

@@ -10,6 +10,7 @@ mod model;
 mod node;
 mod run;
 
+pub use events::Notes;
 pub use lab::{FOREIGN, Lab, VMID, block_on};
 pub use model::read_chain;
 pub use node::CommandFault;

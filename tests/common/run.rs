@@ -1,7 +1,7 @@
 //! Runs of operations as a user starts them, each in a runtime of its own. Checks nothing.
 
 use super::events::Notes;
-use super::lab::{Lab, VMID, block_on};
+use super::lab::{Lab, VMID, block_on, block_on_real_time};
 use pve_ferry::model::VmId;
 use pve_ferry::operation::{BackupRequest, Mode, Operation, Performed, RestoreRequest, perform};
 use pve_ferry::plan::facts::SnapshotProtection;
@@ -103,7 +103,14 @@ impl Lab {
                 throttle: Throttle::new(None),
                 lock_wait: Some(Duration::ZERO),
             },
+            hooks: self.hooks.lock().unwrap().clone(),
         })
+    }
+
+    /// Runs to the end; with hooks, which are real processes, on a real clock.
+    fn in_a_runtime<T>(&self, work: impl Future<Output = T>) -> T {
+        let hooked = !self.hooks.lock().unwrap().is_empty();
+        if hooked { block_on_real_time(work) } else { block_on(work) }
     }
 
     /// A backup, a minute after what was before.
@@ -116,7 +123,7 @@ impl Lab {
         self.clock.advance(60);
         *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
         let operation = self.backup_operation(wanted)?;
-        let performed = block_on(perform(self.world(), operation, wanted.mode));
+        let performed = self.in_a_runtime(perform(self.world(), operation, wanted.mode));
         self.learn(wanted.repository);
         performed
     }
@@ -150,7 +157,7 @@ impl Lab {
         let request =
             RestoreRequest { point, policy: wanted.policy.clone(), identity: Identity::Kept };
         let operation = Operation::Restore(request);
-        Ok(block_on(perform(self.world(), operation, wanted.mode))?.report)
+        Ok(self.in_a_runtime(perform(self.world(), operation, wanted.mode))?.report)
     }
 
     /// The process of an earlier run is dead: the locks that it could not remove are seen to be

@@ -10,6 +10,7 @@ mod common;
 
 mod barc;
 mod disk;
+mod hooks;
 mod host;
 mod identity;
 mod interruptions;

@@ -32,6 +32,7 @@ fn two_chains() -> Lab {
 fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
     lab.clock.advance(60);
     let request = PruneRequest {
+        hooks: std::sync::Arc::default(),
         selection: None,
         label: None,
         repository: Repository::open(&lab.repository("repository"), disk).unwrap(),

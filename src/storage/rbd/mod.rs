@@ -47,6 +47,16 @@ const BULK: Duration = Duration::from_secs(12 * 3600);
 const FORGOTTEN: Duration = Duration::from_secs(35);
 
 impl Rbd {
+    /// `pool/image`, or `pool/namespace/image`.
+    pub fn place(&self, name: &str) -> String {
+        let RbdConfig { pool, namespace, .. } = &self.0.config;
+        let image = name.rsplit('/').next().unwrap_or(name);
+        match namespace.is_empty() {
+            true => format!("{pool}/{image}"),
+            false => format!("{pool}/{namespace}/{image}"),
+        }
+    }
+
     /// The storage of this section of storage.cfg, whose commands run on `host`.
     pub fn new(config: RbdConfig, host: Host) -> Self {
         Self(Arc::new(Shared { config, host, fsid: OnceCell::new() }))

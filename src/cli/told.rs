@@ -1,0 +1,227 @@
+//! The options of being told, the same in every command that works on guests, and the end of such
+//! a command: the result is printed, then everybody is told. Nothing about it changes the result.
+
+use super::error::CliError;
+use super::hooks::HookOptions;
+use super::{blocking, output, signals, world};
+use crate::cancel::Cancel;
+use crate::clock::{Clock, host_name};
+use crate::hooks::{Hooks, JobFacts};
+use crate::model::Moment;
+use crate::notify::Occasion;
+use crate::operation::Performed;
+use crate::progress::Progress;
+use crate::report::Report;
+use crate::repository::{Disk, Repository};
+use crate::secret::SecretSource;
+use crate::told::{self, InfluxWish, Settings, When, Wishes};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Who is told of the run, besides whom `notify.cfg` names.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Being told (defaults and SMTP: notify.cfg)")]
+pub struct ToldOptions {
+    /// Mail the report to these addresses.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    mail: Vec<String>,
+    /// Mail always, only when something was not done, or only when a run ends otherwise than the
+    /// one before [default: always].
+    #[arg(long, value_name = "always|failure|change")]
+    mail_when: Option<When>,
+    /// Write the report to the system's log, as `pve-ferry`.
+    #[arg(long)]
+    syslog: bool,
+    /// Write metrics to InfluxDB at this address.
+    #[arg(long, value_name = "URL", requires = "influxbucket")]
+    influxurl: Option<String>,
+    /// Its organisation; without one the interface of InfluxDB 1.x is used.
+    #[arg(long, value_name = "ORG", requires = "influxurl")]
+    influxorg: Option<String>,
+    /// Its bucket; the database of InfluxDB 1.x.
+    #[arg(long, value_name = "BUCKET", requires = "influxurl")]
+    influxbucket: Option<String>,
+    /// Where its token stands (USER:PASSWORD for InfluxDB 1.x).
+    #[arg(long, value_name = "file:PATH|env:NAME|-", requires = "influxurl", value_parser = source)]
+    influxtoken: Option<SecretSource>,
+    /// Do not check the certificate of InfluxDB.
+    #[arg(long, requires = "influxurl")]
+    no_verify_ssl: bool,
+    /// The job that this run belongs to, for subjects, metrics and hooks.
+    #[arg(long, value_name = "NAME", hide = true)]
+    pub job_name: Option<String>,
+}
+
+/// clap repeats a refused value in its error, so a secret in clear must not be refused by it: it
+/// becomes the empty source, which [`ToldOptions::teller`] refuses in words of its own.
+fn source(text: &str) -> Result<SecretSource, std::convert::Infallible> {
+    Ok(text.parse().unwrap_or_else(|_| SecretSource::Variable(String::new())))
+}
+
+/// What a run is about, as far as being told goes.
+pub struct Subject<'a> {
+    /// The command.
+    pub operation: &'static str,
+    /// Its label, where it has one.
+    pub label: Option<&'a str>,
+    /// Its repository, where it is known.
+    pub repository: Option<&'a Path>,
+    /// Whether it changes nothing and is of no interest to anyone else.
+    pub dry_run: bool,
+}
+
+/// Tells everybody at the end of one run.
+pub struct Teller {
+    settings: Settings,
+    operation: &'static str,
+    occasion: Occasion,
+    started: Moment,
+}
+
+impl ToldOptions {
+    /// Reads `notify.cfg` and every secret now, so that what is wrong on the command line is
+    /// refused before anything was changed.
+    ///
+    /// # Errors
+    /// A secret in clear, or one that cannot be read.
+    pub fn teller(&self, subject: &Subject) -> Result<Teller, CliError> {
+        let settings = Settings::new(notify_cfg().as_deref(), &self.wishes()?, &host_name());
+        let settings =
+            settings.map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))?;
+        let occasion = Occasion {
+            host: host_name(),
+            job: self.job_name.clone(),
+            label: subject.label.map(str::to_owned),
+            repository: subject.repository.map(|path| path.display().to_string()),
+            ..Occasion::default()
+        };
+        let settings = if subject.dry_run { Settings::default() } else { settings };
+        let (operation, started) = (subject.operation, Clock::System.now());
+        Ok(Teller { settings, operation, occasion, started })
+    }
+
+    fn wishes(&self) -> Result<Wishes, CliError> {
+        if self.influxtoken == Some(SecretSource::Variable(String::new())) {
+            let error = crate::secret::SecretError::InClear;
+            return Err(CliError::usage(format!("--influxtoken: {error}")));
+        }
+        let influx = self.influxurl.as_ref().zip(self.influxbucket.as_ref());
+        Ok(Wishes {
+            mail: self.mail.iter().flat_map(|text| told::addresses(text)).collect(),
+            mail_when: self.mail_when,
+            syslog: self.syslog,
+            influx: influx.map(|(url, bucket)| InfluxWish {
+                url: url.clone(),
+                organisation: self.influxorg.clone(),
+                bucket: bucket.clone(),
+                token: self.influxtoken.clone(),
+            }),
+            ignore_certificates: self.no_verify_ssl,
+        })
+    }
+}
+
+impl Teller {
+    /// The hooks of the run, which are told what it is about and inherit no secret.
+    ///
+    /// # Errors
+    /// The script cannot be started.
+    pub fn hooks(
+        &self,
+        options: &HookOptions,
+        keep: Option<u32>,
+        log: Arc<dyn Progress>,
+    ) -> Result<Arc<Hooks>, CliError> {
+        let job = JobFacts {
+            operation: self.operation.to_owned(),
+            job: self.occasion.job.clone(),
+            label: self.occasion.label.clone(),
+            path: self.occasion.repository.clone(),
+            keep: keep.map(|keep| keep.to_string()),
+            memory: false,
+        };
+        options.hooks(job, &self.settings.secret_variables, log)
+    }
+
+    /// Prints the result, tells everybody, and gives the exit code of the result. A dry run tells
+    /// nobody; a run that ended before any guest had its turn is told of, too.
+    ///
+    /// # Errors
+    /// The result's own.
+    pub fn conclude(
+        self,
+        result: Result<Performed, CliError>,
+        as_json: bool,
+    ) -> Result<u8, CliError> {
+        match result {
+            Ok(performed) => {
+                output::performed(&performed, as_json);
+                let code = performed.report.exit_code();
+                self.tell(&performed.report);
+                Ok(code)
+            }
+            Err(error) => {
+                let span = (self.started, Clock::System.now());
+                let code = error.exit_code();
+                let report = Report::broken_off(self.operation, span, error.to_string(), code);
+                self.tell(&report);
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells everybody of a report that is printed already.
+    pub fn tell(mut self, report: &Report) {
+        if self.settings.sinks.is_empty() && self.settings.problems.is_empty() {
+            return;
+        }
+        self.add_points(report);
+        for problem in &self.settings.problems {
+            output::notice(&format!("pve-ferry: warning: {problem}"));
+        }
+        let cancel = Cancel::default();
+        let problems = blocking(async {
+            signals::listen(&cancel)?;
+            let about = (&self.occasion, report);
+            Ok(told::tell(&self.settings, about, &state_directory(), &cancel).await)
+        });
+        match problems {
+            Ok(problems) => {
+                problems.iter().for_each(|p| output::notice(&format!("pve-ferry: warning: {p}")));
+            }
+            Err(error) => output::notice(&format!("pve-ferry: warning: nobody was told: {error}")),
+        }
+    }
+
+    /// What the repository holds of the guests is read only for those who want it.
+    fn add_points(&mut self, report: &Report) {
+        let wanted = |(sink, _): &(crate::notify::Sink, When)| {
+            matches!(sink, crate::notify::Sink::Prometheus(_))
+        };
+        if !self.settings.sinks.iter().any(wanted) {
+            return;
+        }
+        let Some(path) = &self.occasion.repository else { return };
+        if let Ok(repository) = Repository::open(Path::new(path), Disk::real()) {
+            let label = self.occasion.label.as_deref().and_then(|label| label.parse().ok());
+            self.occasion.points = told::newest_points(&repository, label.as_ref(), report);
+        }
+    }
+}
+
+/// `notify.cfg` of this cluster, or of this machine where there is none.
+fn notify_cfg() -> Option<String> {
+    std::fs::read_to_string(configuration_directory().join("notify.cfg")).ok()
+}
+
+/// Where the configuration is: in the cluster file system, else in `/etc/pve-ferry`.
+fn configuration_directory() -> PathBuf {
+    let root = world::cluster().root().to_owned();
+    if root.is_dir() { root.join("pve-ferry") } else { PathBuf::from("/etc/pve-ferry") }
+}
+
+/// Where this node remembers things: `/var/lib/pve-ferry`, or what `PVE_FERRY_STATE` says.
+fn state_directory() -> PathBuf {
+    let moved = std::env::var_os("PVE_FERRY_STATE").filter(|path| !path.is_empty());
+    moved.map_or_else(|| PathBuf::from("/var/lib/pve-ferry"), PathBuf::from)
+}

@@ -1,0 +1,183 @@
+//! Metrics for Prometheus as a file that its node exporter reads (textfile collector). One file
+//! per job, so that jobs do not overwrite each other; moments instead of ages, so that an age
+//! grows also when nothing runs any more.
+
+use super::NotifyError;
+use super::facts::{Occasion, seconds};
+use crate::report::{GuestOutcome, GuestStatus, Report};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+/// Where the node exporter looks for files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The directory.
+    pub directory: PathBuf,
+}
+
+impl Target {
+    /// Replaces the job's file, by rename: a reader sees the old one or the new one.
+    ///
+    /// # Errors
+    /// The directory is not there or not writable.
+    pub fn tell(&self, occasion: &Occasion, report: &Report) -> Result<(), NotifyError> {
+        let path = self.directory.join(format!("pve-ferry_{}.prom", occasion.key(report)));
+        // The exporter reads `*.prom` only, so that it never sees the one that is being written.
+        let new = path.with_extension(format!("prom.{}", std::process::id()));
+        let before = std::fs::read_to_string(&path).unwrap_or_default();
+        let write = || {
+            let mut file = std::fs::File::create(&new)?;
+            file.write_all(text(occasion, report, &before).as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)
+        };
+        write().map_err(|source| {
+            // What was begun is of no use to anyone.
+            let _ = std::fs::remove_file(&new);
+            NotifyError::File { path: path.clone(), source }
+        })
+    }
+}
+
+type Metric<'a> = (&'static str, &'static str, &'a dyn Fn(&GuestOutcome) -> Option<f64>);
+
+/// The report in Prometheus' text format. The moments of points that are not known now, as when
+/// the repository is not mounted, stay as they were in the text `before`: an alert on their age
+/// must not fall silent just when there is a reason for it.
+pub fn text(occasion: &Occasion, report: &Report, before: &str) -> String {
+    let mut text = String::new();
+    run(&mut text, occasion, report);
+    let volumes = |guest: &GuestOutcome| (!guest.volumes.is_empty()).then_some(());
+    let sum = |guest: &GuestOutcome, of: &dyn Fn(&crate::report::VolumeOutcome) -> f64| {
+        volumes(guest).map(|()| guest.volumes.iter().map(of).sum::<f64>())
+    };
+    let failed = |g: &GuestOutcome| {
+        (g.status != GuestStatus::Skipped).then(|| flag(g.status == GuestStatus::Failed))
+    };
+    let newest = |g: &GuestOutcome| occasion.points.get(&g.vmid).copied().unwrap_or_default();
+    let moment = |moment: crate::model::Moment| number(moment.unix());
+    let metrics: [Metric; 7] = [
+        (
+            "last_good_point_timestamp_seconds",
+            "Moment of the guest's newest restore point that is not known to be damaged.",
+            &|g| newest(g).good.map(moment),
+        ),
+        (
+            "last_verified_point_timestamp_seconds",
+            "Moment of the guest's newest restore point that was verified and found whole.",
+            &|g| newest(g).verified.map(moment),
+        ),
+        ("guest_failed", "1 when the last run failed for the guest.", &failed),
+        ("guest_read_bytes", "Bytes read from the guest's volumes in the last run.", &|g| {
+            sum(g, &|v| bytes(v.stream_bytes))
+        }),
+        ("guest_stored_bytes", "Bytes stored for the guest in the last run.", &|g| {
+            sum(g, &|v| bytes(v.stored_bytes))
+        }),
+        ("guest_transfer_seconds", "Seconds of the guest's transfers in the last run.", &|g| {
+            sum(g, &|v| v.seconds)
+        }),
+        ("guest_frozen_seconds", "Seconds for which the guest was frozen in the last run.", &|g| {
+            g.frozen_seconds
+        }),
+    ];
+    let mut guests: Vec<&GuestOutcome> = report.guests.iter().collect();
+    // A series must not stand twice, or the exporter drops the whole file.
+    guests.sort_by_key(|guest| guest.vmid);
+    guests.dedup_by_key(|guest| guest.vmid);
+    for (name, help, value) in metrics {
+        let values = guests.iter().filter_map(|guest| value(guest).map(|value| (guest, value)));
+        let mut lines: Vec<String> = values
+            .map(|(guest, value)| {
+                let labels = labels(occasion, report, Some(guest));
+                format!("pve_ferry_{name}{{{labels}}} {value}\n")
+            })
+            .collect();
+        if name.starts_with("last_") {
+            let known = lines.iter().filter_map(|line| vmid_of(line)).map(str::to_owned).collect();
+            lines.extend(carried(before, name, (report, known)));
+        }
+        if !lines.is_empty() {
+            heading(&mut text, name, help);
+            text.extend(lines);
+        }
+    }
+    text
+}
+
+/// The lines of a metric for guests of the report, or for all where it has none, whose value is
+/// not known now.
+fn carried(before: &str, name: &str, (report, known): (&Report, BTreeSet<String>)) -> Vec<String> {
+    let is_asked = |vmid: &str| {
+        report.guests.is_empty() || report.guests.iter().any(|g| g.vmid.to_string() == vmid)
+    };
+    let head = format!("pve_ferry_{name}{{");
+    let lines = before.lines().filter(|line| line.starts_with(&head));
+    lines
+        .filter(|line| vmid_of(line).is_some_and(|vmid| is_asked(vmid) && !known.contains(vmid)))
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+fn vmid_of(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("vmid=\"")?;
+    rest.split_once('"').map(|(vmid, _)| vmid)
+}
+
+/// What is known of the run as a whole.
+fn run(text: &mut String, occasion: &Occasion, report: &Report) {
+    let failed = report.guests.iter().filter(|guest| guest.status == GuestStatus::Failed).count();
+    let count = |count: usize| bytes(u64::try_from(count).unwrap_or(u64::MAX));
+    let metrics = [
+        ("run_timestamp_seconds", "When the last run ended.", number(report.finished.unix())),
+        ("run_seconds", "How long the last run took.", number(seconds(report))),
+        ("run_exit_code", "Exit code of the last run; 0 is good.", f64::from(report.exit_code())),
+        ("run_guests", "Guests of the last run.", count(report.totals.guests)),
+        ("run_guests_failed", "Guests that failed in the last run.", count(failed)),
+        ("run_read_bytes", "Bytes read in the last run.", bytes(report.totals.stream_bytes)),
+        ("run_stored_bytes", "Bytes stored in the last run.", bytes(report.totals.stored_bytes)),
+    ];
+    let labels = labels(occasion, report, None);
+    for (name, help, value) in metrics {
+        heading(text, name, help);
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "pve_ferry_{name}{{{labels}}} {value}");
+    }
+}
+
+fn heading(text: &mut String, name: &str, help: &str) {
+    let _ = writeln!(text, "# HELP pve_ferry_{name} {help}\n# TYPE pve_ferry_{name} gauge");
+}
+
+fn labels(occasion: &Occasion, report: &Report, guest: Option<&&GuestOutcome>) -> String {
+    let mut labels = vec![("operation", report.operation.to_owned())];
+    labels.push(("job", occasion.job.clone().unwrap_or_default()));
+    labels.push(("label", occasion.label.clone().unwrap_or_default()));
+    if let Some(guest) = guest {
+        labels.push(("vmid", guest.vmid.to_string()));
+        labels.push(("name", guest.name.clone()));
+    }
+    let pair = |(key, value): &(&str, String)| format!("{key}=\"{}\"", escaped(value));
+    labels.iter().filter(|(_, value)| !value.is_empty()).map(pair).collect::<Vec<_>>().join(",")
+}
+
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+}
+
+fn flag(holds: bool) -> f64 {
+    if holds { 1.0 } else { 0.0 }
+}
+
+/// Prometheus knows only floating numbers; beyond 2^53 a byte more or less is no matter.
+#[allow(clippy::cast_precision_loss)]
+fn bytes(count: u64) -> f64 {
+    count as f64
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn number(seconds: i64) -> f64 {
+    seconds as f64
+}

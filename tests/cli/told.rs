@@ -1,0 +1,197 @@
+//! Who hears of a run, and that nothing about it changes what the run did.
+
+use crate::env::{Env, Said};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+const BACKUP: &str = "backup --vmid 100 --label daily --path REPO --jobs 1 --threads 1";
+
+fn mails(env: &Env) -> Vec<String> {
+    let all = fs::read_to_string(env.path("state/mails")).unwrap_or_default();
+    let mails = all.split("\n=== end of mail\n").filter(|mail| !mail.is_empty());
+    mails.map(str::to_owned).collect()
+}
+
+fn subject(mail: &str) -> &str {
+    mail.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or("no subject")
+}
+
+fn notify_cfg(env: &Env, text: &str) {
+    fs::create_dir_all(env.path("etc/pve-ferry")).unwrap();
+    fs::write(env.path("etc/pve-ferry/notify.cfg"), text).unwrap();
+}
+
+fn run(env: &Env, more: &str) -> Said {
+    env.run(&format!("{BACKUP} {more}"))
+}
+
+#[test]
+fn mail_goes_through_sendmail_with_both_parts_and_a_telling_subject() {
+    let env = Env::with_guest();
+    run(&env, "--mail ops@a.example,dev@b.example").exits(0);
+    let all = mails(&env);
+    assert_eq!(all.len(), 1, "{all:?}");
+    let argv = all[0].lines().next().unwrap();
+    assert!(argv.starts_with("ARGV -i -f root@"), "{argv}");
+    assert!(argv.ends_with(" -- ops@a.example dev@b.example"), "{argv}");
+    assert!(subject(&all[0]).starts_with("[OK] pve-ferry backup daily on "), "{}", all[0]);
+    assert!(subject(&all[0]).ends_with(": 1 of 1 guests ok"), "{}", all[0]);
+    for part in ["text/plain", "text/html", "Guest  Name", "web100", "frozen"] {
+        assert!(all[0].contains(part), "{part} in {}", all[0]);
+    }
+    assert!(!all[0].contains('\u{1b}') && !all[0].contains('\r'), "{:?}", all[0]);
+}
+
+#[test]
+fn whom_only_failures_or_changes_interest_hears_only_of_them() {
+    let env = Env::with_guest();
+    run(&env, "--mail a@b.example --mail-when failure").exits(0);
+    assert_eq!(mails(&env), [""; 0]);
+    let change = "--mail a@b.example --mail-when change";
+    run(&env, change).exits(0);
+    assert_eq!(mails(&env).len(), 1, "the first one is a change");
+    run(&env, change).exits(0);
+    assert_eq!(mails(&env).len(), 1);
+    env.spoil("match export-diff\nfail 2 rbd: export-diff failed\n");
+    let failed = run(&env, change);
+    assert_ne!(failed.code, Some(0), "{failed:?}");
+    let all = mails(&env);
+    assert!(all.len() == 2 && subject(&all[1]).starts_with("[FAILED] "), "{all:?}");
+    run(&env, change);
+    assert_eq!(mails(&env).len(), 2);
+    // A change that nobody took is told at the next run.
+    env.repair();
+    fs::write(env.path("state/sendmail-fails"), "").unwrap();
+    run(&env, change).exits(0).complains(&["warning: not told: mail to a@b.example"]);
+    fs::remove_file(env.path("state/sendmail-fails")).unwrap();
+    run(&env, change).exits(0);
+    let all = mails(&env);
+    assert!(all.len() == 3 && subject(&all[2]).starts_with("[OK"), "{all:?}");
+}
+
+#[test]
+fn a_sink_that_is_down_changes_no_result_and_is_named_in_the_others() {
+    let env = Env::with_guest();
+    let down = "--influxurl http://127.0.0.1:1 --influxbucket pve --influxtoken env:SECRET_TOKEN";
+    let said = run(&env, &format!("{down} --mail a@b.example --json")).exits(0);
+    assert_eq!(said.json()["status"], "ok");
+    let said = said.complains(&["warning: not told: InfluxDB at http://127.0.0.1:1"]);
+    let all = mails(&env);
+    assert!(all[0].contains("not told: InfluxDB at http://127.0.0.1:1"), "{}", all[0]);
+    assert!(subject(&all[0]).starts_with("[OK, WARNINGS]"), "{}", all[0]);
+    fs::write(env.path("state/sendmail-fails"), "").unwrap();
+    let second = run(&env, &format!("{down} --mail a@b.example")).exits(0);
+    let second = second.complains(&["mail to a@b.example", "queue full, said user ***"]);
+    for text in [&said.stderr, &said.stdout, &second.stderr, &all[0]] {
+        assert!(!text.contains("hunter22"), "{text}");
+    }
+}
+
+#[test]
+fn a_run_that_could_not_even_begin_is_told_of_too() {
+    let env = Env::with_guest();
+    let words = "backup --vmid 100 --label daily --path DIR/nowhere --mail a@b.example";
+    env.run(words).exits(10);
+    let all = mails(&env);
+    assert!(subject(&all[0]).starts_with("[FAILED] pve-ferry backup daily"), "{}", all[0]);
+    assert!(all[0].contains("nowhere"), "{}", all[0]);
+}
+
+#[test]
+fn a_dry_run_tells_nobody() {
+    let env = Env::with_guest();
+    run(&env, "--mail a@b.example --dry-run").exits(0);
+    env.run("backup --vmid 999 --label daily --path REPO --mail a@b.example --dry-run").exits(4);
+    env.run("backup --vmid 100 --label daily --path DIR/nowhere --mail a@b.example -n").exits(10);
+    assert_eq!(mails(&env), [""; 0]);
+}
+
+#[test]
+fn a_secret_in_clear_is_refused_before_anything_happens_and_not_repeated() {
+    let env = Env::with_guest();
+    let before = env.everything();
+    let said = run(&env, "--influxurl http://x --influxbucket b --influxtoken hunter22").exits(2);
+    let said = said.complains(&["file:PATH"]);
+    assert!(!said.stderr.contains("hunter22"), "{}", said.stderr);
+    assert!(env.everything() == before);
+    run(&env, "--influxurl http://x --influxbucket b --influxtoken env:NO_SUCH").exits(2);
+    run(&env, "--influxurl http://x").exits(2);
+    run(&env, "--mail-when sometimes").exits(2);
+}
+
+#[test]
+fn notify_cfg_names_who_is_told_and_what_is_wrong_in_it_stops_no_backup() {
+    let env = Env::with_guest();
+    symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/perl"), env.path("perl5")).unwrap();
+    fs::create_dir(env.path("metrics")).unwrap();
+    let metrics = env.path("metrics").display().to_string();
+    notify_cfg(
+        &env,
+        &format!(
+            "mail: ops\n\tto ops@a.example\n\tcolour red\n\npve: default\n\n\
+             prometheus: node\n\tdirectory {metrics}\n"
+        ),
+    );
+    run(&env, "").exits(0).complains(&["notify.cfg: mail: ops has the unknown option \"colour\""]);
+    assert_eq!(mails(&env).len(), 1);
+    let notified = fs::read_to_string(env.path("state/notify.json")).unwrap();
+    let notified: serde_json::Value = serde_json::from_str(notified.trim()).unwrap();
+    assert_eq!(notified["template"], "pve-ferry");
+    assert_eq!(notified["fields"]["type"], "pve-ferry");
+    assert_eq!(notified["data"]["cluster-name"], "lab");
+    assert_eq!(notified["data"]["guests"]["data"][0]["guest"], "100");
+    let file = fs::read_to_string(env.path("metrics/pve-ferry_backup_daily.prom")).unwrap();
+    let point = "pve_ferry_last_good_point_timestamp_seconds{operation=\"backup\",label=\"daily\",vmid=\"100\",name=\"web100\"} ";
+    assert!(file.contains(point), "{file}");
+    assert!(!file.contains("last_verified_point"), "{file}");
+    env.run("verify --path REPO --label daily --mark").exits(0);
+    let file = fs::read_to_string(env.path("metrics/pve-ferry_verify_daily.prom")).unwrap();
+    assert!(file.contains("pve_ferry_last_verified_point_timestamp_seconds{"), "{file}");
+    assert_eq!(mails(&env).len(), 2);
+}
+
+#[test]
+fn without_pve_its_notification_system_is_a_warning() {
+    let env = Env::with_guest();
+    notify_cfg(&env, "pve: default\n");
+    run(&env, "").exits(0).complains(&["not told: PVE notification", "PVE::Notify is not there"]);
+}
+
+#[test]
+fn damage_that_verify_finds_and_points_that_prune_removes_are_told() {
+    let env = Env::with_guest();
+    (0..3).for_each(|_| drop(run(&env, "--renew 0").exits(0)));
+    env.run("prune --path REPO --retain 1 --mail a@b.example").exits(0);
+    let mail = mails(&env).pop().unwrap();
+    assert!(mail.contains("Taken away") && mail.contains("removed point daily"), "{mail}");
+    let image = env.path("repository");
+    let mut open = vec![image];
+    while let Some(path) = open.pop() {
+        if path.is_dir() {
+            open.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.to_string_lossy().ends_with(".rbd.zst") {
+            let mut bytes = fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0xff;
+            fs::write(&path, bytes).unwrap();
+        }
+    }
+    env.run("verify --path REPO --mail a@b.example").exits(12);
+    let mail = mails(&env).pop().unwrap();
+    assert!(subject(&mail).starts_with("[FAILED] pve-ferry verify"), "{mail}");
+    assert!(mail.contains("DAMAGED"), "{mail}");
+}
+
+#[test]
+fn a_signal_while_somebody_is_told_ends_that_and_not_the_result() {
+    let env = Env::with_guest();
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let words = format!("{BACKUP} --influxurl http://{address} --influxbucket pve");
+    let running = env.spawn(&words);
+    let (_connection, _) = silent.accept().unwrap();
+    let begun = std::time::Instant::now();
+    nix::sys::signal::kill(running.pid(), nix::sys::signal::Signal::SIGTERM).unwrap();
+    running.ends().exits(0).complains(&["not told: InfluxDB", "interrupted"]);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(15), "{:?}", begun.elapsed());
+}

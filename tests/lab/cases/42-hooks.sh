@@ -1,0 +1,148 @@
+#!/usr/bin/env bash
+# Hooks on a real run: the shipped ones, those of older tools, a veto, ^C in a hook, a child left behind; no token in argv.
+# needs curl curl
+. "$LAB_SOURCE/lib.sh"
+begin_case
+
+hooks=$(cd "$LAB_SOURCE/../../hooks" && pwd)
+export PVE_FERRY_HOOKS_D=$WORK/hooks.d PVE_FERRY_HOOKS_CONF=$WORK/hooks.conf
+mkdir -p "$PVE_FERRY_HOOKS_D" "$WORK/bin"
+PATH=$WORK/bin:$PATH
+simple_vm 100
+running 100
+our_script() {
+    printf '#!/bin/sh\n%s\n' "$2" >"$WORK/$1"
+    chmod 755 "$WORK/$1"
+}
+
+# --- order ----------------------------------------------------------------------------------------------------------
+# shellcheck disable=SC2016 # the script's own variables
+our_script order 'if [ -e "$FAKE_PVE_STATE/$3/frozen" ]; then f=FROZEN; else f=thawed; fi; echo "$1 $f" >>'"$WORK/order.log"
+backup 100 --script "$WORK/order"
+check "a backup with a hook works" exits 0
+check "no hook runs while the guest is frozen" not grep FROZEN "$WORK/order.log"
+check "the phases come in order" same "$(cut -d' ' -f1 "$WORK/order.log" | tr '\n' ' ')" \
+    "job-start guest-start snap-create-pre snap-create-post export-pre export-post guest-end job-end "
+
+# --- a veto ---------------------------------------------------------------------------------------------------------
+# shellcheck disable=SC2016
+our_script veto '[ "$1" != snap-create-pre ] || { echo "not now"; exit 9; }'
+before=$(our_snapshots_of ceph:vm-100-disk-0)
+backup 100 --script "$WORK/veto"
+check "a pre hook that fails stops the guest" exits 1
+check "it is said which one, and why" says 'veto stopped it in phase snap-create-pre.*status 9'
+check "its words are in the log" says 'hook veto: not now'
+check "no snapshot was made" same "$(our_snapshots_of ceph:vm-100-disk-0)" "$before"
+check "no point was made" same "$(count_points 100)" 1
+check "the guest is not frozen" test ! -e "$STATE/100/frozen"
+backup 100 --script "$WORK/veto" --hook-compat barc
+check "a script of barc cannot stop it" exits 0
+
+# --- a child left behind, a hook that hangs, ^C ---------------------------------------------------------------------
+# shellcheck disable=SC2016
+our_script child '[ "$1" != guest-start ] || { sleep 100 & echo left; }'
+begun=$SECONDS
+backup 100 --script "$WORK/child"
+check "a background child does not hang the run" exits 0
+check "nor slow it down" test $((SECONDS - begun)) -lt 30
+# shellcheck disable=SC2016
+our_script slow '[ "$1" != guest-start ] || sleep 300'
+begun=$SECONDS
+next_second
+PVE_FERRY_HOOK_SECONDS=2 ferry backup --vmid 100 --label daily --path "$REPO" --script "$WORK/slow"
+check "a hook that hangs is ended and stops the guest" exits 1
+check "that is said" says 'did not end within 2s'
+check "in time" test $((SECONDS - begun)) -lt 30
+points=$(count_points 100)
+ferry_background backup --vmid 100 --label daily --path "$REPO" --script "$WORK/slow"
+sleep 2
+kill -TERM "$FERRY_PID"
+begun=$SECONDS
+RC=0
+wait "$FERRY_PID" || RC=$?
+check "a signal ends a hook and the run" exits 130
+check "at once" test $((SECONDS - begun)) -lt 20
+check "nothing half is left" same "$(count_points 100)" "$points"
+backup 100
+check "the next run is a good one" exits 0
+
+# --- older tools' scripts -------------------------------------------------------------------------------------------
+# shellcheck disable=SC2016
+our_script barc 'echo "$EVE4PVE_BARC_PHASE|$EVE4PVE_BARC_VMID|$EVE4PVE_BARC_LABEL|$EVE4PVE_BARC_SNAP_NAME|$EVE4PVE_BARC_BACKUP_FILE" >>'"$WORK/barc.log"
+backup 100 --script "$WORK/barc" --hook-compat barc
+check "barc: its phases in its order" same "$(cut -d'|' -f1 "$WORK/barc.log" | tr '\n' ' ')" \
+    "backup-job-start snap-create-pre snap-create-post export-diff-pre export-diff-post snap-remove-pre snap-remove-post backup-job-end "
+check "barc: the snapshot by pool and image" grep -qE '^snap-create-post\|100\|daily\|rbd/vm-100-disk-0@ferry\.[0-9a-f]{8}\.daily\.[0-9TZ]+\|-$' "$WORK/barc.log"
+check "barc: the file with its whole path" grep -qE "^export-diff-post\|.*\|$REPO/.*/scsi0.increment.rbd.zst\$" "$WORK/barc.log"
+check "barc: the job has vmid 0" grep -qx 'backup-job-end|0|daily|-|-' "$WORK/barc.log"
+# shellcheck disable=SC2016
+our_script autosnap 'env | grep ^CV4PVE_AUTOSNAP_ | sort | tr "\n" " " >>'"$WORK/autosnap.log; echo >>$WORK/autosnap.log"
+backup 100 --script "$WORK/autosnap" --hook-compat autosnap
+check "autosnap: its phases" same "$(grep -o 'PHASE=[a-z-]*' "$WORK/autosnap.log" | cut -d= -f2 | tr '\n' ' ')" \
+    "snap-job-start snap-create-pre snap-create-post snap-remove-pre snap-remove-post snap-job-end "
+check "autosnap: twelve variables each" not grep -vE '^(CV4PVE_AUTOSNAP_[A-Z_]+=[^ ]* ){12}$' "$WORK/autosnap.log"
+
+# --- the shipped ones -------------------------------------------------------------------------------------------------
+cp "$hooks/example" "$PVE_FERRY_HOOKS_D/10-example"
+backup 100 --hook-compat barc --script "$hooks/example"
+check "example: prints every phase" same "$(grep -c '^hook 10-example: phase ' "$ERR")" 10
+check "example: and every variable" says 'hook 10-example: PVE_FERRY_VOLUME=ceph:vm-100-disk-0'
+check "example: the report comes on its standard input" says 'hook 10-example: report: [0-9]{3,} bytes'
+check "example: those of barc, too" says 'hook example: EVE4PVE_BARC_PHASE=export-diff-pre'
+rm "$PVE_FERRY_HOOKS_D/10-example"
+
+printf '#!/bin/sh\n{ echo "ARGV $*"; cat; } >%s/mail\n' "'$WORK'" >"$WORK/bin/sendmail"
+# Whoever looks at the process list sees what this sees.
+printf '#!/bin/sh\nprintf "%%s " "$@" >>%s/curl.argv\nexec /usr/bin/curl "$@"\n' "'$WORK'" >"$WORK/bin/curl"
+chmod 755 "$WORK/bin/"*
+printf 'Zq7-hook-Token\n' >"$WORK/hook-token"
+# A real HTTP server that keeps what it is sent.
+/usr/bin/python3 -IBc 'import http.server, sys
+class Keep(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        open(sys.argv[1], "a").write(f"{self.path}\n{self.headers}{body}\n===\n")
+        self.send_response(500 if "broken" in self.path else 200); self.end_headers()
+    def log_message(self, *_): pass
+http.server.HTTPServer(("127.0.0.1", 8099), Keep).serve_forever()' "$WORK/posted" 9>&- &
+server=$!
+trap 'kill $server 2>/dev/null; end_case' EXIT
+wait_until 10 curl -s -o /dev/null http://127.0.0.1:8099/
+
+# with CONF HOOK: a backup with that hook and that configuration.
+with() {
+    printf '%s\n' "$1" >"$PVE_FERRY_HOOKS_CONF"
+    rm -f "$WORK/posted" "$PVE_FERRY_HOOKS_D"/* "$WORK/curl.argv"
+    cp "$hooks/$2" "$PVE_FERRY_HOOKS_D/"
+    backup 100
+}
+with 'MAIL_TO=ops@lab.example' notify-mail
+check "notify-mail: is no warning" not says warning
+check "notify-mail: sends" grep -q '^Subject: \[OK\] pve-ferry backup daily on pve1$' "$WORK/mail"
+check "notify-mail: with the report" grep -q '"operation":"backup"' "$WORK/mail"
+rm "$WORK/mail"
+with 'MAIL_TO=ops@lab.example MAIL_WHEN=failure' notify-mail
+check "notify-mail: only when something failed" test ! -e "$WORK/mail"
+with '' notify-mail
+check "notify-mail: without an address it says so, and the run is good" exits 0
+check "notify-mail: as a warning" says 'hook .*notify-mail in phase job-end'
+url=http://127.0.0.1:8099
+with "WEBHOOK_URL=$url/any WEBHOOK_TOKEN_FILE=$WORK/hook-token" notify-webhook
+check "notify-webhook: generic" grep -q '^Authorization: Bearer Zq7-hook-Token' "$WORK/posted"
+body() { sed -n '/^{/p' "$WORK/posted"; }
+check "notify-webhook: its JSON holds the report" same "$(body | jq -r '.status + " " + .report.operation + " " + (.report.guests | length | tostring)')" "ok backup 1"
+with "WEBHOOK_KIND=gotify WEBHOOK_URL=$url/ WEBHOOK_TOKEN_FILE=$WORK/hook-token" notify-webhook
+check "notify-webhook: gotify's path and key" sh -c "grep -qx /message '$WORK/posted' && grep -q '^X-Gotify-Key: Zq7-hook-Token' '$WORK/posted'"
+check "notify-webhook: gotify's JSON" same "$(body | jq -r '.priority')" 2
+with "WEBHOOK_KIND=ntfy WEBHOOK_URL=$url/topic WEBHOOK_TOKEN_FILE=$WORK/hook-token" notify-webhook
+check "notify-webhook: ntfy's title" grep -q '^Title: \[ok\] pve-ferry backup daily on pve1' "$WORK/posted"
+check "notify-webhook: no token in argv" not grep -F Zq7 "$WORK/curl.argv"
+with "WEBHOOK_URL=$url/broken" notify-webhook
+check "notify-webhook: a server that refuses is a warning" says 'hook .*notify-webhook in phase job-end'
+check "notify-webhook: and no failure" exits 0
+for type in prometheus influxdb json; do
+    with "METRICS_TYPE=$type METRICS_ENDPOINT=$url/push METRICS_TOKEN_FILE=$WORK/hook-token" metrics
+    check "metrics: $type" grep -qE '^(pve_ferry_job_ok\{label="daily",operation="backup"\} 1$|pve_ferry,label=daily,operation=backup guests=1i,|\{.*"guests":1,)' "$WORK/posted"
+    check "metrics: $type: no token in argv" not grep -F Zq7 "$WORK/curl.argv"
+done
+check "no hook's token is in any log of ours" not grep -lF Zq7 "$OUT" "$ERR"
