@@ -23,6 +23,7 @@ mod restore;
 mod retention;
 mod signals;
 mod snapshot;
+mod snapshot_list;
 mod snapshot_table;
 mod table;
 mod told;

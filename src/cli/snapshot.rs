@@ -5,19 +5,17 @@ use super::connection::Connection;
 use super::error::CliError;
 use super::hooks::HookOptions;
 use super::options::Logging;
-use super::snapshot_table::{Form, Row, render};
 use super::{bars, blocking, options, output, signals};
 use crate::clock::{Clock, local_zone};
 use crate::execute::snapshot::Patience;
 use crate::hooks::JobFacts;
-use crate::model::guest_snapshot::{automatic_name, label_in};
-use crate::model::{GuestSnapshot, Label, Moment, TimestampFormat, VmId};
+use crate::model::guest_snapshot::automatic_name;
+use crate::model::{Moment, TimestampFormat, VmId};
 use crate::operation::{
     Mode, Performed, RollbackRequest, SnapshotRequest, SnapshotRun, rollback, snapshot,
 };
 use crate::plan::Plan;
 use crate::plan::snapshot::{Memory, NewSnapshot, SnapshotPolicy, Which};
-use crate::pve::api::ApiGuest;
 use crate::report::Report;
 use crate::select::Selection;
 use anyhow::{Context as _, bail};
@@ -57,7 +55,7 @@ enum Command {
     Create(CreateArgs),
     /// List snapshots
     #[command(visible_alias = "status")]
-    List(ListArgs),
+    List(super::snapshot_list::ListArgs),
     /// Remove the oldest snapshots of a label
     #[command(visible_alias = "clean")]
     Prune(PruneArgs),
@@ -153,22 +151,6 @@ struct Work {
 }
 
 #[derive(Debug, ClapArgs)]
-struct ListArgs {
-    /// Only automatic snapshots of this label.
-    #[arg(long, value_name = "LABEL", conflicts_with = "all")]
-    label: Option<String>,
-    /// Also snapshots that a person or another program made.
-    #[arg(long)]
-    all: bool,
-    /// How it is printed.
-    #[arg(long, short = 'o', value_name = "FORM", ignore_case = true, default_value = "text")]
-    output: Form,
-    /// The same as -o jsonpretty.
-    #[arg(long, conflicts_with = "output")]
-    json: bool,
-}
-
-#[derive(Debug, ClapArgs)]
 struct RollbackArgs {
     /// The snapshot's name.
     #[arg(long, value_name = "NAME")]
@@ -200,13 +182,13 @@ pub fn is_autosnap(words: &[OsString]) -> bool {
 }
 
 impl Args {
-    fn selection(&self) -> Result<Selection, CliError> {
+    pub(super) fn selection(&self) -> Result<Selection, CliError> {
         let text = self.common.vmid.as_deref();
         let text = text.ok_or_else(|| CliError::usage("give --vmid, for example --vmid all"))?;
         Selection::parse(text).map_err(|e| CliError::usage(e.to_string()))
     }
 
-    fn format(&self) -> Result<TimestampFormat, CliError> {
+    pub(super) fn format(&self) -> Result<TimestampFormat, CliError> {
         Ok(self.common.timestamp_format.parse()?)
     }
 
@@ -214,7 +196,7 @@ impl Args {
         if self.common.dry_run { Mode::DryRun } else { Mode::Execute }
     }
 
-    fn snapshot_run(&self) -> Result<SnapshotRun, CliError> {
+    pub(super) fn snapshot_run(&self) -> Result<SnapshotRun, CliError> {
         let seconds = Duration::from_secs;
         Ok(SnapshotRun {
             api: Arc::new(self.connection.api()?),
@@ -296,52 +278,6 @@ impl RollbackArgs {
     }
 }
 
-impl ListArgs {
-    fn run(&self, args: &Args) -> Result<u8, CliError> {
-        let (selection, format) = (args.selection()?, args.format()?);
-        let label = self.label.as_deref().map(options::label).transpose()?;
-        let run = args.snapshot_run()?;
-        let (listed, not_found) = blocking(run.list(&selection))?;
-        let mut rows = Vec::new();
-        let mut code = if not_found.is_empty() { 0 } else { 3 };
-        for (guest, found) in &listed {
-            match found {
-                Ok(snapshots) => {
-                    rows.extend(self.rows(guest, snapshots, (label.as_ref(), &format)))
-                }
-                Err(why) => {
-                    output::notice(&format!("guest {}: {why}", guest.candidate.guest.vmid));
-                    code = 3;
-                }
-            }
-        }
-        not_found.iter().for_each(|item| output::notice(&format!("nothing selected by {item}")));
-        let form = if self.json { Form::Jsonpretty } else { self.output };
-        let is_document = matches!(form, Form::Json | Form::Jsonpretty);
-        if !listed.is_empty() || is_document {
-            output::text(&render(form, &rows));
-        }
-        Ok(if listed.is_empty() { 4 } else { code })
-    }
-
-    /// The rows of one guest, oldest first.
-    fn rows(
-        &self,
-        guest: &ApiGuest,
-        snapshots: &[GuestSnapshot],
-        (label, format): (Option<&Label>, &TimestampFormat),
-    ) -> Vec<Row> {
-        let is_shown = |s: &&GuestSnapshot| match label {
-            Some(label) => crate::plan::snapshot::is_own(s, label, format),
-            None if self.all => true,
-            None => s.is_described_as_automatic() && label_in(&s.name, format).is_some(),
-        };
-        let mut shown: Vec<&GuestSnapshot> = snapshots.iter().filter(is_shown).collect();
-        shown.sort_by_key(|snapshot| snapshot.taken);
-        shown.into_iter().map(|snapshot| row(guest, snapshot)).collect()
-    }
-}
-
 fn job_facts(policy: &SnapshotPolicy) -> JobFacts {
     let create = policy.create.as_ref();
     JobFacts {
@@ -353,25 +289,13 @@ fn job_facts(policy: &SnapshotPolicy) -> JobFacts {
     }
 }
 
-fn row(guest: &ApiGuest, snapshot: &GuestSnapshot) -> Row {
-    let guest = &guest.candidate.guest;
-    [
-        guest.node.clone(),
-        guest.vmid.to_string(),
-        local(Moment::from_unix(snapshot.taken), "%y/%m/%d %H:%M:%S"),
-        snapshot.parent.clone().unwrap_or_else(|| "no-parent".to_owned()),
-        snapshot.name.clone(),
-        snapshot.description.trim_end().to_owned(),
-        if snapshot.has_memory { "X" } else { "" }.to_owned(),
-    ]
-}
-
 /// The time as it stands in the name of a snapshot made now.
 fn time_for_name(now: Moment, format: &TimestampFormat) -> String {
     local(now, &format.strftime())
 }
 
-fn local(moment: Moment, format: &str) -> String {
+/// A moment in the zone of this machine.
+pub(super) fn local(moment: Moment, format: &str) -> String {
     let timestamp = jiff::Timestamp::from_second(moment.unix()).unwrap_or_default();
     timestamp.to_zoned(local_zone()).strftime(format).to_string()
 }
