@@ -112,6 +112,12 @@ impl Selection {
     pub fn parse(text: &str) -> Result<Self, SelectionError> {
         text.parse()
     }
+
+    /// Whether an item asks for a storage, which costs a look at every guest's configuration where
+    /// the configurations are not at hand.
+    pub fn asks_for_storages(&self) -> bool {
+        self.items.iter().any(|item| matches!(item.pattern, Pattern::Storage(_)))
+    }
 }
 
 /// Finds the guests that a selection names.

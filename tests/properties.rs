@@ -7,3 +7,6 @@ mod jobs;
 mod reset;
 #[path = "properties/streams.rs"]
 mod streams;
+
+#[path = "properties/snapshots.rs"]
+mod snapshots;

@@ -12,7 +12,7 @@ use std::time::Duration;
 #[command(next_help_heading = "Hooks (besides those of /etc/pve-ferry/hooks.d)")]
 pub struct HookOptions {
     /// Call this program in every phase of the run; before something, it can stop it.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, alias = "script-hook", value_name = "FILE")]
     script: Option<PathBuf>,
     /// The script is one of eve4pve-barc or cv4pve-autosnap: it gets their variables, in their
     /// phases, and cannot stop anything.

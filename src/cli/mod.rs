@@ -8,7 +8,9 @@ mod assemble;
 mod backup;
 mod barc;
 mod bars;
+mod connection;
 mod copy;
+mod doctor;
 mod error;
 mod expand;
 mod hooks;
@@ -25,6 +27,9 @@ mod restore;
 mod retention;
 mod show;
 mod signals;
+mod snapshot;
+mod snapshot_list;
+mod snapshot_table;
 mod source;
 mod status;
 mod table;
@@ -81,6 +86,8 @@ enum Command {
     Reset(reset::Args),
     Adopt(adopt::Args),
     Show(show::Args),
+    Snapshot(snapshot::Args),
+    Doctor(doctor::Args),
     Completions(pages::CompletionsArgs),
     #[command(hide = true)]
     AskCeph(ask_ceph::Args),
@@ -94,18 +101,25 @@ enum Command {
 
 /// Runs the command line and says how it ended.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let code = match parsed(arguments).and_then(|cli| run(&cli)) {
+    let words = expanded(arguments.collect());
+    let as_autosnap = words.as_ref().is_ok_and(|words| snapshot::is_autosnap(words));
+    let code = match words.and_then(parsed).and_then(|cli| run(&cli)) {
         Ok(code) => code,
         Err(error) => {
             output::error(&error);
             error.exit_code()
         }
     };
+    let code = if as_autosnap { code.min(1) } else { code };
     ExitCode::from(code)
 }
 
-fn parsed(arguments: impl Iterator<Item = OsString>) -> Result<Cli, CliError> {
-    let words = expand::expanded(arguments.collect())?;
+fn expanded(words: Vec<OsString>) -> Result<Vec<OsString>, CliError> {
+    connection::refuse_typed_secrets(&words)?;
+    expand::expanded(words)
+}
+
+fn parsed(words: Vec<OsString>) -> Result<Cli, CliError> {
     let matches = Cli::command().try_get_matches_from(words)?;
     Ok(Cli::from_arg_matches(&matches)?)
 }
@@ -126,6 +140,8 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Adopt(args) => adopt::run(args, &cli.logging),
         Command::Reset(args) => reset::run(args, &cli.logging),
         Command::Show(args) => show::run(args),
+        Command::Snapshot(args) => snapshot::run(args, &cli.logging),
+        Command::Doctor(args) => doctor::run(args),
         Command::Completions(args) => pages::completions(args),
         Command::AskCeph(args) => ask_ceph::run(args),
         Command::ManPages(args) => pages::man(args),

@@ -138,6 +138,7 @@ impl Teller {
             label: self.occasion.label.clone(),
             path: self.occasion.repository.clone(),
             keep: keep.map(|keep| keep.to_string()),
+            memory: false,
         };
         options.hooks(job, &self.settings.secret_variables, log)
     }

@@ -60,7 +60,7 @@ pub fn world(
     let this_node = cluster.this_node()?;
     let (storages, other_storages) = storages(&config, &root, io_threads);
     Ok(Arc::new(World {
-        hosts: hosts(&cluster, this_node, root)?,
+        hosts: hosts(&cluster, this_node)?,
         cluster,
         storages,
         other_storages,
@@ -72,7 +72,12 @@ pub fn world(
     }))
 }
 
-fn hosts(cluster: &ClusterFiles, this_node: String, etc_pve: PathBuf) -> anyhow::Result<Hosts> {
+/// The ways to the nodes of this cluster.
+///
+/// # Errors
+/// The cluster's files cannot be read.
+pub fn hosts(cluster: &ClusterFiles, this_node: String) -> anyhow::Result<Hosts> {
+    let etc_pve = cluster.root().to_owned();
     let mut addresses = BTreeMap::new();
     for node in cluster.nodes()? {
         if node != this_node {

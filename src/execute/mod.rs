@@ -15,6 +15,7 @@ pub mod prune;
 mod reset;
 mod restore;
 mod save;
+pub mod snapshot;
 mod state;
 mod transfer;
 mod undo;

@@ -79,7 +79,7 @@ fn command(job: &JobFacts) -> Option<&str> {
 }
 
 fn autosnap(event: &Event, job: &JobFacts) -> Option<Vec<(String, String)>> {
-    let clean = job.operation == "prune";
+    let clean = matches!(job.operation.as_str(), "prune" | "snapshot prune");
     // It made one snapshot of a guest with all its disks, so its script is called once.
     let once = event.volume.as_ref().is_none_or(|volume| volume.first);
     let phase = match (event.phase.about, event.phase.at) {
@@ -113,8 +113,7 @@ fn autosnap(event: &Event, job: &JobFacts) -> Option<Vec<(String, String)>> {
         ("LABEL", job.label.clone().unwrap_or_default()),
         ("KEEP", job.keep.clone().unwrap_or_default()),
         ("SNAP_NAME", event.volume.as_ref().map(|v| v.snapshot.clone()).unwrap_or_default()),
-        // A snapshot with memory is not made here.
-        ("VMSTATE", bit(false)),
+        ("VMSTATE", bit(job.memory && event.phase.about != About::SnapRemove)),
         ("DURATION", duration(event.seconds)),
         ("STATE", bit(state)),
         ("DEBUG", bit(false)),

@@ -17,6 +17,8 @@ pub struct JobFacts {
     pub path: Option<String>,
     /// `--keep`, where it is given.
     pub keep: Option<String>,
+    /// Whether snapshots of guests hold their memory.
+    pub memory: bool,
 }
 
 /// One volume, as far as a hook is told.

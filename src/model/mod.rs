@@ -4,6 +4,7 @@
 //! the layers below never see a label, a disk key or a snapshot name that does not hold its form.
 
 mod guest;
+pub mod guest_snapshot;
 mod id;
 mod label;
 mod moment;
@@ -15,6 +16,7 @@ mod source;
 mod volume;
 
 pub use guest::{ClusterId, ClusterName, Guest, GuestKind, Incarnation, VmId};
+pub use guest_snapshot::{GuestSnapshot, TimestampFormat};
 pub use id::{ChainId, ImageId, InvalidId, PointId};
 pub use label::Label;
 pub use moment::Moment;

@@ -9,6 +9,7 @@ pub mod hooked;
 mod prune;
 mod reset;
 mod restore;
+mod snapshot;
 mod waiting;
 
 pub use adopt::AdoptRequest;
@@ -18,6 +19,7 @@ pub use copy::{CopyRequest, copy};
 pub use prune::{PruneRequest, prune};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
+pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
 
 use crate::clock::Stopwatch;
 use crate::execute::{self, FoundDamage, Stopped, Work};

@@ -2,7 +2,7 @@
 //! production and in tests. It changes no plan and knows no storage.
 
 use super::{Action, Item, Plan, RemovedPoint, Step};
-use crate::model::SnapshotName;
+use crate::model::{GuestSnapshot, SnapshotName};
 use std::collections::BTreeSet;
 
 /// A plan that must not run: a fault of ours, never of the user.
@@ -78,6 +78,12 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             ensure(free, "a protected or newest restore point never merges into another", step)
         }
         Action::RemoveMoved(point) => moves_only_what_was_verified(plan, before, (step, point)),
+        Action::DeleteGuestSnapshot(snapshot) => {
+            removes_only_automatic_snapshots(plan, before, (step, snapshot))
+        }
+        Action::RollbackGuest(_) => {
+            ensure(plan.steps().count() == 1, "a rollback is a plan of its own", step)
+        }
         Action::CommitRestorePoint => commit_follows_all_transfers(plan, before, step),
         _ => Ok(()),
     }
@@ -195,6 +201,21 @@ fn moves_only_what_was_verified(
     let all_copied = copies(before) == copies(&plan.items);
     ensure(all_copied, "points are moved only after all copies", step)?;
     deletes_only_what_nothing_needs(before, step, point)
+}
+
+/// What a person made is never removed, nor what PVE has not finished, nor anything before the new
+/// snapshot is there.
+fn removes_only_automatic_snapshots(
+    plan: &Plan,
+    before: &[Item],
+    (step, snapshot): (&Step, &GuestSnapshot),
+) -> Result<(), Violation> {
+    let ours = snapshot.is_described_as_automatic() && snapshot.name.starts_with("auto");
+    ensure(ours, "only automatic snapshots of guests are removed", step)?;
+    ensure(snapshot.unfinished.is_none(), "an unfinished snapshot is left to PVE", step)?;
+    let is_new = |a: &Action| matches!(a, Action::CreateGuestSnapshot { .. });
+    let due = !has(&plan.items, is_new) || has(before, is_new);
+    ensure(due, "snapshots are removed only after the new one was made", step)
 }
 
 /// Whatever needs the point's images must be deleted before it.

@@ -1,7 +1,7 @@
 //! The text of a plan: what the dry run prints and the golden tests compare. Not for machines.
 
 use super::{Action, Item, Plan, Scope, Step};
-use crate::model::Bytes;
+use crate::model::{Bytes, GuestSnapshot, Moment};
 use std::fmt;
 
 /// The column in which the objects of the steps stand.
@@ -129,8 +129,17 @@ fn words(action: &Action) -> (&'static str, String) {
             ("write config", format!("{kind} {vmid} on {node}{what}"))
         }
         Action::RescanVolumes { vmid } => ("rescan volumes", format!("of {vmid}")),
+        Action::CreateGuestSnapshot { name, with_memory } => {
+            ("snapshot guest", format!("{name}{}", if *with_memory { "  with memory" } else { "" }))
+        }
+        Action::DeleteGuestSnapshot(snapshot) => ("remove snapshot", taken(snapshot)),
+        Action::RollbackGuest(snapshot) => ("roll back guest", format!("to {}", taken(snapshot))),
         Action::StartGuest { vmid } => ("start guest", vmid.to_string()),
     }
+}
+
+fn taken(snapshot: &GuestSnapshot) -> String {
+    format!("{}  of {}", snapshot.name, Moment::from_unix(snapshot.taken))
 }
 
 /// The stamp of a snapshot of ours; another name in full.

@@ -15,10 +15,11 @@ pub mod facts;
 pub mod prune;
 pub mod reset;
 pub mod restore;
+pub mod snapshot;
 
 use crate::model::{
-    ChainId, DiskKey, Guest, GuestKind, ImageId, Label, Moment, PointId, Share, SkippedDisk,
-    SnapshotIdentity, SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
+    ChainId, DiskKey, Guest, GuestKind, GuestSnapshot, ImageId, Label, Moment, PointId, Share,
+    SkippedDisk, SnapshotIdentity, SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
 
 /// Seconds that a guest may stay frozen. Windows' VSS gives up by itself after ten.
@@ -277,6 +278,17 @@ pub enum Action {
         /// The guest that gets them as unused disks.
         vmid: VmId,
     },
+    /// Makes a snapshot of the whole guest through PVE.
+    CreateGuestSnapshot {
+        /// Its name.
+        name: String,
+        /// Whether the guest's memory goes into it.
+        with_memory: bool,
+    },
+    /// Deletes a guest snapshot through PVE, never with force.
+    DeleteGuestSnapshot(GuestSnapshot),
+    /// Puts the whole guest back to one of its snapshots.
+    RollbackGuest(GuestSnapshot),
     /// Starts a guest.
     StartGuest {
         /// The guest.
@@ -304,6 +316,8 @@ impl Action {
             | Self::SweepLeftovers { .. }
             | Self::HidePoint(_)
             | Self::RemoveMoved(_)
+            | Self::DeleteGuestSnapshot(_)
+            | Self::RollbackGuest(_)
             | Self::DeleteRestorePoint(_) => true,
             Self::WriteConfig { replaces, .. } => replaces.is_some(),
             _ => false,

@@ -4,6 +4,7 @@
 //! The parsers here are pure and lossless. The files are read and written with plain std;
 //! commands go through `transport`.
 
+pub mod api;
 mod candidates;
 pub mod ceph_access;
 pub mod config_volume;

@@ -10,6 +10,7 @@ mod legacy;
 mod prune;
 mod reset;
 mod restore;
+mod snapshot;
 mod source;
 
 pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
@@ -21,6 +22,7 @@ pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{leftovers, prune, stored};
 pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
+pub use snapshot::snapshot;
 pub use source::{RestorePoint, restore_point};
 
 use crate::model::{Guest, GuestKind, Incarnation, VolumeIdentity};

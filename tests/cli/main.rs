@@ -15,6 +15,7 @@ mod jobs;
 mod removal;
 mod reset;
 mod show;
+mod snapshot;
 mod told;
 mod usage;
 mod work;

@@ -43,6 +43,7 @@ Calls
   qm guest cmd VMID CMD | qm agent VMID CMD                  CMD: ping fsfreeze-status fsfreeze-freeze fsfreeze-thaw
   pct status|start|stop|shutdown|unlock|config VMID         pct rescan [--vmid VMID]
   pvesh get PATH [--type T] --output-format json             PATH: see pve_api.py
+  pvesh get|create|delete PATH ... --output-format json      snapshots of guests: see pve_snapshots.py
   systemd-run [--unit U] [--on-active S] [--collect] [--quiet] [--no-block] [--setenv K=V] [-p X=Y] ... CMD...
   systemctl stop|is-active|reset-failed UNIT... | is-system-running
 A unit runs with the caller's PATH and FAKE_* and nothing else of the environment, in a session of its own, as a unit
@@ -60,6 +61,7 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import pve_api
+import pve_snapshots
 import pve_units
 from pve_state import Failure, State, Unexpected, guest_configuration, volumes_of
 
@@ -301,7 +303,7 @@ def print_agent_result(result):
 
 def pvesh(state, args):
     time.sleep(state.number("slow"))
-    if len(args) < 2 or args[0] != "get":
+    if len(args) < 2 or args[0] not in pve_snapshots.METHODS:
         raise Unexpected()
     options = {}
     words = iter(args[2:])
@@ -310,7 +312,13 @@ def pvesh(state, args):
         options[name.lstrip("-")] = value or next(words, "")
     if options.pop("output-format", None) != "json":
         raise Unexpected()
-    print(json.dumps(pve_api.get(state, args[1].strip("/").split("/"), options)))
+    path = args[1].strip("/").split("/")
+    if pve_snapshots.knows(path):
+        pve_snapshots.call(state, args[0], path, options)
+        return
+    if args[0] != "get":
+        raise Unexpected()
+    print(json.dumps(pve_api.get(state, path, options)))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ mod notation;
 mod prune_facts;
 mod reset_facts;
 mod restore_facts;
+mod snapshot_facts;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,7 @@ fn outcome(facts: &str) -> String {
             let (facts, policy) = copy_facts::read(&lines);
             pve_ferry::plan::copy::plan(&facts, &policy).map_err(|e| e.to_string())
         }
+        Some("snapshots") => snapshot_facts::outcome(&lines),
         Some("prune") => {
             let (facts, policy) = prune_facts::read(&lines);
             Ok(pve_ferry::plan::prune::plan(&facts, &policy))

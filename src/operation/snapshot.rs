@@ -1,0 +1,326 @@
+//! Automatic snapshots of guests: the same order as everywhere (select, survey, plan, check,
+//! execute, report), through PVE's API and so from any machine. Decisions stand in
+//! `plan::snapshot`; backups are not for here.
+
+use super::{Mode, Performed, hooked};
+use crate::cancel::Cancel;
+use crate::clock::{Clock, Stopwatch};
+use crate::execute::snapshot::{Hands, Patience};
+use crate::hooks::Hooks;
+use crate::model::{GuestSnapshot, VmId};
+use crate::plan::snapshot::{
+    SnapshotFacts, SnapshotPolicy, SnapshotRefusal, plan, rollback as plan_rollback,
+};
+use crate::plan::{Plan, check};
+use crate::pve::api::{Api, ApiError, ApiGuest, ApiStorage};
+use crate::report::{Failure, GuestOutcome, Report};
+use crate::select::{Candidate, Selection, select};
+use crate::survey;
+use anyhow::Context as _;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// What every command about snapshots works with.
+#[derive(Clone)]
+pub struct SnapshotRun {
+    /// The cluster.
+    pub api: Arc<Api>,
+    /// The wall clock.
+    pub clock: Clock,
+    /// The user's wish to stop.
+    pub cancel: Cancel,
+    /// How long tasks and locks are waited for.
+    pub patience: Patience,
+    /// The user's programs, called in every phase unless nothing is to be done.
+    pub hooks: Arc<Hooks>,
+}
+
+/// What the user wants to be made and removed.
+pub struct SnapshotRequest {
+    /// Which guests.
+    pub selection: Selection,
+    /// What becomes of them.
+    pub policy: SnapshotPolicy,
+    /// How many at once.
+    pub at_once: usize,
+}
+
+/// Which guest goes back to what.
+pub struct RollbackRequest {
+    /// The guest.
+    pub vmid: VmId,
+    /// The snapshot's name.
+    pub name: String,
+}
+
+/// How often a locked guest is looked at.
+const LOCK_PAUSE: Duration = Duration::from_secs(2);
+
+/// Makes and removes snapshots of the selected guests.
+///
+/// # Errors
+/// Guests or storages cannot be listed; a guest's own failure is in the report.
+pub async fn snapshot(
+    run: &SnapshotRun,
+    request: SnapshotRequest,
+    mode: Mode,
+) -> anyhow::Result<Performed> {
+    let work = all_turns(run, request, mode);
+    match mode {
+        Mode::Execute => hooked::job(&run.hooks, &run.cancel, work).await,
+        Mode::DryRun => work.await,
+    }
+}
+
+async fn all_turns(
+    run: &SnapshotRun,
+    request: SnapshotRequest,
+    mode: Mode,
+) -> anyhow::Result<Performed> {
+    let started = run.clock.now();
+    let (guests, not_found) = run.selected(&request.selection).await?;
+    let name = if request.policy.create.is_some() { "snapshot create" } else { "snapshot prune" };
+    let storages = match request.policy.create {
+        Some(_) => run.api.storages().await.context("cannot see how full the storages are")?,
+        None => Vec::new(),
+    };
+    let turns = Turns { run: run.clone(), policy: request.policy, storages, mode };
+    let turns = Arc::new(turns);
+    let done = in_turns(&turns, guests, request.at_once).await;
+    let (outcomes, plans): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    let report = Report::new(name, (started, run.clock.now()), outcomes, not_found);
+    Ok(Performed { report, plans: plans.into_iter().flatten().collect() })
+}
+
+/// Puts one guest back to a snapshot. `agree` is asked before anything is changed, with the plan.
+///
+/// # Errors
+/// Guests cannot be listed, or the user does not agree; the guest's own failure is in the report.
+pub async fn rollback(
+    run: &SnapshotRun,
+    request: &RollbackRequest,
+    mode: Mode,
+    agree: impl FnOnce(&Plan) -> anyhow::Result<()>,
+) -> anyhow::Result<Performed> {
+    let started = run.clock.now();
+    let guests = run.api.guests().await?;
+    let is_meant = |guest: &&ApiGuest| guest.candidate.guest.vmid == request.vmid;
+    let report =
+        |outcomes| Report::new("snapshot rollback", (started, run.clock.now()), outcomes, vec![]);
+    let Some(guest) = guests.iter().find(is_meant) else {
+        return Ok(Performed { report: report(Vec::new()), plans: Vec::new() });
+    };
+    let outcome = GuestOutcome::new(&guest.candidate.guest);
+    let facts = run.surveyed(guest.clone(), &[]).await?;
+    let plan = match plan_rollback(&facts, &request.name) {
+        Ok(plan) => plan,
+        Err(why) => {
+            let outcome = refused(outcome, why);
+            return Ok(Performed { report: report(vec![outcome]), plans: Vec::new() });
+        }
+    };
+    check::check(&plan)?;
+    if mode == Mode::DryRun {
+        return Ok(Performed { report: report(vec![outcome]), plans: vec![plan] });
+    }
+    agree(&plan)?;
+    let outcome = run.hands().carry_out(&plan).await;
+    Ok(Performed { report: report(vec![outcome]), plans: Vec::new() })
+}
+
+/// What was found of one guest: its snapshots, or why they cannot be seen.
+pub type Snapshots = (ApiGuest, Result<Vec<GuestSnapshot>, String>);
+
+impl SnapshotRun {
+    /// The snapshots of the selected guests, all of them, and what of the selection named nothing.
+    ///
+    /// # Errors
+    /// The guests cannot be listed.
+    pub async fn list(
+        &self,
+        selection: &Selection,
+    ) -> anyhow::Result<(Vec<Snapshots>, Vec<String>)> {
+        let (guests, not_found) = self.selected(selection).await?;
+        let mut asked = JoinSet::new();
+        let mut listed: Vec<Option<Snapshots>> = guests.iter().map(|_| None).collect();
+        for (place, guest) in guests.into_iter().enumerate() {
+            // The client itself bounds how many requests are under way.
+            let api = self.api.clone();
+            asked.spawn(async move { (place, listed_one(&api, guest).await) });
+        }
+        while let Some(joined) = asked.join_next().await {
+            match joined {
+                Ok((place, found)) => listed[place] = Some(found),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        let listed = listed.into_iter().flatten().collect();
+        Ok((listed, not_found))
+    }
+
+    async fn selected(
+        &self,
+        selection: &Selection,
+    ) -> anyhow::Result<(Vec<ApiGuest>, Vec<String>)> {
+        let mut guests = self.api.guests().await.context("cannot list the guests")?;
+        if guests.is_empty() {
+            let text = "the cluster shows no guest: without the privilege VM.Audit it hides them all (an API token with privilege separation has privileges of its own)";
+            tracing::warn!("{text}");
+        }
+        if selection.asks_for_storages() {
+            self.fill_in_storages(&mut guests).await;
+        }
+        let candidates: Vec<Candidate> = guests.iter().map(|g| g.candidate.clone()).collect();
+        let selected = select(selection, &candidates);
+        let mut by_vmid: BTreeMap<VmId, ApiGuest> =
+            guests.into_iter().map(|g| (g.candidate.guest.vmid, g)).collect();
+        let found = selected.guests.iter().filter_map(|guest| by_vmid.remove(&guest.vmid));
+        Ok((found.collect(), selected.empty_items))
+    }
+
+    /// A guest whose configuration cannot be read is in none of the storages.
+    async fn fill_in_storages(&self, guests: &mut [ApiGuest]) {
+        for guest in guests.iter_mut().filter(|guest| guest.status != "unknown") {
+            let Ok(config) = self.api.guest_config(&guest.candidate.guest).await else { continue };
+            let used = config.volumes().into_iter().filter(|v| !v.is_cdrom() && !v.is_unused());
+            guest.candidate.storages = used.filter_map(|v| Some(v.volume?.storage)).collect();
+        }
+    }
+
+    /// The guest's facts; from its new node when it has moved since it was listed, and without a
+    /// lock when there is time to wait for that.
+    async fn surveyed(
+        &self,
+        mut guest: ApiGuest,
+        storages: &[ApiStorage],
+    ) -> Result<SnapshotFacts, ApiError> {
+        let watch = Stopwatch::start();
+        let mut was_moved = false;
+        loop {
+            match survey::snapshot(&self.api, &guest, storages).await {
+                Err(error) if error.says_moved() && !was_moved => {
+                    was_moved = true;
+                    let vmid = guest.candidate.guest.vmid;
+                    let now = self.api.guests().await?;
+                    let now = now.into_iter().find(|g| g.candidate.guest.vmid == vmid);
+                    guest = now.ok_or(error)?;
+                }
+                Ok(facts) if self.is_worth_waiting(&facts, &watch) => {
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    fn is_worth_waiting(&self, facts: &SnapshotFacts, watch: &Stopwatch) -> bool {
+        let in_time = watch.elapsed() < self.patience.lock && !self.cancel.is_cancelled();
+        facts.lock.is_some() && in_time
+    }
+
+    fn hands(&self) -> Hands<'_> {
+        let (api, hooks, cancel) = (&self.api, &self.hooks, &self.cancel);
+        Hands { api, patience: self.patience, cancel, hooks }
+    }
+}
+
+/// What all turns of a run share.
+struct Turns {
+    run: SnapshotRun,
+    policy: SnapshotPolicy,
+    storages: Vec<ApiStorage>,
+    mode: Mode,
+}
+
+type Turn = (GuestOutcome, Option<Plan>);
+
+impl Turns {
+    async fn take(&self, guest: ApiGuest) -> Turn {
+        let outcome = GuestOutcome::new(&guest.candidate.guest);
+        if self.run.cancel.is_cancelled() {
+            let text = "interrupted; nothing was changed".to_owned();
+            return (outcome.failed(Failure::Interrupted, text), None);
+        }
+        let facts = match self.run.surveyed(guest, &self.storages).await {
+            Ok(facts) => facts,
+            Err(error) => return (outcome.failed(Failure::Other, chain(error.into())), None),
+        };
+        let plan = match plan(&facts, &self.policy) {
+            Ok(plan) => plan,
+            Err(why) => return (refused(outcome, why), None),
+        };
+        if let Err(violation) = check::check(&plan) {
+            return (outcome.failed(Failure::Other, violation.to_string()), None);
+        }
+        if self.mode == Mode::DryRun {
+            return (outcome, Some(plan));
+        }
+        tracing::debug!("plan:\n{plan}");
+        (self.carry_out(outcome, &plan).await, None)
+    }
+
+    /// Carries a plan out between the hooks of the guest's turn.
+    async fn carry_out(&self, outcome: GuestOutcome, plan: &Plan) -> GuestOutcome {
+        let (guest, cancel, begun) = (&plan.guest, &self.run.cancel, Stopwatch::start());
+        let hooks = &self.run.hooks;
+        let mut outcome = match hooks.call(&hooked::guest_start(guest), cancel).await {
+            Ok(warnings) => {
+                let mut done = self.run.hands().carry_out(plan).await;
+                done.warnings.extend(warnings);
+                done
+            }
+            Err(veto) => hooked::vetoed(outcome, veto, cancel),
+        };
+        if let Some(event) = hooked::guest_end(guest, &outcome, begun) {
+            // Nothing can be stopped any more: there are only warnings.
+            outcome.warnings.extend(hooks.call(&event, cancel).await.unwrap_or_default());
+        }
+        outcome
+    }
+}
+
+/// Gives every guest its turn, some at a time, and keeps the order of the selection.
+async fn in_turns(turns: &Arc<Turns>, guests: Vec<ApiGuest>, at_once: usize) -> Vec<Turn> {
+    let room = Arc::new(Semaphore::new(at_once.max(1)));
+    let mut running = JoinSet::new();
+    let mut done: Vec<Option<Turn>> = (0..guests.len()).map(|_| None).collect();
+    for (place, guest) in guests.into_iter().enumerate() {
+        let (turns, room) = (turns.clone(), room.clone());
+        running.spawn(async move {
+            // The semaphore is never closed, so this waits and does not fail.
+            let _turn = room.acquire_owned().await;
+            (place, turns.take(guest).await)
+        });
+    }
+    while let Some(joined) = running.join_next().await {
+        match joined {
+            Ok((place, turn)) => done[place] = Some(turn),
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+    done.into_iter().flatten().collect()
+}
+
+async fn listed_one(api: &Api, guest: ApiGuest) -> Snapshots {
+    let found = match guest.status.as_str() {
+        "unknown" => Err("its node is offline or does not answer".to_owned()),
+        _ => api.snapshots(&guest.candidate.guest).await.map_err(|e| chain(e.into())),
+    };
+    (guest, found)
+}
+
+fn refused(outcome: GuestOutcome, why: SnapshotRefusal) -> GuestOutcome {
+    match why {
+        SnapshotRefusal::Skipped(reason) => outcome.skipped_because(reason),
+        SnapshotRefusal::Failed(reason) => {
+            outcome.failed(Failure::Other, format!("{reason}; nothing was changed"))
+        }
+    }
+}
+
+fn chain(error: anyhow::Error) -> String {
+    format!("{error:#}")
+}

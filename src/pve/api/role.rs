@@ -1,0 +1,89 @@
+//! The least privileges for snapshots of guests: what they are, whether those in use suffice, and
+//! the commands that grant them. Grants nothing itself.
+
+use super::Api;
+use super::error::ApiError;
+use super::request::Request;
+use serde_json::Value;
+
+/// What is needed where: guests are listed, read and snapshotted, storages are looked at.
+pub const NEEDED: [(&str, &str, &str); 3] = [
+    ("/vms", "VM.Audit", "without it PVE hides the guest"),
+    ("/vms", "VM.Snapshot", "makes, removes and rolls back snapshots"),
+    (
+        "/storage",
+        "Datastore.Audit",
+        "shows how full a storage is; without it none is taken for full",
+    ),
+];
+
+/// One privilege that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Where it is needed.
+    pub path: &'static str,
+    /// Its name.
+    pub privilege: &'static str,
+    /// What for.
+    pub why: &'static str,
+}
+
+impl Api {
+    /// Which of the needed privileges the user or token has not.
+    ///
+    /// # Errors
+    /// The request fails.
+    pub async fn missing_privileges(&self) -> Result<Vec<Missing>, ApiError> {
+        Ok(missing(&self.call(&Request::get("/access/permissions")).await?))
+    }
+}
+
+/// The commands that make role, user and token, to be run as root on a node.
+pub fn commands() -> String {
+    let mut privileges: Vec<&str> = NEEDED.iter().map(|(_, privilege, _)| *privilege).collect();
+    privileges.sort_unstable();
+    format!(
+        "pveum role add PveFerrySnapshot --privs '{}'\n\
+         pveum user add ferry-snapshot@pve --comment 'pve-ferry snapshot'\n\
+         pveum acl modify / --users ferry-snapshot@pve --roles PveFerrySnapshot\n\
+         pveum user token add ferry-snapshot@pve cron --privsep 0\n",
+        privileges.join(" ")
+    )
+}
+
+/// Paths that PVE names hold their privileges themselves; others have those of the path above.
+fn missing(permissions: &Value) -> Vec<Missing> {
+    let has = |path: &str, privilege: &str| match permissions.get(path) {
+        Some(own) => own.get(privilege).is_some(),
+        // Granted on / and handed down.
+        None => permissions.get("/").is_some_and(|root| root[privilege] == 1),
+    };
+    let lacking = NEEDED.iter().filter(|(path, privilege, _)| !has(path, privilege));
+    lacking.map(|&(path, privilege, why)| Missing { path, privilege, why }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn privileges_are_handed_down_where_they_propagate() {
+        let all = json!({"VM.Audit": 1, "VM.Snapshot": 1, "Datastore.Audit": 1});
+        assert_eq!(missing(&json!({"/": all})), []);
+        let not_down = json!({"/": {"VM.Audit": 0, "VM.Snapshot": 1, "Datastore.Audit": 1}});
+        assert_eq!(missing(&not_down)[0].privilege, "VM.Audit");
+        let own = json!({"/": {"Datastore.Audit": 1}, "/vms": {"VM.Audit": 1, "VM.Snapshot": 0}});
+        assert_eq!(missing(&own), []);
+        assert_eq!(missing(&json!({})).len(), 3);
+    }
+
+    #[test]
+    fn the_commands_grant_what_is_needed_and_no_more() {
+        assert!(
+            commands().contains("--privs 'Datastore.Audit VM.Audit VM.Snapshot'"),
+            "{}",
+            commands()
+        );
+    }
+}
