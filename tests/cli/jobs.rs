@@ -283,7 +283,7 @@ fn barcs_cron_file_is_imported_with_the_options_that_its_parser_lost() {
         "eve4pve-barc:5 (eve4pve-barc): is now job backup-hourly",
         "backup-daily: backup disabled",
         "--renew 2w means weeks here",
-        "NOT imported: pve-ferry has no operation `snapshot` yet",
+        "NOT imported: pve-ferry has no jobs of `snapshot` yet",
         "take them out",
     ]);
     assert!(!said.stdout.contains("0000-secret") && !cfg(&env).contains("0000-secret"));

@@ -9,8 +9,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
 
 /// The commands that make sense without a person.
-const OPERATIONS: [&str; 8] =
-    ["backup", "prune", "verify", "copy", "snapshot", "mirror", "sync", "report"];
+const OPERATIONS: [&str; 7] = ["backup", "prune", "verify", "copy", "mirror", "sync", "report"];
 
 /// Options of eve4pve-barc that are always so here: a job need not say them each time.
 const NEEDLESS: [&str; 6] =

@@ -108,7 +108,7 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
         Err(why) => return Ok(Outcome::Refused(why)),
     };
     if operation_command(proposal.operation).is_err() {
-        let why = format!("pve-ferry has no operation `{}` yet", proposal.operation);
+        let why = format!("pve-ferry has no jobs of `{}` yet", proposal.operation);
         return Ok(Outcome::Refused(why));
     }
     let (job, mut notes, lost) = job_of(&proposal, line.tool)?;
