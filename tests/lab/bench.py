@@ -205,9 +205,10 @@ def base_restores(lab):
     create = f"rbd create --size {lab.size}M rbd/target; "
     rows = [
         lab.measure(job, "limit: import-diff of a file", create + "rbd import-diff --no-progress $F/base.diff rbd/target"),
-        lab.ferry_restore(job, 0, "base"),
     ]
+    # Looked at and removed before the next one begins, so that nobody meets the other's writes in the OSD.
     lab.expect("base", "rbd/target")
+    rows.append(lab.ferry_restore(job, 0, "base"))
     rows.append(lab.measure(job, "barc, pigz", barc_import()))
     lab.expect("base", "rbd/target")
     rows.append(
@@ -265,9 +266,9 @@ def chain_restores(lab):
     create = f"rbd create --size {lab.size}M rbd/target; "
     rows = [
         lab.measure(job, "limit: import-diff of the end", create + "rbd import-diff --no-progress $F/final.diff rbd/target"),
-        lab.ferry_restore(job, count, previous),
     ]
     lab.expect(previous, "rbd/target")
+    rows.append(lab.ferry_restore(job, count, previous))
     steps = f"for n in $(seq {count}); do "
     barc = barc_import() + f"; {WAIT_FOR_IMAGE}rbd snap create --no-progress rbd/target@base\n"
     barc += steps + "pigz -dc $F/c$n.zz | tee >(sha1sum >$F/sum3) | rbd import-diff --no-progress - rbd/target; done"
