@@ -15,7 +15,7 @@ use crate::report::Report;
 use crate::repository::{Disk, Repository};
 use crate::secret::SecretSource;
 use crate::told::{self, InfluxWish, Settings, When, Wishes};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 /// Who is told of the run, besides whom `notify.cfg` names.
@@ -85,9 +85,16 @@ impl ToldOptions {
     /// # Errors
     /// A secret in clear, or one that cannot be read.
     pub fn teller(&self, subject: &Subject) -> Result<Teller, CliError> {
-        let settings = Settings::new(notify_cfg().as_deref(), &self.wishes()?, &host_name());
-        let settings =
+        let (text, unread) = match world::our_files().read("notify.cfg") {
+            Ok(text) => (text, None),
+            Err(error) => (String::new(), Some(anyhow::Error::from(error))),
+        };
+        let settings = Settings::new(Some(&text), &self.wishes()?, &host_name());
+        let mut settings =
             settings.map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))?;
+        // Who would have been told is not known then, which must be said and stops no backup.
+        let unread = unread.map(|error| format!("nobody named in notify.cfg is told: {error:#}"));
+        settings.problems.extend(unread);
         let occasion = Occasion {
             host: host_name(),
             job: self.job_name.clone(),
@@ -203,7 +210,7 @@ impl Teller {
         let problems = blocking(async {
             signals::listen(&cancel)?;
             let about = (&self.occasion, report);
-            Ok(told::tell(&self.settings, about, &state_directory(), &cancel).await)
+            Ok(told::tell(&self.settings, about, &world::state_directory(), &cancel).await)
         });
         match problems {
             Ok(problems) => {
@@ -227,21 +234,4 @@ impl Teller {
             self.occasion.points = told::newest_points(&repository, label.as_ref(), report);
         }
     }
-}
-
-/// `notify.cfg` of this cluster, or of this machine where there is none.
-fn notify_cfg() -> Option<String> {
-    std::fs::read_to_string(configuration_directory().join("notify.cfg")).ok()
-}
-
-/// Where the configuration is: in the cluster file system, else in `/etc/pve-ferry`.
-fn configuration_directory() -> PathBuf {
-    let root = world::cluster().root().to_owned();
-    if root.is_dir() { root.join("pve-ferry") } else { PathBuf::from("/etc/pve-ferry") }
-}
-
-/// Where this node remembers things: `/var/lib/pve-ferry`, or what `PVE_FERRY_STATE` says.
-fn state_directory() -> PathBuf {
-    let moved = std::env::var_os("PVE_FERRY_STATE").filter(|path| !path.is_empty());
-    moved.map_or_else(|| PathBuf::from("/var/lib/pve-ferry"), PathBuf::from)
 }

@@ -5,6 +5,7 @@ use super::options::Logging;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
+use crate::pve::OurFiles;
 use crate::pve::ceph_access::ceph_access;
 use crate::pve::files::ClusterFiles;
 use crate::pve::storage_cfg::{RbdSection, StorageCfg};
@@ -20,6 +21,26 @@ use std::sync::Arc;
 /// The cluster's files of this machine.
 pub fn cluster() -> ClusterFiles {
     ClusterFiles::new(etc_pve())
+}
+
+/// Our own files: below the cluster file system on a node, else in /etc/pve-ferry.
+pub fn our_files() -> OurFiles {
+    let moved = std::env::var_os("PVE_FERRY_ETC_PVE").is_some_and(|path| !path.is_empty());
+    match moved || Path::new("/etc/pve").is_dir() {
+        true => OurFiles::of_node(cluster().root()),
+        false => OurFiles::of_machine(Path::new("/etc/pve-ferry")),
+    }
+}
+
+/// A directory of this machine, unless the environment moves it.
+pub fn directory(variable: &str, default: &str) -> PathBuf {
+    let moved = std::env::var_os(variable).filter(|path| !path.is_empty());
+    moved.map_or_else(|| PathBuf::from(default), PathBuf::from)
+}
+
+/// Where this node remembers things.
+pub fn state_directory() -> PathBuf {
+    directory("PVE_FERRY_STATE", "/var/lib/pve-ferry")
 }
 
 /// What this machine adds to what stands in a repository. On one that is no PVE node it is less.

@@ -92,7 +92,7 @@ fn texts(args: &Args) -> Result<Vec<(PathBuf, String)>, CliError> {
 }
 
 fn usual_files() -> Vec<PathBuf> {
-    let cron_d = super::directory("PVE_FERRY_CRON_D", "/etc/cron.d");
+    let cron_d = super::world::directory("PVE_FERRY_CRON_D", "/etc/cron.d");
     let entries = std::fs::read_dir(cron_d).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     files.sort();

@@ -9,12 +9,12 @@ mod run;
 
 use super::error::CliError;
 use super::options::Logging;
-use super::world;
+use super::world::{self, directory, our_files};
 use crate::job::{Job, JobName, Schedule};
 use crate::node::cron_d::CronD;
 use crate::node::last_run::Runs;
-use crate::pve::{JobsCfg, OurFiles};
-use std::path::{Path, PathBuf};
+use crate::pve::JobsCfg;
+use std::path::PathBuf;
 
 /// The file below our configuration directory.
 const FILE: &str = "jobs.cfg";
@@ -140,15 +140,6 @@ fn by_words<'a>(cfg: &'a JobsCfg, (vmid, label, path): BarcWords<'_>) -> Result<
     }
 }
 
-/// Where our configuration is: below the cluster file system on a node, else in /etc/pve-ferry.
-fn our_files() -> OurFiles {
-    let moved = std::env::var_os("PVE_FERRY_ETC_PVE").is_some_and(|path| !path.is_empty());
-    match moved || Path::new("/etc/pve").is_dir() {
-        true => OurFiles::of_node(world::cluster().root()),
-        false => OurFiles::of_machine(Path::new("/etc/pve-ferry")),
-    }
-}
-
 /// All jobs.
 ///
 /// # Errors
@@ -168,13 +159,7 @@ fn cron_d() -> CronD {
 }
 
 fn runs() -> Runs {
-    Runs::new(&directory("PVE_FERRY_STATE", "/var/lib/pve-ferry"))
-}
-
-/// A directory of this machine, unless the environment moves it.
-fn directory(variable: &str, default: &str) -> PathBuf {
-    let moved = std::env::var_os(variable).filter(|path| !path.is_empty());
-    moved.map_or_else(|| PathBuf::from(default), PathBuf::from)
+    Runs::new(&world::state_directory())
 }
 
 /// A schedule with its words and its next time.
