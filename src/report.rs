@@ -2,10 +2,11 @@
 //! Data and pure functions only; it is never read back.
 
 use crate::model::{Moment, SkippedDisk, VmId};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// How a run or a guest ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// All that was asked for was done.
@@ -17,7 +18,7 @@ pub enum Status {
 }
 
 /// How one guest ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GuestStatus {
     /// All that was asked for was done.
@@ -29,7 +30,7 @@ pub enum GuestStatus {
 }
 
 /// One volume that was transferred.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct VolumeOutcome {
     /// Its key in the configuration.
     pub disk: String,
@@ -49,7 +50,7 @@ pub struct VolumeOutcome {
 }
 
 /// What happened to one guest.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct GuestOutcome {
     /// Its number.
     pub vmid: VmId,
@@ -118,7 +119,7 @@ impl Failure {
 }
 
 /// Sums over all guests.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Totals {
     /// Guests that the selection named.
     pub guests: usize,
@@ -133,7 +134,7 @@ pub struct Totals {
 }
 
 /// What a run did.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
     /// The command.
     pub operation: &'static str,

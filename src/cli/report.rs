@@ -3,6 +3,7 @@
 use crate::model::Bytes;
 use crate::operation::Performed;
 use crate::report::{GuestOutcome, GuestStatus, Report, VolumeOutcome};
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -110,7 +111,7 @@ pub fn dry_run(performed: &Performed) -> String {
 }
 
 /// One step of a plan in JSON.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct StepView {
     step: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -119,7 +120,7 @@ struct StepView {
 }
 
 /// One plan in JSON.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct PlanView {
     vmid: u32,
     name: String,
@@ -132,14 +133,14 @@ struct PlanView {
 }
 
 /// One restore point that stays.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct KeptView {
     point: String,
     because: String,
 }
 
 /// The document of a dry run.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 pub struct Plans<'a> {
     operation: &'static str,
     dry_run: bool,

@@ -5,6 +5,8 @@ use super::{Job, JobName};
 use crate::model::{Guest, Moment};
 use crate::select::{Candidate, Selection, select};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 /// Restore points of one guest in one repository, newest first by order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +62,8 @@ const SLACK: i64 = 2 * 3600;
 const DAY_AND_SLACK: i64 = 24 * 3600 + SLACK;
 
 /// How bad it is, in the order in which the worst counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// All is well.
     Ok,

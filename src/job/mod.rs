@@ -9,7 +9,9 @@ pub mod words;
 
 pub use schedule::Schedule;
 
-use crate::model::Invalid;
+use crate::model::{Invalid, serde_as_text};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
@@ -49,13 +51,16 @@ impl fmt::Display for JobName {
     }
 }
 
-/// Who starts a job's runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+serde_as_text!(JobName, NAME);
+
+/// Who starts the runs of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
 pub enum Runner {
-    /// A line in the node's cron file.
+    /// A line in `/etc/cron.d/pve-ferry`.
     #[default]
     Cron,
-    /// A timer of systemd, whose service is hardened.
+    /// A hardened systemd timer.
     Systemd,
 }
 

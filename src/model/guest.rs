@@ -1,12 +1,17 @@
 //! Guests and the clusters they live in. A vmid alone names no guest: it is given away again.
 
 use super::{Invalid, serde_as_text};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
+const INCARNATION_FORM: &str = "an incarnation (8 hexadecimal digits)";
+const CLUSTER_ID_FORM: &str = "a cluster id (a UUID in lower case)";
+const CLUSTER_NAME_FORM: &str = "a cluster name (letters, digits, - and _)";
+
 /// PVE's number of a guest, 100 to 999999999 (PVE's `pve-vmid`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
 pub struct VmId(u32);
 
@@ -51,7 +56,7 @@ impl fmt::Display for VmId {
 }
 
 /// Whether a guest is a virtual machine or a container, in PVE's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GuestKind {
     /// A virtual machine: configuration in `qemu-server/`, command `qm`.
@@ -98,12 +103,12 @@ impl FromStr for Incarnation {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let id: super::ChainId = text
             .parse()
-            .map_err(|_| Invalid::new(text, "an incarnation (8 hexadecimal digits)"))?;
+            .map_err(|_| Invalid::new(text, INCARNATION_FORM))?;
         Ok(Self(id.0))
     }
 }
 
-serde_as_text!(Incarnation);
+serde_as_text!(Incarnation, INCARNATION_FORM);
 
 /// The cluster's id: a UUID made once, in lower-case text form.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,7 +132,7 @@ impl FromStr for ClusterId {
         if fits {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Invalid::new(text, "a cluster id (a UUID in lower case)"))
+            Err(Invalid::new(text, CLUSTER_ID_FORM))
         }
     }
 }
@@ -138,7 +143,7 @@ impl fmt::Display for ClusterId {
     }
 }
 
-serde_as_text!(ClusterId);
+serde_as_text!(ClusterId, CLUSTER_ID_FORM);
 
 /// The cluster's name as corosync knows it; the node's name on a single node.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,7 +165,7 @@ impl FromStr for ClusterName {
         if fits {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Invalid::new(text, "a cluster name (letters, digits, - and _)"))
+            Err(Invalid::new(text, CLUSTER_NAME_FORM))
         }
     }
 }
@@ -171,7 +176,7 @@ impl fmt::Display for ClusterName {
     }
 }
 
-serde_as_text!(ClusterName);
+serde_as_text!(ClusterName, CLUSTER_NAME_FORM);
 
 #[cfg(test)]
 mod tests {

@@ -31,7 +31,7 @@ macro_rules! hex_id {
             }
         }
 
-        serde_as_text!($name);
+        serde_as_text!($name, $expected);
     };
 }
 

@@ -46,7 +46,7 @@ impl fmt::Display for Label {
     }
 }
 
-serde_as_text!(Label);
+serde_as_text!(Label, FORM);
 
 #[cfg(test)]
 mod tests {

@@ -44,9 +44,18 @@ impl Invalid {
     }
 }
 
-/// Lets a value with `FromStr` and `Display` stand as a string in JSON.
+/// Lets a value with `FromStr` and `Display` stand as a string in JSON; the schema of the document
+/// says in the words of its error what form it has.
 macro_rules! serde_as_text {
-    ($type:ty) => {
+    ($type:ident, $form:expr) => {
+        impl schemars::JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "description": $form })
+            }
+        }
         impl serde::Serialize for $type {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.collect_str(self)

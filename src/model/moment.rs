@@ -72,7 +72,7 @@ impl FromStr for Moment {
     }
 }
 
-serde_as_text!(Moment);
+serde_as_text!(Moment, RFC3339);
 
 #[cfg(test)]
 mod tests {

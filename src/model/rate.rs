@@ -50,7 +50,7 @@ impl fmt::Display for Rate {
     }
 }
 
-serde_as_text!(Rate);
+serde_as_text!(Rate, FORM);
 
 #[cfg(test)]
 mod tests {

@@ -2,11 +2,12 @@
 //! those are verify's.
 
 use super::Invalid;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The `n`-th of `of` parts: every `of`-th block, beginning with block `n - 1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Share {
     /// Which part, from 1.
     pub n: u64,

@@ -48,7 +48,7 @@ impl fmt::Display for SnapshotName {
     }
 }
 
-serde_as_text!(SnapshotName);
+serde_as_text!(SnapshotName, FORM);
 
 #[cfg(test)]
 mod tests {

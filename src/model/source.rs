@@ -3,11 +3,12 @@
 //! A name proves nothing: a disk that was removed and made again bears the old name, and so may a
 //! snapshot. Increments are based on identities only.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The identity of a volume, by kind of storage.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "driver", rename_all = "lowercase")]
 pub enum VolumeIdentity {
     /// A Ceph RBD image. Source: `rbd info --format json` (`id`), `ceph fsid`, doc/man/8/rbd.rst.
@@ -30,7 +31,7 @@ pub enum VolumeIdentity {
 }
 
 /// The identity of a snapshot within its volume.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct SnapshotIdentity {
     /// The volume it belongs to.
     #[serde(flatten)]
@@ -42,7 +43,7 @@ pub struct SnapshotIdentity {
 }
 
 /// What is needed to make a volume again as it was.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VolumeShape {
     /// Its size in bytes.
     pub size: u64,

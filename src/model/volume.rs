@@ -4,6 +4,9 @@ use super::{Invalid, serde_as_text};
 use std::fmt;
 use std::str::FromStr;
 
+const VOLUME_FORM: &str = "a volume id (storage:name)";
+const DISK_FORM: &str = "a disk key (as scsi0, rootfs, mp0)";
+
 /// `storage:name`, one disk on a storage (PVE's `pve-volume-id`).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumeId {
@@ -24,7 +27,7 @@ impl FromStr for VolumeId {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let invalid = || Invalid::new(text, "a volume id (storage:name)");
+        let invalid = || Invalid::new(text, VOLUME_FORM);
         let (storage, name) = text.split_once(':').ok_or_else(invalid)?;
         let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         let storage_fits = storage.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
@@ -42,7 +45,7 @@ impl fmt::Display for VolumeId {
     }
 }
 
-serde_as_text!(VolumeId);
+serde_as_text!(VolumeId, VOLUME_FORM);
 
 /// The configuration key of a volume: `scsi0`, `efidisk0`, `rootfs`, `mp3`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,7 +91,7 @@ impl FromStr for DiskKey {
         if known {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Invalid::new(text, "a disk key (as scsi0, rootfs, mp0)"))
+            Err(Invalid::new(text, DISK_FORM))
         }
     }
 }
@@ -99,10 +102,12 @@ impl fmt::Display for DiskKey {
     }
 }
 
-serde_as_text!(DiskKey);
+serde_as_text!(DiskKey, DISK_FORM);
 
 /// A volume of a guest that is left out of a plan or a restore point.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct SkippedDisk {
     /// Its key in the configuration.
     pub disk: String,

@@ -2,9 +2,9 @@
 //! in, jobs out, and back. The text's other lines stay as they are when one job changes.
 
 use super::section_config::{Section, SectionConfig};
-use crate::job::{Job, JobName, Runner, Schedule};
+use crate::job::{Job, JobName, Schedule};
 use crate::model::Invalid;
-use crate::schema::{self, JobOptions, Options, RunnerWord, SchemaError};
+use crate::schema::{self, JobOptions, Options, SchemaError};
 
 /// The jobs of a file, and what in it is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,7 +38,20 @@ enum Unfit {
     #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error(transparent)]
-    Value(#[from] Invalid),
+    Schedule(Invalid),
+    #[error(transparent)]
+    Name(Invalid),
+}
+
+impl Unfit {
+    /// The option that is at fault.
+    fn key(&self) -> Option<&str> {
+        match self {
+            Self::Schema(error) => error.key(),
+            Self::Schedule(_) => Some("schedule"),
+            Self::Name(_) => None,
+        }
+    }
 }
 
 impl JobsCfg {
@@ -53,7 +66,10 @@ impl JobsCfg {
             }
             match job(section) {
                 Ok(job) => cfg.jobs.push(job),
-                Err(error) => cfg.damaged.push((section.id.clone(), error.to_string())),
+                Err(error) => {
+                    let line = config.line(place, error.key());
+                    cfg.damaged.push((section.id.clone(), format!("line {line}: {error}")));
+                }
             }
         }
         cfg
@@ -73,20 +89,24 @@ impl JobsCfg {
 
 fn job(section: &Section) -> Result<Job, Unfit> {
     let (own, options): (JobOptions, Options) = schema::read(&section.options)?;
-    let schedule: Schedule = own.schedule.parse()?;
+    let schedule: Schedule = own.schedule.parse().map_err(Unfit::Schedule)?;
     Ok(Job {
-        name: section.id.parse()?,
+        name: section.id.parse().map_err(Unfit::Name)?,
         operation: section.kind.clone(),
         schedule,
         node: own.node,
-        enabled: own.enabled.unwrap_or(true),
-        runner: match own.runner {
-            Some(RunnerWord::Systemd) => Runner::Systemd,
-            _ => Runner::Cron,
-        },
+        enabled: own.enabled,
+        runner: own.runner,
         comment: own.comment,
         options,
     })
+}
+
+/// The line of a job's option, or of its header, counted from 1.
+pub fn line_of(text: &str, name: &JobName, key: Option<&str>) -> usize {
+    let config = SectionConfig::parse(text);
+    let place = config.sections().iter().rposition(|section| section.id == name.as_str());
+    place.map_or(0, |place| config.line(place, key))
 }
 
 /// The section of a job as it stands in the file.
@@ -97,8 +117,8 @@ pub fn section(job: &Job) -> Result<String, JobsCfgError> {
     let own = JobOptions {
         schedule: job.schedule.to_string(),
         node: job.node.clone(),
-        enabled: (!job.enabled).then_some(false),
-        runner: (job.runner == Runner::Systemd).then_some(RunnerWord::Systemd),
+        enabled: job.enabled,
+        runner: job.runner,
         comment: job.comment.clone(),
     };
     let mut text = format!("{}: {}\n", job.operation, job.name);
@@ -226,7 +246,9 @@ mod tests {
         assert_eq!(cfg.jobs.len(), 2);
         let ids: Vec<&str> = cfg.damaged.iter().map(|(id, _)| id.as_str()).collect();
         assert_eq!(ids, ["bad", "Worse"]);
-        assert!(cfg.damaged[0].1.contains("whenever"));
+        assert!(cfg.damaged[0].1.starts_with("line 17: \"whenever\""), "{:?}", cfg.damaged);
+        assert!(cfg.damaged[1].1.starts_with("line 19: "), "{:?}", cfg.damaged);
+        assert_eq!(line_of(&text, &name("tidy"), Some("enabled")), 12);
         assert!(cfg.names().contains(&name("bad")));
     }
 

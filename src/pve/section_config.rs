@@ -12,6 +12,8 @@ use std::fmt;
 pub struct SectionConfig {
     text: String,
     sections: Vec<Section>,
+    /// For each section the lines of its header and of its options, counted from 1.
+    lines: Vec<Vec<usize>>,
 }
 
 /// One section.
@@ -29,26 +31,40 @@ impl SectionConfig {
     /// Reads a file. Lines that PVE would ignore with a warning are ignored without one.
     pub fn parse(text: &str) -> Self {
         let mut sections: Vec<Section> = Vec::new();
+        let mut lines: Vec<Vec<usize>> = Vec::new();
         let mut inside = false;
-        for line in text.split('\n').filter(|line| !is_comment(line)) {
+        let numbered = text.split('\n').enumerate().filter(|(_, line)| !is_comment(line));
+        for (before, line) in numbered {
             match (inside, line) {
                 (_, "" | "0") => inside = false,
                 (true, _) => {
-                    let section = sections.last_mut();
-                    section.into_iter().for_each(|s| s.options.extend(option(line)));
+                    if let (Some(section), Some(option)) = (sections.last_mut(), option(line)) {
+                        section.options.push(option);
+                        lines.last_mut().into_iter().for_each(|lines| lines.push(before + 1));
+                    }
                 }
                 (false, _) => {
-                    sections.extend(header(line));
                     inside = header(line).is_some();
+                    sections.extend(header(line));
+                    lines.extend(inside.then(|| vec![before + 1]));
                 }
             }
         }
-        Self { text: text.to_owned(), sections }
+        Self { text: text.to_owned(), sections, lines }
     }
 
     /// All sections in the order of the file.
     pub fn sections(&self) -> &[Section] {
         &self.sections
+    }
+
+    /// The line, counted from 1, of an option in the section at a place, or of its header. Of an
+    /// option that stands there twice it is the last one: the first is the one that counts.
+    pub fn line(&self, place: usize, key: Option<&str>) -> usize {
+        let lines = self.lines.get(place).map(Vec::as_slice).unwrap_or_default();
+        let options = self.sections.get(place).map(|s| s.options.as_slice()).unwrap_or_default();
+        let option = key.and_then(|key| options.iter().rposition(|(own, _)| own == key));
+        lines.get(option.map_or(0, |option| option + 1)).copied().unwrap_or(0)
     }
 
     /// The section with an id; where an id stands twice, PVE takes the last one.
@@ -125,6 +141,15 @@ mod tests {
         let config = SectionConfig::parse("rbd: a\n\tpool x\nrbd: b\n\tpool y\n");
         assert_eq!(config.sections().len(), 1);
         assert_eq!(config.section("a").unwrap().get("pool"), Some("x"));
+    }
+
+    #[test]
+    fn lines_are_those_of_the_file() {
+        let text = "# ours\n\ndir: a\n\tpath /x\n#\tpath /y\n\tpath /z\n  \n\n\nrbd: b\n\tpool x\n";
+        let config = SectionConfig::parse(text);
+        let line = |place, key| config.line(place, key);
+        assert_eq!((line(0, None), line(0, Some("path")), line(0, Some("pool"))), (3, 6, 3));
+        assert_eq!((line(1, None), line(1, Some("pool")), line(2, None)), (10, 11, 0));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::history::StoredPoint;
 use super::layout;
 use super::manifest::Manifest;
 use super::records::Attributes;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
@@ -14,7 +15,7 @@ use std::path::Path;
 
 /// What tells one state of a file from another without reading it: inode, size, and the times of
 /// the last change of content and of anything, as (seconds, nanoseconds).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct FileFacts {
     inode: u64,
     size: u64,
@@ -23,7 +24,7 @@ pub(crate) struct FileFacts {
 }
 
 /// The facts of a point's two files.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PointFacts {
     manifest: FileFacts,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +49,7 @@ fn file_facts(facts: std::fs::Metadata) -> FileFacts {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Entry {
     facts: PointFacts,
     manifest: Manifest,
@@ -56,7 +57,7 @@ struct Entry {
 }
 
 /// The cache, by `label/stamp`.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct IndexCache {
     points: BTreeMap<String, Entry>,
 }

@@ -2,6 +2,7 @@
 
 use super::image::{Codec, Compression};
 use crate::model::{ClusterId, ClusterName, DiskKey, Incarnation, Label, Moment, VmId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +31,7 @@ pub(crate) const RESTORE: &str = "RESTORE.txt";
 pub(crate) const LOCKS: &str = "locks";
 
 /// A guest in a repository: cluster and incarnation, not the vmid alone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct GuestKey {
     /// The cluster's name.
     pub cluster_name: ClusterName,
@@ -94,7 +95,7 @@ impl GuestNames {
 }
 
 /// Whether an image needs another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageKind {
     /// It holds the whole volume.

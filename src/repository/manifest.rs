@@ -7,6 +7,7 @@ use crate::model::{
     ChainId, DiskKey, GuestKind, ImageId, Label, Moment, PointId, SnapshotIdentity, VolumeId,
     VolumeShape,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -17,7 +18,7 @@ pub const FORMAT: u64 = 1;
 pub const FEATURES: [&str; 0] = [];
 
 /// What the content of a restore point is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
     /// The guest's file systems were frozen, and the thaw confirmed it.
@@ -39,7 +40,7 @@ impl std::fmt::Display for Consistency {
 }
 
 /// Whether the user sees the point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It is a restore point.
@@ -49,7 +50,7 @@ pub enum State {
 }
 
 /// A volume that is not in the point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Skipped {
     /// Its configuration key.
     pub disk: DiskKey,
@@ -58,7 +59,7 @@ pub struct Skipped {
 }
 
 /// One volume's image in a restore point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageEntry {
     /// Names the content for ever; it does not change when images merge.
     pub id: ImageId,
@@ -125,7 +126,7 @@ impl ImageEntry {
 }
 
 /// A restore point: one guest, one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     /// The number of the format, [`FORMAT`].
     pub format: u64,

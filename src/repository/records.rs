@@ -3,12 +3,13 @@
 
 use super::layout::GuestKey;
 use crate::model::{ChainId, GuestKind, ImageId, Label, Moment, PointId, Share};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
 /// What is known of a guest: `guest.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GuestRecord {
     /// Cluster, vmid and incarnation.
     #[serde(flatten)]
@@ -25,7 +26,7 @@ pub struct GuestRecord {
 }
 
 /// The outcome of a verification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifiedState {
     /// No damage.
@@ -35,7 +36,7 @@ pub enum VerifiedState {
 }
 
 /// The last verification of a point.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verified {
     /// How it ended.
     pub state: VerifiedState,
@@ -47,7 +48,7 @@ pub struct Verified {
 }
 
 /// The last comparison of a point with the snapshots that it was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuditRecord {
     /// The blocks that were compared.
     pub share: Share,
@@ -62,7 +63,7 @@ pub struct AuditRecord {
 }
 
 /// What changes of a point after its commit: `attributes.json`. Absent fields have their default.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attributes {
     /// The point that this belongs to, so that a misplaced file is noticed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,7 +99,7 @@ impl Attributes {
 
 /// A freeze that is about to begin or under way: `freeze.json`. Found by a later run, it says which
 /// guest a killed run left frozen, and by when the guard thawed it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FreezeRecord {
     /// The host of the run.
     pub host: String,

@@ -6,32 +6,15 @@
 use crate::notify::mail::{Protection, Smtp, Target as Mail, Way};
 use crate::notify::{Sink, influx, prometheus, pve, syslog};
 use crate::pve::section_config::{Section, SectionConfig};
+use crate::schema::notify_cfg::{
+    InfluxOptions, MailOptions, PrometheusOptions, PveOptions, SmtpMode, SmtpOptions,
+    SyslogOptions, kinds,
+};
+use crate::schema::{self, JsonSchema};
 use crate::secret::{Secret, SecretError, SecretSource};
-use std::str::FromStr;
+use serde::de::DeserializeOwned;
 
-/// Whose runs one wants to hear of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// All.
-    Always,
-    /// Those in which something was not done.
-    Failure,
-    /// Those that ended otherwise than the one before.
-    Change,
-}
-
-impl FromStr for When {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "always" => Ok(Self::Always),
-            "failure" => Ok(Self::Failure),
-            "change" => Ok(Self::Change),
-            _ => Err(format!("{text:?} is none of always, failure, change")),
-        }
-    }
-}
+pub use crate::schema::notify_cfg::When;
 
 /// What the command line wants, beside or instead of `notify.cfg`.
 #[derive(Debug, Clone, Default)]
@@ -74,15 +57,18 @@ pub struct Settings {
     pub secret_variables: Vec<String>,
 }
 
-/// The keys that a section of each kind may have.
-const KEYS: [(&str, &[&str]); 6] = [
-    ("smtp", &["host", "port", "mode", "username", "password", "from", "ca-file", "comment"]),
-    ("mail", &["to", "when", "from", "comment"]),
-    ("pve", &["when", "comment"]),
-    ("syslog", &["when", "comment"]),
-    ("influx", &["url", "org", "bucket", "token", "verify-certificate", "comment"]),
-    ("prometheus", &["directory", "comment"]),
-];
+/// A section and the line of its header.
+type Header<'a> = (&'a Section, usize);
+
+/// The sections of servers and of those who get mail.
+type MailSections<'a> = (&'a [Read<'a, SmtpOptions>], &'a [Read<'a, MailOptions>]);
+
+/// A section as its schema reads it.
+struct Read<'a, T> {
+    header: Header<'a>,
+    /// None when the section is of no use, which is a problem already.
+    options: Option<T>,
+}
 
 impl Settings {
     /// Joins the file (when there is one) and the wishes. `host` is this machine's name, for the
@@ -93,58 +79,78 @@ impl Settings {
     pub fn new(file: Option<&str>, wishes: &Wishes, host: &str) -> Result<Self, SecretError> {
         let mut settings = Self::default();
         let config = SectionConfig::parse(file.unwrap_or_default());
-        let mut sections: Vec<&Section> = config.sections().iter().collect();
-        sections.retain(|section| settings.knows(section));
-        let of =
-            |kind: &str| sections.iter().copied().filter(|s| s.kind == kind).collect::<Vec<_>>();
-        settings.logs(&of("syslog"), wishes);
-        settings.prometheus(&of("prometheus"));
-        settings.influx(&of("influx"), wishes)?;
-        settings.mail((&of("smtp"), &of("mail")), wishes, host);
-        for section in of("pve") {
-            let when = settings.when(section);
+        settings.refuse_unknown(&config);
+        let logs = settings.sections(&config, "syslog");
+        settings.logs(&logs, wishes);
+        let files = settings.sections(&config, "prometheus");
+        settings.prometheus(&files);
+        let databases = settings.sections(&config, "influx");
+        settings.influx(&databases, wishes)?;
+        let servers = settings.sections(&config, "smtp");
+        let mail = settings.sections(&config, "mail");
+        settings.mail((&servers, &mail), wishes, host);
+        for Read { options, .. } in settings.sections::<PveOptions>(&config, "pve") {
+            let when = options.map(|options| options.when).unwrap_or_default();
             settings.sinks.push((Sink::Pve(pve::Target), when));
         }
         Ok(settings)
     }
 
-    fn knows(&mut self, section: &Section) -> bool {
-        let Some((_, keys)) = KEYS.iter().find(|(kind, _)| *kind == section.kind) else {
-            let known: Vec<&str> = KEYS.iter().map(|(kind, _)| *kind).collect();
-            self.problem(section, &format!("is of no kind that is known ({})", known.join(", ")));
-            return false;
-        };
-        for (key, _) in section.options.iter().filter(|(key, _)| !keys.contains(&key.as_str())) {
-            self.problem(section, &format!("has the unknown option {key:?}, which is ignored"));
-        }
-        true
-    }
-
-    fn problem(&mut self, section: &Section, what: &str) {
-        self.problems.push(format!("notify.cfg: {}: {} {what}", section.kind, section.id));
-    }
-
-    fn when(&mut self, section: &Section) -> When {
-        match section.get("when").map(str::parse) {
-            None => When::Always,
-            Some(Ok(when)) => when,
-            Some(Err(wrong)) => {
-                self.problem(
-                    section,
-                    &format!("has a wrong option `when`: {wrong}; taken as always"),
-                );
-                When::Always
+    fn refuse_unknown(&mut self, config: &SectionConfig) {
+        let known: Vec<&str> = kinds().iter().map(|kind| kind.kind).collect();
+        for (place, section) in config.sections().iter().enumerate() {
+            if !known.contains(&section.kind.as_str()) {
+                let what = format!("is of no kind that is known ({})", known.join(", "));
+                self.problem((section, config.line(place, None)), &what);
             }
         }
     }
 
+    /// Reads all sections of a kind by their schema; what is wrong in them is a problem.
+    fn sections<'a, T>(&mut self, config: &'a SectionConfig, kind: &str) -> Vec<Read<'a, T>>
+    where
+        T: DeserializeOwned + JsonSchema,
+    {
+        let mut sections = Vec::new();
+        for (place, section) in config.sections().iter().enumerate() {
+            if section.kind != kind {
+                continue;
+            }
+            let read = schema::forgiving::<T>(&section.options);
+            for error in &read.ignored {
+                let at = (section, config.line(place, error.key()));
+                self.problem(at, &format!("{error}; it is passed over"));
+            }
+            let header = (section, config.line(place, None));
+            let options = match read.value {
+                Ok(options) => Some(options),
+                Err(error) => {
+                    let at = (section, config.line(place, error.key()));
+                    self.problem(at, &format!("is not used: {error}"));
+                    None
+                }
+            };
+            sections.push(Read { header, options });
+        }
+        sections
+    }
+
+    fn problem(&mut self, (section, line): Header<'_>, what: &str) {
+        let about = format!("notify.cfg line {line}: {}: {}", section.kind, section.id);
+        self.problems.push(format!("{about} {what}"));
+    }
+
     /// A secret of the file; one that cannot be read is a problem.
-    fn secret(&mut self, section: &Section, key: &str) -> Result<Option<Secret>, ()> {
-        let Some(text) = section.get(key) else { return Ok(None) };
+    fn secret(
+        &mut self,
+        header: Header<'_>,
+        (key, text): (&str, Option<&str>),
+    ) -> Result<Option<Secret>, ()> {
+        let Some(text) = text else { return Ok(None) };
         let read = text.parse::<SecretSource>().and_then(|source| self.read(&source));
         read.map(Some).map_err(|error| {
             let error = anyhow::Error::from(error);
-            self.problem(section, &format!("is not used, its {key}: {error:#}"));
+            self.problem(header, &format!("is not used, its {key}: {error:#}"));
         })
     }
 
@@ -155,34 +161,31 @@ impl Settings {
         Ok(secret)
     }
 
-    fn logs(&mut self, sections: &[&Section], wishes: &Wishes) {
+    fn logs(&mut self, sections: &[Read<'_, SyslogOptions>], wishes: &Wishes) {
         let log = || Sink::Syslog(syslog::Target::default());
-        match sections.first() {
-            Some(section) => {
-                let when = if wishes.syslog { When::Always } else { self.when(section) };
-                self.sinks.push((log(), when));
-            }
-            None if wishes.syslog => self.sinks.push((log(), When::Always)),
-            None => {}
+        if wishes.syslog {
+            self.sinks.push((log(), When::Always));
+        } else if let Some(section) = sections.first() {
+            let when = section.options.as_ref().map(|options| options.when);
+            self.sinks.push((log(), when.unwrap_or_default()));
         }
     }
 
-    fn prometheus(&mut self, sections: &[&Section]) {
-        for section in sections {
-            match section.get("directory") {
-                Some(directory) => {
-                    let target = prometheus::Target { directory: directory.into() };
-                    self.sinks.push((Sink::Prometheus(target), When::Always));
-                }
-                None => self.problem(section, "is not used: it has no directory"),
-            }
+    fn prometheus(&mut self, sections: &[Read<'_, PrometheusOptions>]) {
+        for options in sections.iter().filter_map(|section| section.options.as_ref()) {
+            let target = prometheus::Target { directory: options.directory.clone().into() };
+            self.sinks.push((Sink::Prometheus(target), When::Always));
         }
     }
 
-    fn influx(&mut self, sections: &[&Section], wishes: &Wishes) -> Result<(), SecretError> {
-        let certificates = |ignore| match ignore {
-            true => influx::Certificates::Ignored,
-            false => influx::Certificates::Checked,
+    fn influx(
+        &mut self,
+        sections: &[Read<'_, InfluxOptions>],
+        wishes: &Wishes,
+    ) -> Result<(), SecretError> {
+        let certificates = |checked| match checked {
+            false => influx::Certificates::Ignored,
+            true => influx::Certificates::Checked,
         };
         if let Some(wish) = &wishes.influx {
             let target = influx::Target {
@@ -190,101 +193,90 @@ impl Settings {
                 organisation: wish.organisation.clone(),
                 bucket: wish.bucket.clone(),
                 token: wish.token.as_ref().map(|source| self.read(source)).transpose()?,
-                certificates: certificates(wishes.ignore_certificates),
+                certificates: certificates(!wishes.ignore_certificates),
             };
             self.sinks.push((Sink::Influx(target), When::Always));
             return Ok(());
         }
-        for section in sections {
-            let (Some(url), Some(bucket)) = (section.get("url"), section.get("bucket")) else {
-                self.problem(section, "is not used: it needs url and bucket");
-                continue;
-            };
-            let Ok(token) = self.secret(section, "token") else { continue };
+        for Read { header, options } in sections {
+            let Some(options) = options else { continue };
+            let token = self.secret(*header, ("token", options.token.as_deref()));
+            let Ok(token) = token else { continue };
             let target = influx::Target {
-                url: url.to_owned(),
-                organisation: section.get("org").map(str::to_owned),
-                bucket: bucket.to_owned(),
+                url: options.url.clone(),
+                organisation: options.org.clone(),
+                bucket: options.bucket.clone(),
                 token,
-                certificates: certificates(section.get("verify-certificate") == Some("0")),
+                certificates: certificates(options.verify_certificate),
             };
             self.sinks.push((Sink::Influx(target), When::Always));
         }
         Ok(())
     }
 
-    fn mail(&mut self, (smtp, mail): (&[&Section], &[&Section]), wishes: &Wishes, host: &str) {
+    fn mail(&mut self, (servers, mail): MailSections<'_>, wishes: &Wishes, host: &str) {
         if wishes.mail.is_empty() && mail.is_empty() {
             return;
         }
         // Mail that its server's section does not allow to be sent is said to be unsent, and not
         // given to somebody else.
-        let way = match smtp.first() {
+        let way = match servers.first() {
             None => Way::Sendmail,
             Some(section) => match self.smtp(section) {
                 Some(smtp) => Way::Smtp(smtp),
                 None => return,
             },
         };
-        let server_from = smtp.first().and_then(|section| section.get("from"));
+        let server = servers.first().and_then(|section| section.options.as_ref());
         let usual = format!("root@{}", if host.is_empty() { "localhost" } else { host });
-        let from = server_from.unwrap_or(&usual).to_owned();
+        let from = server.and_then(|options| options.from.clone()).unwrap_or(usual);
         if !wishes.mail.is_empty() {
             let target = Mail { to: wishes.mail.clone(), from, way };
-            self.sinks.push((Sink::Mail(target), wishes.mail_when.unwrap_or(When::Always)));
+            self.sinks.push((Sink::Mail(target), wishes.mail_when.unwrap_or_default()));
             return;
         }
-        for section in mail {
-            let when = self.when(section);
-            let to = addresses(section.get("to").unwrap_or_default());
+        for Read { header, options } in mail {
+            let Some(options) = options else { continue };
+            let to = addresses(&options.to);
             if to.is_empty() {
-                self.problem(section, "is not used: it has no address in `to`");
+                self.problem(*header, "is not used: it has no address in `to`");
                 continue;
             }
-            let from = section.get("from").map_or_else(|| from.clone(), str::to_owned);
+            let from = options.from.clone().unwrap_or_else(|| from.clone());
             let target = Mail { to, from, way: way.clone() };
-            self.sinks.push((Sink::Mail(target), wishes.mail_when.unwrap_or(when)));
+            self.sinks.push((Sink::Mail(target), wishes.mail_when.unwrap_or(options.when)));
         }
     }
 
-    fn smtp(&mut self, section: &Section) -> Option<Smtp> {
-        let refuse = |settings: &mut Self, what: String| {
-            settings.problem(section, &format!("cannot be used, so no mail is sent: {what}"));
+    fn smtp(&mut self, section: &Read<'_, SmtpOptions>) -> Option<Smtp> {
+        let refuse = |settings: &mut Self, what: &str| {
+            let text = format!("cannot be used, so no mail is sent: {what}");
+            settings.problem(section.header, &text);
             None
         };
-        let Some(host) = section.get("host") else {
-            return refuse(self, "it has no host".to_owned());
+        let Some(options) = &section.options else {
+            return refuse(self, "see above");
         };
-        let protection = match section.get("mode").unwrap_or("starttls") {
-            "tls" => Protection::Tls,
-            "starttls" => Protection::StartTls,
-            "insecure" => Protection::None,
-            other => {
-                return refuse(self, format!("mode {other:?} is none of tls, starttls, insecure"));
-            }
+        let protection = match options.mode {
+            SmtpMode::Tls => Protection::Tls,
+            SmtpMode::Starttls => Protection::StartTls,
+            SmtpMode::Insecure => Protection::None,
         };
-        let port = match section.get("port").map(str::parse).transpose() {
-            Ok(port) => port,
-            Err(_) => return refuse(self, "its port is no number".to_owned()),
-        };
-        let password = self.secret(section, "password").ok()?;
-        let user = section.get("username").map(str::to_owned);
-        let login = match (user, password) {
+        let given = ("password", options.password.as_deref());
+        let password = self.secret(section.header, given).ok()?;
+        let login = match (options.username.clone(), password) {
             (Some(_), Some(_)) if protection == Protection::None => {
-                return refuse(
-                    self,
-                    "a password is not sent without TLS (mode insecure)".to_owned(),
-                );
+                return refuse(self, "a password is not sent without TLS (mode insecure)");
             }
             (Some(user), Some(password)) => Some((user, password)),
             (None, None) => None,
-            _ => return refuse(self, "username and password belong together".to_owned()),
+            _ => return refuse(self, "username and password belong together"),
         };
-        let authority = match section.get("ca-file").map(std::fs::read).transpose() {
+        let authority = match options.ca_file.as_ref().map(std::fs::read).transpose() {
             Ok(authority) => authority,
-            Err(error) => return refuse(self, format!("its ca-file: {error}")),
+            Err(error) => return refuse(self, &format!("its ca-file: {error}")),
         };
-        Some(Smtp { host: host.to_owned(), port, protection, login, authority })
+        Some(Smtp { host: options.host.clone(), port: options.port, protection, login, authority })
     }
 }
 
@@ -368,7 +360,10 @@ mod tests {
         for (file, word) in [
             ("gotify: x\n\turl y\n", "no kind that is known"),
             ("mail: ops\n\tto a@b.example\n\tcolour red\n", "colour"),
-            ("mail: ops\n", "no address"),
+            ("mail: ops\n", "line 1: mail: ops is not used: option to is missing"),
+            ("mail: ops\n\tto ,\n", "no address"),
+            ("# ours\nmail: ops\n\tcolour red\n\tto a@b.example\n", "line 3: mail: ops option colour is unknown; known are to, when, from, comment"),
+            ("mail: ops\n\tto a@b.example\n\tto c@d.example\n", "line 3: mail: ops option to stands twice"),
             ("mail: ops\n\tto a@b.example\n\twhen never\n", "never"),
             (
                 "smtp: r\n\thost m\n\tusername u\n\tpassword clear22\n\nmail: o\n\tto a@b.c\n",
@@ -378,13 +373,15 @@ mod tests {
                 "smtp: r\n\thost m\n\tpassword file:/nonexistent/x\n\nmail: o\n\tto a@b.c\n",
                 "/nonexistent/x",
             ),
-            ("smtp: r\n\thost m\n\tmode plain\n\nmail: o\n\tto a@b.c\n", "plain"),
+            ("smtp: r\n\thost m\n\tmode plain\n\nmail: o\n\tto a@b.c\n", "line 3: smtp: r option mode is \"plain\", and must be tls, starttls, insecure"),
+            ("smtp: r\n\thost m\n\tport 70000\n\nmail: o\n\tto a@b.c\n", "no mail is sent"),
+            ("influx: i\n\turl x\n\tbucket b\n\tverify-certificate no\n", "must be 1 or 0"),
             ("influx: i\n\turl x\n", "bucket"),
             ("prometheus: p\n", "directory"),
         ] {
             let settings = settings(&format!("{file}\nsyslog: s\n"), &Wishes::default());
             let text = settings.problems.join("\n");
-            assert!(text.contains(word) && text.contains("notify.cfg: "), "{file}: {text}");
+            assert!(text.contains(word) && text.contains("notify.cfg line "), "{file}: {text}");
             assert!(!text.contains("clear22"), "{text}");
             assert_eq!(settings.sinks[0].0.name(), "syslog", "{file}");
         }

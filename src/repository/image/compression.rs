@@ -125,7 +125,7 @@ impl fmt::Display for Compression {
     }
 }
 
-crate::model::serde_as_text!(Compression);
+crate::model::serde_as_text!(Compression, FORM);
 
 #[cfg(test)]
 mod tests {

@@ -38,11 +38,13 @@ impl fmt::Display for Digest {
     }
 }
 
+const FORM: &str = "a digest (blake3: and 64 hexadecimal digits)";
+
 impl FromStr for Digest {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let invalid = || Invalid::new(text, "a digest (blake3: and 64 hexadecimal digits)");
+        let invalid = || Invalid::new(text, FORM);
         let digits = text.strip_prefix("blake3:").ok_or_else(invalid)?;
         if digits.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(invalid());
@@ -51,7 +53,7 @@ impl FromStr for Digest {
     }
 }
 
-serde_as_text!(Digest);
+serde_as_text!(Digest, FORM);
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,127 @@
+//! The fields of a JSON document with all that is below them, for a reference. Validates nothing.
+
+use super::{about, resolved, type_of, words};
+use serde_json::Value;
+
+/// One field of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Where it stands, as `guests[].volumes[].disk`.
+    pub path: String,
+    /// What it is, in words.
+    pub kind: String,
+    /// What it means, in one line.
+    pub meaning: String,
+}
+
+/// The form of a kind of text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Form {
+    /// How fields call it.
+    pub name: String,
+    /// What it looks like.
+    pub meaning: String,
+}
+
+/// All fields of a document, each after the one that it stands in.
+pub fn fields(root: &Value) -> Vec<Field> {
+    let mut found = Vec::new();
+    below(root, root, "", &mut found);
+    found
+}
+
+/// The kinds of text in a document.
+pub fn forms(root: &Value) -> Vec<Form> {
+    let Some(named) = root["$defs"].as_object() else { return Vec::new() };
+    let texts = named.iter().filter(|(_, schema)| is_form(schema));
+    texts.map(|(name, schema)| Form { name: spaced(name), meaning: about(schema) }).collect()
+}
+
+fn is_form(schema: &Value) -> bool {
+    type_of(schema) == "string" && words(schema).is_empty()
+}
+
+/// `VolumeId` as `volume id`.
+fn spaced(name: &str) -> String {
+    let mut text = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend(letter.to_lowercase());
+    }
+    text
+}
+
+fn below(root: &Value, schema: &Value, path: &str, found: &mut Vec<Field>) {
+    let schema = resolved(root, schema);
+    let choices = ["oneOf", "anyOf"].into_iter().filter_map(|key| schema[key].as_array());
+    let own = schema["properties"].as_object();
+    for (name, field) in own.into_iter().flatten() {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        // Two forms of one object share most of their fields.
+        let Some(known) = found.iter().position(|field| field.path == path) else {
+            found.push(described(root, (schema, name), field, path.clone()));
+            below(root, field, &path, found);
+            continue;
+        };
+        widen(&mut found[known], &described(root, (schema, name), field, path.clone()));
+        below(root, field, &path, found);
+    }
+    choices.flatten().for_each(|choice| below(root, choice, path, found));
+    if schema["items"].is_object() {
+        below(root, &schema["items"], &format!("{path}[]"), found);
+    }
+    if schema["additionalProperties"].is_object() {
+        below(root, &schema["additionalProperties"], &format!("{path}.*"), found);
+    }
+}
+
+/// A field that two forms of one object have is what either says.
+fn widen(field: &mut Field, other: &Field) {
+    if field.kind != other.kind {
+        field.kind = format!("{} | {}", field.kind, other.kind);
+    }
+}
+
+fn described(root: &Value, (parent, name): (&Value, &str), field: &Value, path: String) -> Field {
+    let required = parent["required"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut kind = kind(root, field);
+    if !required.iter().any(|key| key == name) {
+        kind.push_str(", may be absent");
+    }
+    let meaning = about(field);
+    let meaning = if meaning.is_empty() { about(resolved(root, field)) } else { meaning };
+    Field { path, kind, meaning }
+}
+
+fn kind(root: &Value, field: &Value) -> String {
+    let null = [&field["type"], &field["anyOf"]].into_iter().filter_map(Value::as_array).flatten();
+    let may_be_null = null.into_iter().any(|choice| choice == "null" || choice["type"] == "null");
+    let target = resolved(root, field);
+    let mut kind = match (words(target), type_of(target)) {
+        (words, _) if !words.is_empty() => {
+            words.iter().map(|(word, _)| word.as_str()).collect::<Vec<_>>().join(" | ")
+        }
+        (_, "string") => named(root, field).unwrap_or_else(|| "text".to_owned()),
+        (_, "integer" | "number") => "number".to_owned(),
+        (_, "boolean") => "true | false".to_owned(),
+        (_, "array") => match target["items"].is_object() {
+            true => format!("list of {}", kind(root, &target["items"])),
+            false => "list".to_owned(),
+        },
+        _ => "object".to_owned(),
+    };
+    if may_be_null {
+        kind.push_str(" | null");
+    }
+    kind
+}
+
+/// The name of a kind of text.
+fn named(root: &Value, field: &Value) -> Option<String> {
+    let choices = field["anyOf"].as_array().into_iter().flatten();
+    let name = std::iter::once(field).chain(choices).find_map(|choice| choice["$ref"].as_str())?;
+    let name = name.rsplit('/').next()?;
+    is_form(&root["$defs"][name]).then(|| spaced(name))
+}
