@@ -1,11 +1,11 @@
 //! How `list` shows what eve4pve-barc wrote: rows of the kind `barc`. Reads nothing itself.
 
+use super::document::{BarcImage, BarcImageKind, BarcPoint, BarcWord};
 use super::list::age;
 use super::table::{Align, render};
 use crate::model::{Bytes, Moment, VmId};
 use crate::repository::legacy::{LegacyFormat, LegacyHistory, LegacyImage, LegacyPoint};
 use crate::survey::kind_of_config;
-use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// The directories of these guests and this label; of all when nothing is said.
@@ -150,44 +150,48 @@ fn file_name(image: &LegacyImage) -> String {
 }
 
 /// The points for JSON, beside our own: `format` tells them apart.
-pub fn documents(histories: &[LegacyHistory]) -> Vec<Value> {
+pub fn documents(histories: &[LegacyHistory]) -> Vec<BarcPoint> {
     let of_history = |history: &LegacyHistory| {
         history.points.iter().map(|point| point_document(history, point)).collect::<Vec<_>>()
     };
     histories.iter().flat_map(of_history).collect()
 }
 
-fn point_document(history: &LegacyHistory, point: &LegacyPoint) -> Value {
-    json!({
-        "format": "barc",
-        "stamp": point.stamp,
-        "vmid": history.directory.vmid,
-        "kind": point.config.as_deref().map(kind_of_config),
-        "name": name_of(point),
-        "label": history.directory.label,
-        "time": point.time,
-        "path": history.directory.path,
-        "images": point.images.iter().map(image_document).collect::<Vec<_>>(),
-    })
+fn point_document(history: &LegacyHistory, point: &LegacyPoint) -> BarcPoint {
+    BarcPoint {
+        format: BarcWord::Barc,
+        stamp: point.stamp.clone(),
+        vmid: history.directory.vmid,
+        kind: point.config.as_deref().map(kind_of_config),
+        name: name_of(point),
+        label: history.directory.label.clone(),
+        time: point.time,
+        path: history.directory.path.clone(),
+        images: point.images.iter().map(image_document).collect(),
+    }
 }
 
-fn image_document(image: &LegacyImage) -> Value {
+fn image_document(image: &LegacyImage) -> BarcImage {
     let header = match &image.format {
         Ok(LegacyFormat::Stream(header)) => Some(header),
         _ => None,
     };
-    json!({
-        "disk": image.key,
-        "name": image.disk,
-        "volume": image.volume,
-        "kind": kind_of(image),
-        "size": image.size,
-        "stored_bytes": image.link.stored_bytes,
-        "sums": image.sums,
-        "from": header.and_then(|header| header.from.as_ref()),
-        "damage": image.format.as_ref().err(),
-        "file": file_name(image),
-    })
+    BarcImage {
+        disk: image.key.clone(),
+        name: image.disk.clone(),
+        volume: image.volume.clone(),
+        kind: match &image.format {
+            Err(_) => BarcImageKind::Damaged,
+            Ok(_) if image.is_increment() => BarcImageKind::Increment,
+            Ok(_) => BarcImageKind::Base,
+        },
+        size: image.size,
+        stored_bytes: image.link.stored_bytes,
+        sums: image.sums.iter().map(|sum| (*sum).to_owned()).collect(),
+        from: header.and_then(|header| header.from.clone()),
+        damage: image.format.as_ref().err().cloned(),
+        file: file_name(image),
+    }
 }
 
 #[cfg(test)]

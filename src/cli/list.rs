@@ -1,6 +1,7 @@
 //! `pve-ferry list`: what a repository holds, as table or JSON. Reads only.
 
 use super::barc;
+use super::document::{ListedImage, ListedPoint, Point, RestorePoints};
 use super::error::CliError;
 use super::options::Common;
 use super::output;
@@ -12,7 +13,6 @@ use crate::repository::VerifiedState;
 use crate::repository::legacy::LegacyHistory;
 use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
 use crate::survey;
-use serde_json::{Value, json};
 use std::fmt::Write as _;
 
 /// List the restore points of a repository
@@ -232,16 +232,16 @@ fn images(guest: &Listed) -> String {
     render(&headings, &rows)
 }
 
-fn document(guests: &[Listed], barc: &[LegacyHistory]) -> Value {
-    let mut points: Vec<Value> =
-        guests.iter().flat_map(|guest| guest.points.iter().map(point_document)).collect();
-    points.extend(barc::documents(barc));
-    let unreadable: Vec<String> =
+fn document(guests: &[Listed], barc: &[LegacyHistory]) -> RestorePoints {
+    let own = guests.iter().flat_map(|guest| guest.points.iter().map(point_document));
+    let mut restore_points: Vec<Point> = own.map(|point| Point::Own(Box::new(point))).collect();
+    restore_points.extend(barc::documents(barc).into_iter().map(|p| Point::Barc(Box::new(p))));
+    let unreadable =
         guests.iter().flat_map(|g| g.history.unreadable.iter().map(ToString::to_string)).collect();
-    json!({ "restore_points": points, "unreadable": unreadable })
+    RestorePoints { restore_points, unreadable }
 }
 
-fn point_document(point: &StoredPoint) -> Value {
+fn point_document(point: &StoredPoint) -> ListedPoint {
     let manifest = &point.manifest;
     let verified = point.attributes.verified.as_ref();
     let audited = point.attributes.audited.as_ref();
@@ -249,44 +249,45 @@ fn point_document(point: &StoredPoint) -> Value {
         Some(audited) if !audited.failed_images.is_empty() => Some(audited.at),
         _ => verified.map(|v| v.at),
     };
-    let state = at.map(|_| if point.attributes.has_failed() { "failed" } else { "ok" });
-    json!({
-        "id": manifest.point,
-        "seq": manifest.seq,
-        "vmid": manifest.guest.vmid,
-        "kind": manifest.kind,
-        "name": manifest.name,
-        "node": manifest.node,
-        "cluster": manifest.guest.cluster,
-        "label": manifest.label,
-        "chain": manifest.chain,
-        "time": manifest.time,
-        "consistency": manifest.consistency,
-        "verified": state,
-        "verified_at": at,
-        "protected": point.attributes.protected,
-        "hidden": manifest.is_hidden(),
-        "notes": point.attributes.notes,
-        "path": point.dir,
-        "images": manifest.images.iter().map(image_document).collect::<Vec<_>>(),
-        "skipped": manifest.skipped,
-    })
+    let has_failed = point.attributes.has_failed();
+    let state = if has_failed { VerifiedState::Failed } else { VerifiedState::Ok };
+    ListedPoint {
+        id: manifest.point,
+        seq: manifest.seq,
+        vmid: manifest.guest.vmid,
+        kind: manifest.kind,
+        name: manifest.name.clone(),
+        node: manifest.node.clone(),
+        cluster: manifest.guest.cluster.clone(),
+        label: manifest.label.clone(),
+        chain: manifest.chain,
+        time: manifest.time,
+        consistency: manifest.consistency,
+        verified: at.map(|_| state),
+        verified_at: at,
+        protected: point.attributes.protected,
+        hidden: manifest.is_hidden(),
+        notes: point.attributes.notes.clone(),
+        path: point.dir.clone(),
+        images: manifest.images.iter().map(image_document).collect(),
+        skipped: manifest.skipped.clone(),
+    }
 }
 
-fn image_document(image: &ImageEntry) -> Value {
-    json!({
-        "id": image.id,
-        "disk": image.disk,
-        "volume": image.volume,
-        "kind": if image.parent.is_some() { "increment" } else { "base" },
-        "size": image.size,
-        "stream_bytes": image.stream_bytes,
-        "stored_bytes": image.stored_bytes,
-        "compression": image.compression.to_string(),
-        "digest": image.digest.to_string(),
-        "base": image.parent,
-        "file": image.file,
-    })
+fn image_document(image: &ImageEntry) -> ListedImage {
+    ListedImage {
+        id: image.id,
+        disk: image.disk.clone(),
+        volume: image.volume.clone(),
+        kind: image.kind(),
+        size: image.size,
+        stream_bytes: image.stream_bytes,
+        stored_bytes: image.stored_bytes,
+        compression: image.compression.to_string(),
+        digest: image.digest.to_string(),
+        base: image.parent,
+        file: image.file.clone(),
+    }
 }
 
 #[cfg(test)]

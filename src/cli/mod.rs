@@ -11,6 +11,7 @@ mod bars;
 mod connection;
 mod copy;
 mod doctor;
+mod document;
 mod error;
 mod expand;
 mod hooks;

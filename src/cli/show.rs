@@ -1,6 +1,7 @@
 //! `pve-ferry show guests`: which guests a selection means, and why. Reads only; it makes no plan, so
 //! that what a command will do with a guest is `--dry-run`'s to say.
 
+use super::document::{ShownGuest, ShownGuests};
 use super::error::CliError;
 use super::table::{Align, render};
 use super::{blocking, output, world};
@@ -8,7 +9,6 @@ use crate::model::VmId;
 use crate::select::{Candidate, Selected, Selection, Verdict, select};
 use crate::survey::{self, SurveyedGuests};
 use crate::transport::Host;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Show what the cluster has
@@ -169,29 +169,30 @@ fn cells(args: &GuestsArgs, row: &Row) -> Vec<String> {
     cells
 }
 
-fn document(rows: &[Row], problems: &Problems) -> Value {
-    let guest = |row: &Row| {
-        let Verdict { guest, selected, named_by, excluded_by, template, .. } = row.verdict;
-        json!({
-            "vmid": guest.vmid,
-            "name": guest.name,
-            "kind": guest.kind,
-            "node": guest.node,
-            "status": row.status,
-            "template": template,
-            "tags": row.candidate.map(|c| &c.tags),
-            "pools": row.candidate.map(|c| &c.pools),
-            "storages": row.candidate.map(|c| &c.storages),
-            "selected": selected,
-            "named_by": named_by,
-            "excluded_by": excluded_by,
-            "why": row.verdict.explanation(),
-        })
-    };
-    json!({
-        "guests": rows.iter().map(guest).collect::<Vec<_>>(),
-        "not_found": problems.not_found,
-        "unreachable": problems.unreachable,
-        "warnings": problems.warnings,
-    })
+fn document(rows: &[Row], problems: &Problems) -> ShownGuests {
+    ShownGuests {
+        guests: rows.iter().map(guest_document).collect(),
+        not_found: problems.not_found.clone(),
+        unreachable: problems.unreachable.clone(),
+        warnings: problems.warnings.clone(),
+    }
+}
+
+fn guest_document(row: &Row) -> ShownGuest {
+    let Verdict { guest, selected, named_by, excluded_by, template, .. } = row.verdict;
+    ShownGuest {
+        vmid: guest.vmid,
+        name: guest.name.clone(),
+        kind: guest.kind,
+        node: guest.node.clone(),
+        status: row.status.map(str::to_owned),
+        template: *template,
+        tags: row.candidate.map(|c| c.tags.clone()),
+        pools: row.candidate.map(|c| c.pools.clone()),
+        storages: row.candidate.map(|c| c.storages.clone()),
+        selected: *selected,
+        named_by: named_by.clone(),
+        excluded_by: excluded_by.clone(),
+        why: row.verdict.explanation(),
+    }
 }

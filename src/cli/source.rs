@@ -1,15 +1,18 @@
 //! `pve-ferry verify --source`: what was compared with the snapshots on the storages, as text or
 //! JSON. Not for what is damaged in the repository: that is the rest of verify.
 
+use super::document::{
+    ComparedDisk, ComparedGuest, ComparedPoint, DifferingBlock, DiskStatus, SourceStatus,
+    SourceVerification,
+};
 use super::error::{CliError, code_of};
 use super::{blocking, output, signals, verified, world};
 use crate::model::{Bytes, Moment, VmId};
 use crate::operation::{AuditRequest, DiskAudit, PointAudit, audit};
-use crate::report::{Failure, GuestOutcome, Report};
+use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::{GuestDir, Repository};
 use crate::survey;
 use crate::world::Limits;
-use serde_json::{Value, json};
 
 /// What is wanted of the command, apart from the words of `verify` itself.
 pub struct Wanted {
@@ -159,71 +162,70 @@ fn point_lines(point: &PointAudit) -> Vec<String> {
     point.disks.iter().map(line).collect()
 }
 
-fn document(compared: &[Compared]) -> Value {
-    let guests: Vec<Value> = compared.iter().map(guest_document).collect();
+fn document(compared: &[Compared]) -> SourceVerification {
     let status = match exit_code(compared) {
-        0 => "ok",
-        3 => "partial",
-        _ => "failed",
+        0 => Status::Ok,
+        3 => Status::Partial,
+        _ => Status::Failed,
     };
-    json!({ "operation": "verify", "source": true, "status": status, "guests": guests })
+    let guests = compared.iter().map(guest_document).collect();
+    SourceVerification { operation: "verify", source: true, status, guests }
 }
 
-fn guest_document(guest: &Compared) -> Value {
-    let (vmid, directory) = (guest.vmid, &guest.directory);
-    match &guest.result {
-        Err(error) => json!({
-            "vmid": vmid,
-            "directory": directory,
-            "status": "failed",
-            "error": format!("{error:#}"),
-        }),
-        Ok(points) => json!({
-            "vmid": vmid,
-            "directory": directory,
-            "status": guest_status(points),
-            "points": points.iter().map(point_document).collect::<Vec<_>>(),
-        }),
-    }
+fn guest_document(guest: &Compared) -> ComparedGuest {
+    let (status, error, points) = match &guest.result {
+        Err(error) => (SourceStatus::Failed, Some(format!("{error:#}")), None),
+        Ok(points) => {
+            let documents = points.iter().map(point_document).collect();
+            (guest_status(points), None, Some(documents))
+        }
+    };
+    let directory = guest.directory.clone();
+    ComparedGuest { vmid: guest.vmid, directory, status, error, points }
 }
 
-fn guest_status(points: &[PointAudit]) -> &'static str {
+fn guest_status(points: &[PointAudit]) -> SourceStatus {
     let disks = || points.iter().flat_map(|point| &point.disks);
     match (disks().any(|disk| differs(disk).is_some()), disks().all(|disk| disk.result.is_ok())) {
-        (true, _) => "differs",
-        (false, true) => "ok",
-        (false, false) => "partial",
+        (true, _) => SourceStatus::Differs,
+        (false, true) => SourceStatus::Ok,
+        (false, false) => SourceStatus::Partial,
     }
 }
 
-fn point_document(point: &PointAudit) -> Value {
-    let disk = |disk: &DiskAudit| match &disk.result {
-        Err(why) => json!({
-            "disk": disk.disk, "volume": disk.volume, "status": "not-compared", "error": why,
-        }),
-        Ok(audited) => json!({
-            "disk": disk.disk,
-            "volume": disk.volume,
-            "status": if audited.is_equal() { "ok" } else { "differs" },
-            "bytes": audited.bytes,
-            "blocks": audited.blocks,
-            "sizes": audited.sizes,
-            "differences": audited.differences.iter().map(difference).collect::<Vec<_>>(),
-        }),
-    };
-    json!({
-        "label": point.label,
-        "time": point.time,
-        "share": point.share,
-        "disks": point.disks.iter().map(disk).collect::<Vec<_>>(),
-    })
+fn point_document(point: &PointAudit) -> ComparedPoint {
+    ComparedPoint {
+        label: point.label.clone(),
+        time: point.time,
+        share: point.share,
+        disks: point.disks.iter().map(disk_document).collect(),
+    }
 }
 
-fn difference(difference: &crate::audit::Difference) -> Value {
-    json!({
-        "offset": difference.extent.offset,
-        "length": difference.extent.length,
-        "source": format!("blake3:{}", difference.source),
-        "stored": format!("blake3:{}", difference.stored),
-    })
+fn disk_document(disk: &DiskAudit) -> ComparedDisk {
+    let found = disk.result.as_ref().ok();
+    let status = match found {
+        None => DiskStatus::NotCompared,
+        Some(audited) if audited.is_equal() => DiskStatus::Ok,
+        Some(_) => DiskStatus::Differs,
+    };
+    ComparedDisk {
+        disk: disk.disk.clone(),
+        volume: disk.volume.clone(),
+        status,
+        error: disk.result.as_ref().err().cloned(),
+        bytes: found.map(|audited| audited.bytes),
+        blocks: found.map(|audited| audited.blocks),
+        sizes: found.map(|audited| audited.sizes),
+        differences: found.map(|audited| audited.differences.iter().map(difference).collect()),
+    }
+}
+
+fn difference(difference: &crate::audit::Difference) -> DifferingBlock {
+    DifferingBlock {
+        offset: difference.extent.offset,
+        length: difference.extent.length,
+        source: format!("blake3:{}", difference.source),
+        stored: format!("blake3:{}", difference.stored),
+    }
 }

@@ -1,6 +1,7 @@
 //! `pve-ferry status`: is every guest covered, and since when not? For people and for monitoring
 //! systems. Reads only; what it is worth is judged in `job::cover`.
 
+use super::document::{Coverage, CoveredGuest, Unknown};
 use super::error::CliError;
 use super::table::{Align, render};
 use super::{job, output, world};
@@ -14,7 +15,6 @@ use crate::pve::GuestConfig;
 use crate::repository::{Disk, Repository};
 use crate::select::Candidate;
 use crate::survey;
-use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -129,7 +129,10 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
         Err(error) => {
             let text = format!("PVE-FERRY UNKNOWN - {error}");
             match args.json {
-                true => output::json(&json!({ "status": "unknown", "error": error.to_string() })),
+                true => output::json(&Unknown {
+                    status: Severity::Unknown,
+                    error: error.to_string(),
+                }),
                 false => output::line(&text),
             }
             return Ok(Severity::Unknown.code());
@@ -244,26 +247,24 @@ fn row(cover: &GuestCover, now: Moment) -> Vec<String> {
     ]
 }
 
-fn document(cover: &Cover) -> Value {
+fn document(cover: &Cover) -> Coverage {
     let now = Clock::System.now();
     let seconds = |moment: Option<Moment>| moment.map(|moment| now.unix() - moment.unix());
-    let guest = |guest: &GuestCover| {
-        json!({
-            "vmid": guest.guest.vmid,
-            "name": guest.guest.name,
-            "node": guest.guest.node,
-            "status": guest.severity.word().to_ascii_lowercase(),
-            "why": guest.why,
-            "jobs": guest.jobs.iter().map(crate::job::JobName::as_str).collect::<Vec<_>>(),
-            "good_point": guest.good,
-            "good_age_seconds": seconds(guest.good),
-            "verified_point": guest.verified,
-            "verified_age_seconds": seconds(guest.verified),
-        })
+    let guest = |guest: &GuestCover| CoveredGuest {
+        vmid: guest.guest.vmid,
+        name: guest.guest.name.clone(),
+        node: guest.guest.node.clone(),
+        status: guest.severity,
+        why: guest.why.clone(),
+        jobs: guest.jobs.clone(),
+        good_point: guest.good,
+        good_age_seconds: seconds(guest.good),
+        verified_point: guest.verified,
+        verified_age_seconds: seconds(guest.verified),
     };
-    json!({
-        "status": cover.severity.word().to_ascii_lowercase(),
-        "guests": cover.guests.iter().map(guest).collect::<Vec<_>>(),
-        "problems": cover.problems,
-    })
+    Coverage {
+        status: cover.severity,
+        guests: cover.guests.iter().map(guest).collect(),
+        problems: cover.problems.clone(),
+    }
 }

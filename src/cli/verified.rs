@@ -1,11 +1,11 @@
 //! What `verify` found of stored points, as text, JSON, exit code, and as the one report that others
 //! are told from. It checks nothing itself.
 
+use super::document::{Damage, Verification, VerifiedGuest, VerifiedStatus};
 use crate::clock::host_name;
 use crate::model::{Bytes, Guest, GuestKind, Moment, VmId};
-use crate::report::{Failure, GuestOutcome, Report};
+use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::{DamageFound, VerifyReport};
-use serde_json::{Value, json};
 use std::path::Path;
 
 /// What verifying one guest gave.
@@ -68,39 +68,57 @@ fn damage_line(damage: &DamageFound) -> String {
 }
 
 /// The document of `--json`.
-pub fn document(verified: &[Verified]) -> Value {
-    let guests: Vec<Value> = verified.iter().map(guest_document).collect();
+pub fn document(verified: &[Verified]) -> Verification {
+    let guests = verified.iter().map(guest_document).collect();
     let status = match exit_code(verified) {
-        0 => "ok",
-        _ => "failed",
+        0 => Status::Ok,
+        _ => Status::Failed,
     };
-    json!({ "operation": "verify", "status": status, "guests": guests })
+    Verification { operation: "verify", status, guests }
 }
 
-fn guest_document(verified: &Verified) -> Value {
+fn guest_document(verified: &Verified) -> VerifiedGuest {
     let vmid = verified.vmid;
-    match &verified.result {
-        Err(error) => json!({ "vmid": vmid, "status": "failed", "error": format!("{error:#}") }),
-        Ok(report) => json!({
-            "vmid": vmid,
-            "status": if report.damage.is_empty() { "ok" } else { "damaged" },
-            "directory": verified.directory,
-            "points": report.points.len(),
-            "images": report.images.len(),
-            "bytes": report.bytes,
-            "damage": report.damage.iter().map(damage_document).collect::<Vec<_>>(),
-            "points_lost": report.points_lost(),
-        }),
+    let report = match &verified.result {
+        Err(error) => return failed(vmid, format!("{error:#}")),
+        Ok(report) => report,
+    };
+    let is_whole = report.damage.is_empty();
+    let lost = report.points_lost().into_iter().map(Path::to_owned).collect();
+    VerifiedGuest {
+        vmid,
+        status: if is_whole { VerifiedStatus::Ok } else { VerifiedStatus::Damaged },
+        error: None,
+        directory: Some(verified.directory.clone()),
+        points: Some(report.points.len()),
+        images: Some(report.images.len()),
+        bytes: Some(report.bytes),
+        damage: Some(report.damage.iter().map(damage_document).collect()),
+        points_lost: Some(lost),
     }
 }
 
-fn damage_document(damage: &DamageFound) -> Value {
-    json!({
-        "file": damage.file,
-        "what": damage.what,
-        "extents": damage.extents.iter().map(|e| [e.offset, e.length]).collect::<Vec<_>>(),
-        "points_lost": damage.points_lost,
-    })
+fn failed(vmid: VmId, error: String) -> VerifiedGuest {
+    VerifiedGuest {
+        vmid,
+        status: VerifiedStatus::Failed,
+        error: Some(error),
+        directory: None,
+        points: None,
+        images: None,
+        bytes: None,
+        damage: None,
+        points_lost: None,
+    }
+}
+
+fn damage_document(damage: &DamageFound) -> Damage {
+    Damage {
+        file: damage.file.clone(),
+        what: damage.what.clone(),
+        extents: damage.extents.iter().map(|e| (e.offset, e.length)).collect(),
+        points_lost: damage.points_lost.clone(),
+    }
 }
 
 /// How the command ends.

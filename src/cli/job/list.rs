@@ -1,6 +1,7 @@
 //! `job list` and `job show`: what jobs there are, when they run, how they ended, and how old the
 //! newest good point of each of their guests is. Reads only.
 
+use super::super::document::{DamagedJob, JobDefinition, JobGuest, JobList, ListedJob};
 use super::super::error::CliError;
 use super::super::output;
 use super::super::status::Stock;
@@ -16,7 +17,6 @@ use crate::model::{Guest, Moment};
 use crate::node::last_run::LastRun;
 use crate::pve::JobsCfg;
 use crate::pve::jobs_cfg::section;
-use serde_json::{Value, json};
 
 /// List the jobs: schedule, next run, last result, and the age of each guest's newest good point
 #[derive(Debug, clap::Args)]
@@ -166,52 +166,47 @@ fn guests(listed: &Listed<'_>) -> String {
     format!("{heading}\n{}", render(&headings, &rows))
 }
 
-fn document(listed: &[Listed<'_>], cfg: &JobsCfg, node: &str) -> Value {
-    let damaged = cfg.damaged.iter().map(|(id, why)| json!({ "name": id, "error": why }));
-    json!({
-        "node": node,
-        "jobs": listed.iter().map(one_document).collect::<Vec<_>>(),
-        "damaged": damaged.collect::<Vec<_>>(),
-    })
+fn document(listed: &[Listed<'_>], cfg: &JobsCfg, node: &str) -> JobList {
+    let damaged = cfg.damaged.iter();
+    let damaged =
+        damaged.map(|(id, why)| DamagedJob { name: id.clone(), error: why.clone() }).collect();
+    JobList { node: node.to_owned(), jobs: listed.iter().map(one_document).collect(), damaged }
 }
 
-fn one_document(listed: &Listed<'_>) -> Value {
-    let mut value = definition(listed.job);
+fn one_document(listed: &Listed<'_>) -> ListedJob {
     let now = Clock::System.now();
-    let guest = |(guest, good): &(Guest, Option<Moment>)| {
-        json!({
-            "vmid": guest.vmid,
-            "name": guest.name,
-            "node": guest.node,
-            "good_point": good,
-            "good_age_seconds": good.map(|good| now.unix() - good.unix()),
-        })
+    let guest = |(guest, good): &(Guest, Option<Moment>)| JobGuest {
+        vmid: guest.vmid,
+        name: guest.name.clone(),
+        node: guest.node.clone(),
+        good_point: *good,
+        good_age_seconds: good.map(|good| now.unix() - good.unix()),
     };
-    let guests: Vec<Value> = listed.guests.iter().map(guest).collect();
-    value["next_run"] = json!(listed.next);
-    value["running"] = json!(listed.is_running);
-    value["last_run"] = json!(listed.last);
-    value["guests"] = json!(guests);
-    value["guests_error"] = json!(listed.unknown);
-    value
+    ListedJob {
+        definition: definition(listed.job),
+        next_run: listed.next,
+        running: listed.is_running,
+        last_run: listed.last.clone(),
+        guests: listed.guests.iter().map(guest).collect(),
+        guests_error: listed.unknown.clone(),
+    }
 }
 
 /// A job as it is defined.
-fn definition(job: &Job) -> Value {
-    let options: serde_json::Map<String, Value> =
-        job.options.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
-    json!({
-        "name": job.name.as_str(),
-        "operation": job.operation,
-        "schedule": job.schedule.to_string(),
-        "schedule_words": job.schedule.in_words(),
-        "node": job.node,
-        "enabled": job.enabled,
-        "runner": if job.runner == Runner::Systemd { "systemd" } else { "cron" },
-        "comment": job.comment,
-        "options": options,
-        "command": joined(&command(job)),
-    })
+fn definition(job: &Job) -> JobDefinition {
+    let options = job.options.iter().map(|(key, value)| (key.clone(), value.clone().into()));
+    JobDefinition {
+        name: job.name.clone(),
+        operation: job.operation.clone(),
+        schedule: job.schedule.to_string(),
+        schedule_words: job.schedule.in_words(),
+        node: job.node.clone(),
+        enabled: job.enabled,
+        runner: job.runner,
+        comment: job.comment.clone(),
+        options: options.collect(),
+        command: joined(&command(job)),
+    }
 }
 
 fn command(job: &Job) -> Vec<String> {
