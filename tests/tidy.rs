@@ -176,6 +176,22 @@ fn repository_and_stream_need_no_runtime() {
     });
 }
 
+/// Types derive their schema where they stand; what is made of schemas has one door.
+#[test]
+fn schemas_are_made_in_one_place() {
+    check(|source| {
+        let is_door = source.module == "schema" || source.path.ends_with("model/mod.rs");
+        let derives = |line: &str| {
+            let line = line.trim();
+            line == "use schemars::JsonSchema;"
+                || line.starts_with("#[schemars(")
+                || (line.contains("schemars::JsonSchema") && line.contains("Serialize"))
+        };
+        let others = code_lines(source).filter(|line| line.contains("schemars") && !derives(line));
+        if is_door { vec![] } else { others.map(|line| format!("uses schemars: {line}")).collect() }
+    });
+}
+
 #[test]
 fn processes_start_in_one_file_and_quoting_stands_in_one_file() {
     check(|source| {

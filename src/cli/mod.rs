@@ -22,6 +22,7 @@ mod options;
 mod output;
 mod pages;
 mod prune;
+mod reference;
 mod report;
 mod reset;
 mod restore;

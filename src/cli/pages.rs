@@ -1,8 +1,9 @@
 //! `pve-ferry completions SHELL`, and the hidden `man-pages DIR` that the package is built with. Both
-//! come from the same definitions as the help, so that they cannot say anything else.
+//! come from the same definitions as the help, so that they cannot say anything else. The pages of
+//! formats and their schemas come from `reference`, and are only written here.
 
 use super::error::CliError;
-use super::output;
+use super::{output, reference};
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use std::fs;
@@ -22,7 +23,7 @@ pub struct CompletionsArgs {
     shell: clap_complete::Shell,
 }
 
-/// Write a man page per command into a directory
+/// Write a man page per command and per format into a directory, and the schemas of all formats
 #[derive(Debug, clap::Args)]
 pub struct ManArgs {
     /// The directory, which must exist.
@@ -41,7 +42,8 @@ pub fn completions(args: &CompletionsArgs) -> Result<u8, CliError> {
     Ok(0)
 }
 
-/// Writes the man pages: pve-ferry.8, and pve-ferry-COMMAND.8 of each command.
+/// Writes the man pages: pve-ferry.8, pve-ferry-COMMAND.8 of each command, pve-ferry-FORMAT.5 of each
+/// format; and below `schema/` the JSON schemas.
 ///
 /// # Errors
 /// One cannot be written.
@@ -50,7 +52,21 @@ pub fn man(args: &ManArgs) -> Result<u8, CliError> {
     program.build();
     write(&args.directory, &program, "pve-ferry")?;
     write_below(&args.directory, &program, "pve-ferry")?;
+    for page in reference::pages() {
+        let path = args.directory.join(format!("pve-ferry-{}.5", page.name));
+        put(&path, page.man().as_bytes())?;
+    }
+    let schemas = args.directory.join("schema");
+    fs::create_dir_all(&schemas).with_context(|| format!("make {}", schemas.display()))?;
+    for format in reference::schemas() {
+        let path = schemas.join(format!("{}.json", format.name));
+        put(&path, format.text().as_bytes())?;
+    }
     Ok(0)
+}
+
+fn put(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    fs::write(path, content).with_context(|| format!("write {}", path.display()))
 }
 
 fn write_below(directory: &Path, above: &clap::Command, prefix: &str) -> anyhow::Result<()> {
@@ -70,7 +86,7 @@ fn write(directory: &Path, command: &clap::Command, name: &str) -> anyhow::Resul
         .section("8")
         .render(&mut page)?;
     let path = directory.join(format!("{name}.8"));
-    fs::write(&path, page).with_context(|| format!("write {}", path.display()))
+    put(&path, &page)
 }
 
 #[cfg(test)]
@@ -85,6 +101,9 @@ mod tests {
         assert!(page("pve-ferry.8").unwrap().contains("repository missing"));
         assert!(page("pve-ferry-restore.8").unwrap().contains("Examples:"));
         assert!(page("pve-ferry-ask-ceph.8").is_err());
+        assert!(page("pve-ferry-jobs.cfg.5").unwrap().contains("schedule"));
+        assert!(page("pve-ferry-notify.cfg.5").unwrap().contains("starttls"));
+        assert!(page("schema/list.json").unwrap().contains("restore_points"));
         for command in super::super::Cli::command().get_subcommands() {
             let name = format!("pve-ferry-{}.8", command.get_name());
             assert_eq!(page(&name).is_ok(), !command.is_hide_set(), "{name}");

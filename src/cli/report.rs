@@ -113,21 +113,31 @@ pub fn dry_run(performed: &Performed) -> String {
 /// One step of a plan in JSON.
 #[derive(Serialize, JsonSchema)]
 struct StepView {
+    /// What is done, in words, with what it is done to.
     step: String,
+    /// Why.
     #[serde(skip_serializing_if = "String::is_empty")]
     because: String,
+    /// Whether data is gone afterwards.
     destroys: bool,
 }
 
 /// One plan in JSON.
 #[derive(Serialize, JsonSchema)]
 struct PlanView {
+    /// The guest's number.
     vmid: u32,
+    /// Its name.
     name: String,
+    /// Its node.
     node: String,
+    /// What would be done, in this order.
     steps: Vec<StepView>,
+    /// Its volumes that would be left out.
     skipped: Vec<crate::model::SkippedDisk>,
+    /// What the user should look at.
     warnings: Vec<String>,
+    /// What could be taken away and stays.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kept: Vec<KeptView>,
 }
@@ -135,16 +145,22 @@ struct PlanView {
 /// One restore point that stays.
 #[derive(Serialize, JsonSchema)]
 struct KeptView {
+    /// The point, in words.
     point: String,
+    /// Why it stays.
     because: String,
 }
 
-/// The document of a dry run.
+/// What a dry run found: what would be done, if the world were still the same then.
 #[derive(Serialize, JsonSchema)]
 pub struct Plans<'a> {
+    /// The command.
     operation: &'static str,
+    /// Always true.
     dry_run: bool,
+    /// A plan for each guest that gets one.
     plans: Vec<PlanView>,
+    /// The guests that get none, and why.
     refused: Vec<&'a GuestOutcome>,
 }
 

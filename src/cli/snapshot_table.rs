@@ -1,7 +1,34 @@
 //! The list of guest snapshots in all its renderings. Pure: rows in, a text out.
 
 use clap::ValueEnum;
-use serde_json::{Map, Value};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// A guest snapshot in JSON. The names are those of cv4pve-autosnap.
+#[derive(Serialize, JsonSchema)]
+pub struct SnapshotRow<'a> {
+    /// The node of the guest.
+    #[serde(rename = "NODE")]
+    node: &'a str,
+    /// The guest's number, as text.
+    #[serde(rename = "VM")]
+    vm: &'a str,
+    /// When it was taken, in local time: YY/MM/DD HH:MM:SS.
+    #[serde(rename = "TIME")]
+    time: &'a str,
+    /// The snapshot before it, or `no-parent`.
+    #[serde(rename = "PARENT")]
+    parent: &'a str,
+    /// Its name.
+    #[serde(rename = "NAME")]
+    name: &'a str,
+    /// Its description.
+    #[serde(rename = "DESCRIPTION")]
+    description: &'a str,
+    /// X when it holds the guest's memory, too, else empty.
+    #[serde(rename = "VM STATUS")]
+    vm_status: &'a str,
+}
 
 /// The columns, which are the keys of the JSON, too. The names are those of cv4pve-autosnap.
 pub const TITLES: [&str; 7] = ["NODE", "VM", "TIME", "PARENT", "NAME", "DESCRIPTION", "VM STATUS"];
@@ -35,8 +62,8 @@ pub fn render(form: Form, rows: &[Row]) -> String {
         Form::Text => boxed(rows, &ASCII),
         Form::Unicode => boxed(rows, &SINGLE),
         Form::UnicodeAlt => boxed(rows, &DOUBLE),
-        Form::Json => format!("{}\n", document(rows)),
-        Form::Jsonpretty => format!("{:#}\n", document(rows)),
+        Form::Json => text(serde_json::to_string(&document(rows))),
+        Form::Jsonpretty => text(serde_json::to_string_pretty(&document(rows))),
         Form::Markdown => markdown(rows),
         Form::Html => html(rows),
     }
@@ -91,13 +118,17 @@ fn boxed(rows: &[Row], lines: &Lines) -> String {
     format!("{}{}{}{body}{}", rule(top), line(&titles), rule(middle), rule(bottom))
 }
 
-fn document(rows: &[Row]) -> Value {
-    let object = |row: &Row| {
-        let pairs =
-            TITLES.iter().zip(row).map(|(title, cell)| ((*title).to_owned(), cell.clone().into()));
-        Value::Object(pairs.collect::<Map<String, Value>>())
-    };
-    Value::Array(rows.iter().map(object).collect())
+fn document(rows: &[Row]) -> Vec<SnapshotRow<'_>> {
+    rows.iter().map(object).collect()
+}
+
+fn object([node, vm, time, parent, name, description, vm_status]: &Row) -> SnapshotRow<'_> {
+    SnapshotRow { node, vm, time, parent, name, description, vm_status }
+}
+
+/// Texts always have a JSON form.
+fn text(document: serde_json::Result<String>) -> String {
+    document.unwrap_or_default() + "\n"
 }
 
 fn markdown(rows: &[Row]) -> String {
@@ -129,6 +160,7 @@ fn html(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     fn row() -> Row {
         ["pve1", "100", "t", "no-parent", "a", "<b> & \"c\" | d\ne", ""].map(str::to_owned)

@@ -1,7 +1,7 @@
 //! `pve-ferry status`: is every guest covered, and since when not? For people and for monitoring
 //! systems. Reads only; what it is worth is judged in `job::cover`.
 
-use super::document::{Coverage, CoveredGuest, Unknown};
+use super::document::{Coverage, CoveredGuest, StatusAnswer, Unknown};
 use super::error::CliError;
 use super::table::{Align, render};
 use super::{job, output, world};
@@ -129,10 +129,10 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
         Err(error) => {
             let text = format!("PVE-FERRY UNKNOWN - {error}");
             match args.json {
-                true => output::json(&Unknown {
+                true => output::json(&StatusAnswer::Unknown(Unknown {
                     status: Severity::Unknown,
                     error: error.to_string(),
-                }),
+                })),
                 false => output::line(&text),
             }
             return Ok(Severity::Unknown.code());
@@ -146,7 +146,7 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
 }
 
 fn judged(args: &Args, max_age: Option<i64>) -> Result<Cover, CliError> {
-    let cfg = job::jobs()?;
+    let cfg = job::fitting_jobs()?;
     let mut stock = Stock::new()?;
     let mut jobs = cfg.jobs;
     let label = args.label.as_deref();
@@ -247,7 +247,7 @@ fn row(cover: &GuestCover, now: Moment) -> Vec<String> {
     ]
 }
 
-fn document(cover: &Cover) -> Coverage {
+fn document(cover: &Cover) -> StatusAnswer {
     let now = Clock::System.now();
     let seconds = |moment: Option<Moment>| moment.map(|moment| now.unix() - moment.unix());
     let guest = |guest: &GuestCover| CoveredGuest {
@@ -262,9 +262,9 @@ fn document(cover: &Cover) -> Coverage {
         verified_point: guest.verified,
         verified_age_seconds: seconds(guest.verified),
     };
-    Coverage {
+    StatusAnswer::Known(Coverage {
         status: cover.severity,
         guests: cover.guests.iter().map(guest).collect(),
         problems: cover.problems.clone(),
-    }
+    })
 }

@@ -11,8 +11,11 @@ const CLUSTER_ID_FORM: &str = "a cluster id (a UUID in lower case)";
 const CLUSTER_NAME_FORM: &str = "a cluster name (letters, digits, - and _)";
 
 /// PVE's number of a guest, 100 to 999999999 (PVE's `pve-vmid`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "u32", into = "u32")]
+#[schemars(extend("minimum" = 100, "maximum" = 999_999_999))]
 pub struct VmId(u32);
 
 impl VmId {
@@ -56,7 +59,9 @@ impl fmt::Display for VmId {
 }
 
 /// Whether a guest is a virtual machine or a container, in PVE's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum GuestKind {
     /// A virtual machine: configuration in `qemu-server/`, command `qm`.
@@ -101,9 +106,7 @@ impl fmt::Display for Incarnation {
 impl FromStr for Incarnation {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let id: super::ChainId = text
-            .parse()
-            .map_err(|_| Invalid::new(text, INCARNATION_FORM))?;
+        let id: super::ChainId = text.parse().map_err(|_| Invalid::new(text, INCARNATION_FORM))?;
         Ok(Self(id.0))
     }
 }
@@ -129,11 +132,7 @@ impl FromStr for ClusterId {
                 8 | 13 | 18 | 23 => b == b'-',
                 _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
             });
-        if fits {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Invalid::new(text, CLUSTER_ID_FORM))
-        }
+        if fits { Ok(Self(text.to_owned())) } else { Err(Invalid::new(text, CLUSTER_ID_FORM)) }
     }
 }
 
@@ -162,11 +161,7 @@ impl FromStr for ClusterName {
         let fits = !text.is_empty()
             && text.len() <= 63
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        if fits {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Invalid::new(text, CLUSTER_NAME_FORM))
-        }
+        if fits { Ok(Self(text.to_owned())) } else { Err(Invalid::new(text, CLUSTER_NAME_FORM)) }
     }
 }
 

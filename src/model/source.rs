@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// The identity of a volume, by kind of storage.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(tag = "driver", rename_all = "lowercase")]
 pub enum VolumeIdentity {
     /// A Ceph RBD image. Source: `rbd info --format json` (`id`), `ceph fsid`, doc/man/8/rbd.rst.
@@ -31,7 +33,9 @@ pub enum VolumeIdentity {
 }
 
 /// The identity of a snapshot within its volume.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct SnapshotIdentity {
     /// The volume it belongs to.
     #[serde(flatten)]

@@ -88,11 +88,7 @@ impl FromStr for DiskKey {
             "rootfs" => letters == text,
             _ => false,
         };
-        if known {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(Invalid::new(text, DISK_FORM))
-        }
+        if known { Ok(Self(text.to_owned())) } else { Err(Invalid::new(text, DISK_FORM)) }
     }
 }
 

@@ -8,25 +8,37 @@ use super::manifest::Manifest;
 use super::records::Attributes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// The schema of the file.
+pub fn index_schema() -> Value {
+    crate::schema::of_sealed::<IndexCache>()
+}
+
 /// What tells one state of a file from another without reading it: inode, size, and the times of
 /// the last change of content and of anything, as (seconds, nanoseconds).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct FileFacts {
+    /// Its inode.
     inode: u64,
+    /// Its size, bytes.
     size: u64,
+    /// The last change of its content: seconds and nanoseconds.
     modified: (i64, i64),
+    /// The last change of anything of it: seconds and nanoseconds.
     changed: (i64, i64),
 }
 
 /// The facts of a point's two files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct PointFacts {
+    /// Those of the manifest.
     manifest: FileFacts,
+    /// Those of the attributes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attributes: Option<FileFacts>,
 }
@@ -51,14 +63,18 @@ fn file_facts(facts: std::fs::Metadata) -> FileFacts {
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Entry {
+    /// What the two files were when they were read.
     facts: PointFacts,
+    /// The manifest.
     manifest: Manifest,
+    /// The attributes.
     attributes: Attributes,
 }
 
-/// The cache, by `label/stamp`.
+/// All manifests and attributes of a guest: `index.json`, a cache that may be removed.
 #[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct IndexCache {
+    /// The points, by `label/stamp`.
     points: BTreeMap<String, Entry>,
 }
 

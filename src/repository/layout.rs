@@ -31,7 +31,9 @@ pub(crate) const RESTORE: &str = "RESTORE.txt";
 pub(crate) const LOCKS: &str = "locks";
 
 /// A guest in a repository: cluster and incarnation, not the vmid alone.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 pub struct GuestKey {
     /// The cluster's name.
     pub cluster_name: ClusterName,
@@ -95,7 +97,9 @@ impl GuestNames {
 }
 
 /// Whether an image needs another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageKind {
     /// It holds the whole volume.

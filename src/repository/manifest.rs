@@ -18,7 +18,9 @@ pub const FORMAT: u64 = 1;
 pub const FEATURES: [&str; 0] = [];
 
 /// What the content of a restore point is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Consistency {
     /// The guest's file systems were frozen, and the thaw confirmed it.
@@ -40,7 +42,9 @@ impl std::fmt::Display for Consistency {
 }
 
 /// Whether the user sees the point.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// It is a restore point.
@@ -63,7 +67,7 @@ pub struct Skipped {
 pub struct ImageEntry {
     /// Names the content for ever; it does not change when images merge.
     pub id: ImageId,
-    /// The image that this one is an increment on; `None` for a base.
+    /// The image that this one is an increment on; absent in a base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ImageId>,
     /// The configuration key of the volume.
@@ -81,7 +85,7 @@ pub struct ImageEntry {
     /// The identity of the snapshot that an increment began at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_source: Option<SnapshotIdentity>,
-    /// The snapshot name that the stream begins at; `None` for a base.
+    /// The snapshot name that the stream begins at; absent in a base.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// The snapshot name that the stream ends at.
@@ -125,10 +129,10 @@ impl ImageEntry {
     }
 }
 
-/// A restore point: one guest, one moment.
+/// A restore point, one guest at one moment: `manifest.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
-    /// The number of the format, [`FORMAT`].
+    /// The number of the format; this is 1.
     pub format: u64,
     /// Features that a reader must know to understand this point.
     pub requires: Vec<String>,

@@ -157,6 +157,7 @@ pub use draft::{Committed, PointDraft};
 pub use error::RepositoryError;
 pub use guest_dir::GuestDir;
 pub use history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
+pub use index_cache::index_schema;
 pub use layout::{GuestKey, GuestNames, ImageKind};
 pub use lock::{Holder, Lock, LockMode, LockOptions, WAITING};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};

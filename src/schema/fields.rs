@@ -25,9 +25,7 @@ pub struct Form {
 
 /// All fields of a document, each after the one that it stands in.
 pub fn fields(root: &Value) -> Vec<Field> {
-    let mut found = Vec::new();
-    below(root, root, "", &mut found);
-    found
+    below(root, root, "")
 }
 
 /// The kinds of text in a document.
@@ -53,34 +51,61 @@ fn spaced(name: &str) -> String {
     text
 }
 
-fn below(root: &Value, schema: &Value, path: &str, found: &mut Vec<Field>) {
+fn below(root: &Value, schema: &Value, path: &str) -> Vec<Field> {
     let schema = resolved(root, schema);
-    let choices = ["oneOf", "anyOf"].into_iter().filter_map(|key| schema[key].as_array());
-    let own = schema["properties"].as_object();
-    for (name, field) in own.into_iter().flatten() {
+    let mut found = Vec::new();
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        // Two forms of one object share most of their fields.
-        let Some(known) = found.iter().position(|field| field.path == path) else {
-            found.push(described(root, (schema, name), field, path.clone()));
-            below(root, field, &path, found);
-            continue;
-        };
-        widen(&mut found[known], &described(root, (schema, name), field, path.clone()));
-        below(root, field, &path, found);
+        found.push(described(root, (schema, name), field, path.clone()));
+        found.extend(below(root, field, &path));
     }
-    choices.flatten().for_each(|choice| below(root, choice, path, found));
+    let choices = ["oneOf", "anyOf"].into_iter().filter_map(|key| schema[key].as_array()).flatten();
+    let choices: Vec<Vec<Field>> = choices.map(|choice| below(root, choice, path)).collect();
+    found.extend(merged(choices));
     if schema["items"].is_object() {
-        below(root, &schema["items"], &format!("{path}[]"), found);
+        found.extend(below(root, &schema["items"], &format!("{path}[]")));
     }
     if schema["additionalProperties"].is_object() {
-        below(root, &schema["additionalProperties"], &format!("{path}.*"), found);
+        found.extend(below(root, &schema["additionalProperties"], &format!("{path}.*")));
     }
+    found
+}
+
+const ABSENT: &str = ", may be absent";
+
+/// The fields of an object that has one of several forms: what only some of them have may be absent.
+fn merged(choices: Vec<Vec<Field>>) -> Vec<Field> {
+    let forms = choices.iter().filter(|fields| !fields.is_empty()).count();
+    let mut found: Vec<(Field, usize)> = Vec::new();
+    for field in choices.into_iter().flatten() {
+        match found.iter_mut().find(|(known, _)| known.path == field.path) {
+            Some((known, count)) => {
+                widen(known, &field);
+                *count += 1;
+            }
+            None => found.push((field, 1)),
+        }
+    }
+    let complete = |(mut field, count): (Field, usize)| {
+        if count < forms && !field.kind.ends_with(ABSENT) {
+            field.kind.push_str(ABSENT);
+        }
+        field
+    };
+    found.into_iter().map(complete).collect()
 }
 
 /// A field that two forms of one object have is what either says.
 fn widen(field: &mut Field, other: &Field) {
-    if field.kind != other.kind {
-        field.kind = format!("{} | {}", field.kind, other.kind);
+    let bare = |kind: &str| kind.trim_end_matches(ABSENT).to_owned();
+    let absent = field.kind.ends_with(ABSENT) || other.kind.ends_with(ABSENT);
+    let (mine, theirs) = (bare(&field.kind), bare(&other.kind));
+    let mut all: Vec<&str> = mine.split(" | ").collect();
+    let new: Vec<&str> = theirs.split(" | ").filter(|word| !all.contains(word)).collect();
+    all.extend(new);
+    field.kind = all.join(" | ");
+    if absent {
+        field.kind.push_str(ABSENT);
     }
 }
 
@@ -88,10 +113,16 @@ fn described(root: &Value, (parent, name): (&Value, &str), field: &Value, path: 
     let required = parent["required"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut kind = kind(root, field);
     if !required.iter().any(|key| key == name) {
-        kind.push_str(", may be absent");
+        kind.push_str(ABSENT);
     }
     let meaning = about(field);
-    let meaning = if meaning.is_empty() { about(resolved(root, field)) } else { meaning };
+    let meaning = match meaning.is_empty() {
+        true if field["const"].is_string() => {
+            "Says which of these forms the object has.".to_owned()
+        }
+        true => about(resolved(root, field)),
+        false => meaning,
+    };
     Field { path, kind, meaning }
 }
 
@@ -108,6 +139,7 @@ fn kind(root: &Value, field: &Value) -> String {
         (_, "boolean") => "true | false".to_owned(),
         (_, "array") => match target["items"].is_object() {
             true => format!("list of {}", kind(root, &target["items"])),
+            // A pair or the like, whose parts the text explains.
             false => "list".to_owned(),
         },
         _ => "object".to_owned(),

@@ -15,10 +15,10 @@ pub struct JobOptions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
     /// Whether the job runs.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    #[serde(default = "yes")]
     pub enabled: bool,
     /// Who starts its runs.
-    #[serde(default, skip_serializing_if = "is_cron")]
+    #[serde(default)]
     pub runner: Runner,
     /// A line for people.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,12 +27,4 @@ pub struct JobOptions {
 
 fn yes() -> bool {
     true
-}
-
-fn is_yes(flag: &bool) -> bool {
-    *flag
-}
-
-fn is_cron(runner: &Runner) -> bool {
-    *runner == Runner::Cron
 }

@@ -24,12 +24,20 @@ use serde_json::{Value, json};
 
 /// The schema of a file as its reader takes it.
 pub fn of_read<T: JsonSchema>() -> Value {
-    SchemaSettings::draft2020_12().for_deserialize().into_generator().into_root_schema_for::<T>().into()
+    SchemaSettings::draft2020_12()
+        .for_deserialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .into()
 }
 
 /// The schema of a document as it is written.
 pub fn of_written<T: JsonSchema>() -> Value {
-    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>().into()
+    SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .into()
 }
 
 /// The schema of a sealed document: the last field is a digest of the text before it.
@@ -82,7 +90,9 @@ fn words(schema: &Value) -> Vec<(String, String)> {
     let texts = schema["enum"].as_array().map(Vec::as_slice).unwrap_or_default();
     let plain = texts.iter().filter_map(Value::as_str).map(|word| (word.to_owned(), String::new()));
     let choices = schema["oneOf"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let told = choices.iter().filter_map(|choice| Some((choice["const"].as_str()?.to_owned(), about(choice))));
+    let told = choices
+        .iter()
+        .filter_map(|choice| Some((choice["const"].as_str()?.to_owned(), about(choice))));
     let alone = schema["const"].as_str().map(|word| (word.to_owned(), String::new()));
     plain.chain(told).chain(alone).collect()
 }

@@ -51,6 +51,7 @@ pub struct SmtpOptions {
     /// The server's name or address.
     pub host: String,
     /// Its port; without it the usual one of the mode.
+    #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
     /// How the way to it is protected.
     #[serde(default)]

@@ -48,6 +48,9 @@ pub enum SchemaError {
         /// What it may be.
         expected: String,
     },
+    /// A secret in clear, which is not repeated.
+    #[error("option {0} is a secret, which must not stand here: give file:PATH or env:NAME")]
+    Secret(String),
     /// Anything else.
     #[error("{0}")]
     Unfit(String),
@@ -57,8 +60,10 @@ impl SchemaError {
     /// The option that is at fault, where it is one that stands there.
     pub fn key(&self) -> Option<&str> {
         match self {
-            Self::Unknown { key, .. } | Self::Kind { key, .. } | Self::Empty { key, .. } => Some(key),
-            Self::Twice(key) | Self::Flag(key) => Some(key),
+            Self::Unknown { key, .. } | Self::Kind { key, .. } | Self::Empty { key, .. } => {
+                Some(key)
+            }
+            Self::Twice(key) | Self::Flag(key) | Self::Secret(key) => Some(key),
             Self::Missing(_) | Self::Unfit(_) => None,
         }
     }
@@ -68,7 +73,9 @@ impl SchemaError {
 ///
 /// # Errors
 /// One of them does not fit.
-pub fn read<T: DeserializeOwned + JsonSchema>(options: &Options) -> Result<(T, Options), SchemaError> {
+pub fn read<T: DeserializeOwned + JsonSchema>(
+    options: &Options,
+) -> Result<(T, Options), SchemaError> {
     let schema = properties(&of_read::<T>());
     let (mut known, mut others) = (Map::new(), Vec::new());
     for (key, value) in options {
@@ -146,7 +153,10 @@ fn missing(schema: &[Property], has: impl Fn(&str) -> bool) -> Result<(), Schema
     }
 }
 
-fn whole<T: DeserializeOwned>(schema: &[Property], known: Map<String, Value>) -> Result<T, SchemaError> {
+fn whole<T: DeserializeOwned>(
+    schema: &[Property],
+    known: Map<String, Value>,
+) -> Result<T, SchemaError> {
     missing(schema, |key| known.contains_key(key))?;
     let value = serde_json::from_value(Value::Object(known));
     value.map_err(|error| SchemaError::Unfit(error.to_string()))
@@ -157,11 +167,14 @@ fn typed(value: &str, property: &Property) -> Result<Value, SchemaError> {
     let wrong = || SchemaError::Kind {
         key: key(),
         value: value.to_owned(),
-        expected: property.kind.in_words(),
+        expected: property.kind.expected(),
     };
     let is_flag = matches!(property.kind, Kind::Flag | Kind::Switch);
     if value.is_empty() && !is_flag {
-        return Err(SchemaError::Empty { key: key(), expected: property.kind.in_words() });
+        return Err(SchemaError::Empty { key: key(), expected: property.kind.expected() });
+    }
+    if property.secret && !value.starts_with("file:") && !value.starts_with("env:") {
+        return Err(SchemaError::Secret(key()));
     }
     match (&property.kind, value) {
         (Kind::Flag, "") => Ok(Value::Bool(true)),
@@ -178,15 +191,22 @@ fn typed(value: &str, property: &Property) -> Result<Value, SchemaError> {
     }
 }
 
-/// The options as they stand in a file.
-pub fn written<T: Serialize>(value: &T) -> Options {
+/// The options as they stand in a file. What is as it would be anyway is left out.
+pub fn written<T: Serialize + JsonSchema>(value: &T) -> Options {
     let Ok(Value::Object(map)) = serde_json::to_value(value) else { return Vec::new() };
+    let schema = properties(&of_read::<T>());
+    let is_usual = |key: &str, value: &Value| {
+        schema
+            .iter()
+            .any(|property| property.name == key && property.default.as_ref() == Some(value))
+    };
     let text = |value: Value| match value {
         Value::Bool(flag) => u8::from(flag).to_string(),
         Value::String(text) => text,
         other => other.to_string(),
     };
-    map.into_iter().map(|(key, value)| (key, text(value))).collect()
+    let others = map.into_iter().filter(|(key, value)| !is_usual(key, value));
+    others.map(|(key, value)| (key, text(value))).collect()
 }
 
 #[cfg(test)]
@@ -233,7 +253,7 @@ mod tests {
         assert_eq!(error(&[]), "option schedule is missing");
         assert_eq!(
             error(&[("schedule", "daily"), ("runner", "at")]),
-            "option runner is \"at\", and must be cron, systemd"
+            "option runner is \"at\", and must be cron or systemd"
         );
         assert!(error(&[("schedule", "a"), ("schedule", "b")]).contains("twice"));
         assert!(error(&[("schedule", "")]).contains("no value"));
@@ -254,10 +274,15 @@ mod tests {
         let read: Forgiving<SmtpOptions> = forgiving(&options(&[("host", "m"), ("port", "70000")]));
         assert_eq!(
             read.value.unwrap_err().to_string(),
-            "option port is \"70000\", and must be number, 0 to 65535"
+            "option port is \"70000\", and must be a number from 1 to 65535"
         );
         let read: Forgiving<SmtpOptions> = forgiving(&options(&[("host", "m"), ("mode", "plain")]));
         assert_eq!(read.value.unwrap().mode, SmtpMode::Starttls);
-        assert!(read.ignored[0].to_string().contains("tls, starttls, insecure"));
+        let read: Forgiving<SmtpOptions> =
+            forgiving(&options(&[("host", "m"), ("password", "hunter22")]));
+        let error = read.value.unwrap_err().to_string();
+        assert!(error.contains("file:PATH") && !error.contains("hunter22"), "{error}");
+        let read: Forgiving<SmtpOptions> = forgiving(&options(&[("host", "m"), ("mode", "plain")]));
+        assert!(read.ignored[0].to_string().contains("tls, starttls or insecure"));
     }
 }

@@ -41,17 +41,32 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What it may be, in words for a person.
+    /// What it must be, for an error.
+    pub fn expected(&self) -> String {
+        match self {
+            Self::Number(least, u64::MAX) => format!("a number from {least} on"),
+            Self::Number(least, greatest) => format!("a number from {least} to {greatest}"),
+            Self::Text(None) => "a text".to_owned(),
+            other => other.in_words(),
+        }
+    }
+
+    /// What it may be, for a list of options.
     pub fn in_words(&self) -> String {
         match self {
             Self::Flag => "flag".to_owned(),
             Self::Switch => "1 or 0".to_owned(),
-            Self::Number(0, u64::MAX) => "number".to_owned(),
-            Self::Number(least, u64::MAX) => format!("number from {least}"),
-            Self::Number(least, greatest) => format!("number, {least} to {greatest}"),
-            Self::Words(words) => {
-                words.iter().map(|(word, _)| word.as_str()).collect::<Vec<_>>().join(", ")
-            }
+            // Where only the type sets a limit it is of no interest to anybody.
+            Self::Number(0, _) => "number".to_owned(),
+            Self::Number(least, u64::MAX) => format!("number from {least} on"),
+            Self::Number(least, greatest) => format!("number from {least} to {greatest}"),
+            Self::Words(words) => match words.as_slice() {
+                [others @ .., (last, _)] if !others.is_empty() => {
+                    let others: Vec<&str> = others.iter().map(|(word, _)| word.as_str()).collect();
+                    format!("{} or {last}", others.join(", "))
+                }
+                _ => words.iter().map(|(word, _)| word.clone()).collect(),
+            },
             Self::Text(None) => "text".to_owned(),
             Self::Text(Some(form)) | Self::Texts(Some(form)) => form.clone(),
             Self::Texts(None) => "texts".to_owned(),
@@ -62,7 +77,8 @@ impl Kind {
 impl Property {
     /// What it may be, and what it is where it is absent, in words for a person.
     pub fn in_words(&self) -> String {
-        let mut text = if self.secret { "file:PATH or env:NAME".to_owned() } else { self.kind.in_words() };
+        let mut text =
+            if self.secret { "file:PATH or env:NAME".to_owned() } else { self.kind.in_words() };
         if self.required {
             text.push_str("; required");
         }
@@ -73,6 +89,21 @@ impl Property {
             _ => {}
         }
         text
+    }
+}
+
+impl Property {
+    /// What it means, and what each of its words does.
+    pub fn meaning_in_words(&self) -> String {
+        let Kind::Words(words) = &self.kind else { return self.meaning.clone() };
+        let told = words.iter().filter(|(_, meaning)| !meaning.is_empty());
+        let told: Vec<String> =
+            told.map(|(word, meaning)| format!("`{word}`: {meaning}")).collect();
+        if told.is_empty() {
+            self.meaning.clone()
+        } else {
+            format!("{} {}", self.meaning, told.join(" "))
+        }
     }
 }
 

@@ -255,7 +255,7 @@ impl Settings {
             None
         };
         let Some(options) = &section.options else {
-            return refuse(self, "see above");
+            return refuse(self, "see the line before");
         };
         let protection = match options.mode {
             SmtpMode::Tls => Protection::Tls,
@@ -362,8 +362,14 @@ mod tests {
             ("mail: ops\n\tto a@b.example\n\tcolour red\n", "colour"),
             ("mail: ops\n", "line 1: mail: ops is not used: option to is missing"),
             ("mail: ops\n\tto ,\n", "no address"),
-            ("# ours\nmail: ops\n\tcolour red\n\tto a@b.example\n", "line 3: mail: ops option colour is unknown; known are to, when, from, comment"),
-            ("mail: ops\n\tto a@b.example\n\tto c@d.example\n", "line 3: mail: ops option to stands twice"),
+            (
+                "# ours\nmail: ops\n\tcolour red\n\tto a@b.example\n",
+                "line 3: mail: ops option colour is unknown; known are to, when, from, comment",
+            ),
+            (
+                "mail: ops\n\tto a@b.example\n\tto c@d.example\n",
+                "line 3: mail: ops option to stands twice",
+            ),
             ("mail: ops\n\tto a@b.example\n\twhen never\n", "never"),
             (
                 "smtp: r\n\thost m\n\tusername u\n\tpassword clear22\n\nmail: o\n\tto a@b.c\n",
@@ -373,7 +379,10 @@ mod tests {
                 "smtp: r\n\thost m\n\tpassword file:/nonexistent/x\n\nmail: o\n\tto a@b.c\n",
                 "/nonexistent/x",
             ),
-            ("smtp: r\n\thost m\n\tmode plain\n\nmail: o\n\tto a@b.c\n", "line 3: smtp: r option mode is \"plain\", and must be tls, starttls, insecure"),
+            (
+                "smtp: r\n\thost m\n\tmode plain\n\nmail: o\n\tto a@b.c\n",
+                "line 3: smtp: r option mode is \"plain\", and must be tls, starttls or insecure",
+            ),
             ("smtp: r\n\thost m\n\tport 70000\n\nmail: o\n\tto a@b.c\n", "no mail is sent"),
             ("influx: i\n\turl x\n\tbucket b\n\tverify-certificate no\n", "must be 1 or 0"),
             ("influx: i\n\turl x\n", "bucket"),

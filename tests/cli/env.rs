@@ -171,6 +171,7 @@ impl Env {
 
     /// Starts the program.
     pub fn spawn(&self, words: &str) -> Running {
+        let typed = words;
         let repository = self.path("repository").display().to_string();
         let home = self.home.path().display().to_string();
         let words = words.split_whitespace();
@@ -198,7 +199,7 @@ impl Env {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        Running(command.spawn().unwrap())
+        Running(command.spawn().unwrap(), typed.to_owned())
     }
 
     /// The commands so far, one a line, in their order, with what differs from run to run left out.
@@ -263,22 +264,24 @@ pub fn content(seed: u8) -> Vec<u8> {
     (0..262_144).map(byte).collect()
 }
 
-/// The program while it runs.
-pub struct Running(Child);
+/// The program while it runs, and what was typed.
+pub struct Running(Child, String);
 
 impl Running {
     pub fn pid(&self) -> nix::unistd::Pid {
         nix::unistd::Pid::from_raw(self.0.id().try_into().unwrap())
     }
 
-    /// Waits for its end.
+    /// Waits for its end. What it printed as a document fits the schema of that document.
     pub fn ends(self) -> Said {
         let output = self.0.wait_with_output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said {
+        let said = Said {
             code: output.status.code(),
             stdout: text(output.stdout),
             stderr: text(output.stderr),
-        }
+        };
+        super::documents::check(&self.1, &said);
+        said
     }
 }

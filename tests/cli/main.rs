@@ -8,12 +8,15 @@
 mod adopt;
 mod breaking;
 mod copying;
+mod documents;
 mod env;
 mod golden;
 mod hooks;
 mod jobs;
 mod removal;
 mod reset;
+#[path = "../common/schema.rs"]
+mod schema;
 mod show;
 mod snapshot;
 mod told;

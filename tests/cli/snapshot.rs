@@ -98,6 +98,7 @@ impl Cluster {
     /// Runs the program; `DIR` stands for the test's directory.
     fn plain(&self, words: &str) -> Said {
         let home = self.home.path().display().to_string();
+        let typed = words;
         let words = words.split_whitespace().map(|word| word.replace("DIR", &home));
         let output = Command::new(env!("CARGO_BIN_EXE_pve-ferry"))
             .args(words)
@@ -107,11 +108,13 @@ impl Cluster {
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Said {
+        let said = Said {
             code: output.status.code(),
             stdout: text(output.stdout),
             stderr: text(output.stderr),
-        }
+        };
+        crate::documents::check(typed, &said);
+        said
     }
 
     fn log(&self) -> String {

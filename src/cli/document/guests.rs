@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The guests that a selection means: the document of `show guests --json`.
+/// The guests that a selection means.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct ShownGuests {
     /// The selected guests; with `--explain` all.
@@ -51,8 +51,18 @@ pub struct ShownGuest {
     pub why: String,
 }
 
-/// Whether every guest is covered: the document of `status --json`. When that cannot be told it is
-/// `status` and `error` alone.
+/// Whether every guest is covered, and since when not; when that cannot be told it is `status` and
+/// `error` alone.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum StatusAnswer {
+    /// It can be told.
+    Known(Coverage),
+    /// It cannot.
+    Unknown(Unknown),
+}
+
+/// Whether every guest is covered.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Coverage {
     /// The worst of all.
@@ -63,7 +73,7 @@ pub struct Coverage {
     pub problems: Vec<String>,
 }
 
-/// The document of `status --json` when nothing can be told.
+/// That nothing can be told.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Unknown {
     /// Always `unknown`.

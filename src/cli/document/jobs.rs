@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// The jobs as one node sees them: the document of `job list --json`.
+/// The jobs as one node sees them.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct JobList {
     /// The node.
@@ -60,7 +60,7 @@ pub struct JobGuest {
     pub good_age_seconds: Option<i64>,
 }
 
-/// A job as it is defined: the document of `job show --json`.
+/// A job as it is defined.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct JobDefinition {
     /// Its name.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// What a repository holds: the document of `list --json`.
+/// What a repository holds.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct RestorePoints {
     /// The points: our own, then those of eve4pve-barc.

@@ -5,8 +5,7 @@ use crate::report::Status;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// How restore points compare with the snapshots that they were made from: the document of
-/// `verify --source --json`.
+/// How restore points compare with the snapshots that they were made from.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct SourceVerification {
     /// Always `verify`.

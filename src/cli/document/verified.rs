@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// What verifying a repository found: the document of `verify --json`.
+/// What verifying a repository found.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Verification {
     /// Always `verify`.

@@ -2,11 +2,13 @@
 //! are those of its own command, read by the same parser. Changes nothing.
 
 use super::super::error::CliError;
-use super::super::{Cli, Command, backup, output, prune};
+use super::super::{Cli, Command, backup, output, prune, reference};
 use crate::job::{Job, JobName, Runner, Schedule};
 use crate::node::timers;
+use crate::schema::{self, JobOptions, SchemaError, properties};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
+use serde_json::Value;
 
 /// The commands that make sense without a person.
 const OPERATIONS: [&str; 7] = ["backup", "prune", "verify", "copy", "mirror", "sync", "report"];
@@ -14,6 +16,12 @@ const OPERATIONS: [&str; 7] = ["backup", "prune", "verify", "copy", "mirror", "s
 /// Options of eve4pve-barc that are always so here: a job need not say them each time.
 const NEEDLESS: [&str; 6] =
     ["qemu-freeze", "cksum", "ckmethod", "unprotect-snap", "yes", "job-name"];
+
+/// Options of commands that a job cannot have, each with the reason.
+pub const NOT_IN_JOBS: [(&str, &str); 2] = [
+    ("dry-run", "a job with --dry-run would save nothing"),
+    ("job-name", "a job has its own name, and tells it by itself"),
+];
 
 /// What a job has beside the options of its operation.
 #[derive(Debug, clap::Args)]
@@ -155,11 +163,12 @@ fn options(
             return Err(CliError::usage(format!("{id} is no option: it cannot stand in a job")));
         };
         match (long, arg.get_action()) {
-            ("dry-run", _) => {
-                return Err(CliError::usage("a job with --dry-run would save nothing"));
-            }
             (long, _) if NEEDLESS.contains(&long) => {
                 output::notice(&format!("--{long}: always so, left out of the job"));
+            }
+            (long, _) if NOT_IN_JOBS.iter().any(|(other, _)| *other == long) => {
+                let why = NOT_IN_JOBS.iter().find(|(other, _)| *other == long);
+                return Err(CliError::usage(why.map_or("", |(_, why)| *why)));
             }
             (_, ArgAction::SetTrue) => options.push((long.to_owned(), String::new())),
             _ => options.extend(values(matches, id).map(|value| (long.to_owned(), value))),
@@ -272,12 +281,39 @@ pub fn order(job: &mut Job) -> Result<(), CliError> {
     Ok(())
 }
 
+/// The operations that a job may have, as far as there are such commands.
+pub fn operations() -> Vec<String> {
+    let there = OPERATIONS.into_iter().filter(|name| operation_command(name).is_ok());
+    there.map(str::to_owned).collect()
+}
+
+/// The schema of a section of `jobs.cfg` with this operation.
+pub fn section_schema(operation: &str) -> Value {
+    let without = NOT_IN_JOBS.map(|(long, _)| long);
+    match operation_command(operation) {
+        Ok(command) => reference::section(&command, &without),
+        Err(_) => Value::Null,
+    }
+}
+
+/// Whether the options of a job are those of its operation, each once and of its kind.
+///
+/// # Errors
+/// They are not.
+pub fn fits(job: &Job) -> Result<(), SchemaError> {
+    let own = schema::keys::<JobOptions>();
+    let mut options = properties(&section_schema(&job.operation));
+    options.retain(|option| !own.contains(&option.name));
+    schema::check(&job.options, &options)
+}
+
 /// Whether a job can run: its words are read as those of its command would be.
 ///
 /// # Errors
 /// It cannot.
 pub fn check(job: &Job) -> Result<(), CliError> {
     operation_command(&job.operation)?;
+    fits(job).map_err(|error| CliError::usage(error.to_string()))?;
     match parsed(&job.words())?.command {
         Command::Backup(args) => backup::check(&args)?,
         Command::Prune(args) => prune::check(&args)?,
@@ -331,6 +367,114 @@ mod tests {
                 let same = command.get_arguments().any(|a| a.get_long() == Some(&key));
                 assert!(!same, "{operation} --{key} would be an option of the job");
             }
+        }
+    }
+
+    /// A value that a kind of option takes, by what its form is called.
+    fn sample(property: &schema::Property) -> String {
+        use crate::schema::Kind;
+        let form = match &property.kind {
+            Kind::Flag => return String::new(),
+            Kind::Switch => return "1".into(),
+            Kind::Number(least, _) => return least.max(&1).to_string(),
+            Kind::Words(words) => return words[0].0.clone(),
+            Kind::Text(form) | Kind::Texts(form) => form.clone().unwrap_or_default(),
+        };
+        let known = match form.as_str() {
+            "SEL" | "N,.." => "100",
+            "LABEL" => "daily",
+            "RATE" => "50MiB/s",
+            "SHARE" => "25%",
+            "RULES" => "keep-last=3",
+            "1/N" => "1/50",
+            "N/M" => "1/2",
+            "N|Nd|Nw|Nm" | "Nd|Nw|Nm" => "14d",
+            "METHOD" => "zstd:3",
+            "AGE" => "26h",
+            "always|failure|change" => "failure",
+            "barc|autosnap" => "barc",
+            "file:PATH|env:NAME|-" => "env:TOKEN",
+            // Texts that nothing is demanded of.
+            "DIR" | "FILE" | "URL" | "ORG" | "BUCKET" | "A,B" | "BOOL" | "NODE" | "TEXT" => "/x",
+            _ => panic!("{} is of a form that this test does not know: {form:?}", property.name),
+        };
+        known.to_owned()
+    }
+
+    /// What must stand beside an option for clap.
+    fn beside(operation: &str, key: &str) -> &'static [&'static str] {
+        match (operation, key) {
+            (_, "influxorg" | "influxtoken" | "no-verify-ssl") => &["influxurl", "influxbucket"],
+            (_, "influxurl") => &["influxbucket"],
+            (_, "influxbucket") => &["influxurl"],
+            (_, "hook-compat") => &["script"],
+            (_, "fold") => &["keep"],
+            ("verify", "audit") => &["source"],
+            _ => &[],
+        }
+    }
+
+    fn written(operation: &str, options: &[(String, String)]) -> Result<(), String> {
+        let mut text = format!("{operation}: a\n\tschedule daily\n");
+        options.iter().for_each(|(key, value)| text.push_str(&format!("\t{key} {value}\n")));
+        let cfg = crate::pve::JobsCfg::parse(&text);
+        let job = cfg.jobs.first().ok_or_else(|| format!("{:?}", cfg.damaged))?;
+        check(job).map_err(|error| error.to_string())
+    }
+
+    /// Every option of a command that a job can run is one of its section in jobs.cfg, of the same
+    /// kind, and no other is. The exceptions, with their reasons, are `NOT_IN_JOBS`.
+    #[test]
+    fn options_of_a_command_and_of_its_jobs_are_the_same() {
+        for operation in operations() {
+            let command = operation_command(&operation).unwrap();
+            let schema = properties(&section_schema(&operation));
+            let find = |key: &str| schema.iter().find(|property| property.name == key).unwrap();
+            let pair = |key: &str| (key.to_owned(), sample(find(key)));
+            let needed = schema.iter().filter(|property| property.required);
+            let mut needed: Vec<&str> = needed.map(|property| property.name.as_str()).collect();
+            needed.retain(|key| *key != "schedule");
+            if operation == "prune" {
+                needed.push("retain");
+            }
+            let with = |keys: &[&str]| {
+                let mut all: Vec<&str> = keys.to_vec();
+                all.extend(needed.iter().filter(|key| !keys.contains(key)));
+                written(&operation, &all.iter().map(|key| pair(key)).collect::<Vec<_>>())
+            };
+            assert_eq!(with(&[]), Ok(()), "{operation}");
+            for arg in command.get_arguments() {
+                let Some(long) = arg.get_long() else { panic!("{operation} {}", arg.get_id()) };
+                if NOT_IN_JOBS.iter().any(|(key, why)| *key == long && !why.is_empty()) {
+                    let other: Vec<(String, String)> = vec![(long.to_owned(), "x".to_owned())];
+                    assert!(written(&operation, &other).is_err(), "{operation} {long}");
+                    continue;
+                }
+                let mut keys = vec![long];
+                keys.extend(beside(&operation, long));
+                assert_eq!(with(&keys), Ok(()), "{operation} {long}");
+                let takes_none = !arg.get_action().takes_values();
+                let is_flag = find(long).kind == schema::Kind::Flag;
+                assert_eq!(takes_none, is_flag, "{operation} {long}");
+                let mut wrong: Vec<(String, String)> = needed.iter().map(|key| pair(key)).collect();
+                wrong.retain(|(key, _)| key != long);
+                wrong.push((long.to_owned(), if is_flag { "x".into() } else { String::new() }));
+                assert!(written(&operation, &wrong).is_err(), "{operation} {long}");
+            }
+            let args: Vec<_> = command.get_arguments().collect();
+            let own = schema::keys::<JobOptions>();
+            for property in schema.iter().filter(|property| !own.contains(&property.name)) {
+                let is_arg = args.iter().any(|arg| {
+                    let aliases = arg.get_all_aliases().unwrap_or_default();
+                    arg.get_long() == Some(&property.name)
+                        || aliases.contains(&property.name.as_str())
+                });
+                assert!(is_arg, "{operation} has no --{}", property.name);
+            }
+            let mut more: Vec<(String, String)> = needed.iter().map(|key| pair(key)).collect();
+            more.push(("colour".into(), "red".into()));
+            let error = written(&operation, &more).unwrap_err();
+            assert!(error.contains("option colour is unknown; known are "), "{error}");
         }
     }
 

@@ -14,7 +14,7 @@ use crate::job::{Job, JobName, Schedule};
 use crate::node::cron_d::CronD;
 use crate::node::last_run::Runs;
 use crate::pve::JobsCfg;
-use std::path::PathBuf;
+use crate::pve::jobs_cfg::line_of;
 
 /// The file below our configuration directory.
 const FILE: &str = "jobs.cfg";
@@ -138,6 +138,54 @@ fn by_words<'a>(cfg: &'a JobsCfg, (vmid, label, path): BarcWords<'_>) -> Result<
             Err(CliError::Coded(13, format!("several jobs fit: {names}; name one of them")))
         }
     }
+}
+
+/// The operations that a job may have, as far as there are such commands.
+pub(super) fn operations() -> Vec<String> {
+    define::operations()
+}
+
+/// The schema of a section of `jobs.cfg` with this operation.
+pub(super) fn section_schema(operation: &str) -> serde_json::Value {
+    define::section_schema(operation)
+}
+
+/// What an operation does, in a line.
+pub(super) fn about(operation: &str) -> Option<String> {
+    let command = define::operation_command(operation).ok()?;
+    command.get_about().map(ToString::to_string)
+}
+
+/// All jobs that can run. What cannot, because of an option that its command does not take, is among
+/// the damaged, with its line.
+///
+/// # Errors
+/// The file cannot be read.
+pub(super) fn fitting_jobs() -> Result<JobsCfg, CliError> {
+    let text = our_files().read(FILE).map_err(anyhow::Error::from)?;
+    let mut cfg = JobsCfg::parse(&text);
+    let (mut fitting, mut damaged) = (Vec::new(), Vec::new());
+    for job in cfg.jobs {
+        match define::check(&job) {
+            Ok(()) => fitting.push(job),
+            Err(error) => {
+                let wrong = define::fits(&job).err();
+                let key = wrong.as_ref().and_then(|error| error.key());
+                let line = line_of(&text, &job.name, key);
+                damaged.push((job.name.to_string(), format!("line {line}: {}", gist(&error))));
+            }
+        }
+    }
+    cfg.jobs = fitting;
+    cfg.damaged.extend(damaged);
+    Ok(cfg)
+}
+
+/// The one line of an error that says what is wrong; clap adds usage and tips.
+fn gist(error: &CliError) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_start_matches("error: ").to_owned()
 }
 
 /// All jobs.
