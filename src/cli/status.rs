@@ -146,9 +146,11 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
 }
 
 fn judged(args: &Args, max_age: Option<i64>) -> Result<Cover, CliError> {
-    let cfg = job::fitting_jobs()?;
+    let cfg = job::checked_jobs()?;
     let mut stock = Stock::new()?;
     let mut jobs = cfg.jobs;
+    // What cannot run covers nobody.
+    jobs.retain(|job| cfg.damaged.iter().all(|(id, _)| id != job.name.as_str()));
     let label = args.label.as_deref();
     jobs.retain(|job| label.is_none_or(|label| job.option("label") == Some(label)));
     let backups = jobs.iter().filter(|job| job.enabled && job.operation == "backup");

@@ -43,7 +43,9 @@ fn name(words: &[&str], document: &Value) -> &'static str {
         ["show", "guests", ..] => "show-guests",
         ["job", "list", ..] => "job-list",
         ["job", "show", ..] => "job-show",
-        ["snapshot" | "snap", "list" | "status", ..] => "snapshot-list",
+        ["snapshot" | "snap", ..] if words.contains(&"list") || words.contains(&"status") => {
+            "snapshot-list"
+        }
         _ if document["dry_run"] == true => "plans",
         _ => "report",
     }

@@ -111,8 +111,24 @@ fn words_that_this_version_does_not_know_are_a_run_that_failed() {
     let env = Env::with_disks(1);
     env.run(CREATE).exits(0);
     let text = cfg(&env) + "\tfrom-the-future 1\n";
-    fs::write(env.path("etc/pve-ferry/jobs.cfg"), text).unwrap();
+    fs::write(env.path("etc/pve-ferry/jobs.cfg"), &text).unwrap();
     env.run("job run backup-daily --scheduled").exits(2).says(&["from-the-future"]);
+    // It is said before it fails at night, and by whoever watches.
+    let line = text.lines().count();
+    let why = format!("line {line}: option from-the-future is unknown; known are vmid, label");
+    env.run("job list").exits(3).says(&[&format!("job backup-daily cannot run: {why}")]);
+    let status = env.run("status --json");
+    let problems = status.json()["problems"].to_string();
+    assert!(problems.contains(&why), "{problems}");
+    assert_eq!(status.json()["guests"][0]["jobs"], json!([]));
+    for (option, why) in
+        [("keep many", "a number from 0"), ("dry-run", "dry-run"), ("json yes", "flag")]
+    {
+        fs::write(env.path("etc/pve-ferry/jobs.cfg"), text.replace("from-the-future 1", option))
+            .unwrap();
+        env.run("job list").exits(3).says(&["cannot run: line", why]);
+    }
+    fs::write(env.path("etc/pve-ferry/jobs.cfg"), &text).unwrap();
     assert_eq!(env.run("job list --json").json()["jobs"][0]["last_run"]["exit_code"], json!(2));
 }
 

@@ -132,7 +132,9 @@ fn notify_cfg_names_who_is_told_and_what_is_wrong_in_it_stops_no_backup() {
              prometheus: node\n\tdirectory {metrics}\n"
         ),
     );
-    run(&env, "").exits(0).complains(&["notify.cfg: mail: ops has the unknown option \"colour\""]);
+    run(&env, "").exits(0).complains(&[
+        "notify.cfg line 3: mail: ops option colour is unknown; known are to, when, from, comment",
+    ]);
     assert_eq!(mails(&env).len(), 1);
     let notified = fs::read_to_string(env.path("state/notify.json")).unwrap();
     let notified: serde_json::Value = serde_json::from_str(notified.trim()).unwrap();

@@ -14,7 +14,7 @@ pub struct JobList {
     pub node: String,
     /// The jobs, in the order of `jobs.cfg`.
     pub jobs: Vec<ListedJob>,
-    /// Sections of `jobs.cfg` that cannot run.
+    /// Jobs and other sections of `jobs.cfg` that cannot run.
     pub damaged: Vec<DamagedJob>,
 }
 

@@ -7,7 +7,7 @@ use super::super::output;
 use super::super::status::Stock;
 use super::super::table::{Align, render};
 use super::run::meaning;
-use super::{Which, fitting_jobs, jobs, local, runs, this_node, when};
+use super::{Which, checked_jobs, jobs, local, runs, this_node, when};
 use crate::clock::Clock;
 use crate::job::cover::{selected_by, words as age_words};
 use crate::job::crontab::line;
@@ -52,7 +52,7 @@ struct Listed<'a> {
 /// # Errors
 /// jobs.cfg or the cluster's files cannot be read.
 pub fn list(args: &ListArgs) -> Result<u8, CliError> {
-    let cfg = fitting_jobs()?;
+    let cfg = checked_jobs()?;
     let node = this_node()?;
     let mut stock = Stock::new()?;
     let listed: Vec<Listed<'_>> =

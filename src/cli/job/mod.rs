@@ -156,28 +156,21 @@ pub(super) fn about(operation: &str) -> Option<String> {
     command.get_about().map(ToString::to_string)
 }
 
-/// All jobs that can run. What cannot, because of an option that its command does not take, is among
-/// the damaged, with its line.
+/// All jobs. Those that cannot run, because of an option that their command does not take, are among
+/// the damaged, too, with its line.
 ///
 /// # Errors
 /// The file cannot be read.
-pub(super) fn fitting_jobs() -> Result<JobsCfg, CliError> {
+pub(super) fn checked_jobs() -> Result<JobsCfg, CliError> {
     let text = our_files().read(FILE).map_err(anyhow::Error::from)?;
     let mut cfg = JobsCfg::parse(&text);
-    let (mut fitting, mut damaged) = (Vec::new(), Vec::new());
-    for job in cfg.jobs {
-        match define::check(&job) {
-            Ok(()) => fitting.push(job),
-            Err(error) => {
-                let wrong = define::fits(&job).err();
-                let key = wrong.as_ref().and_then(|error| error.key());
-                let line = line_of(&text, &job.name, key);
-                damaged.push((job.name.to_string(), format!("line {line}: {}", gist(&error))));
-            }
+    for job in &cfg.jobs {
+        if let Err(error) = define::check(job) {
+            let wrong = define::fits(job).err();
+            let line = line_of(&text, &job.name, wrong.as_ref().and_then(|error| error.key()));
+            cfg.damaged.push((job.name.to_string(), format!("line {line}: {}", gist(&error))));
         }
     }
-    cfg.jobs = fitting;
-    cfg.damaged.extend(damaged);
     Ok(cfg)
 }
 

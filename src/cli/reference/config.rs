@@ -141,3 +141,40 @@ fn sections_schema(about: &str, sections: impl Iterator<Item = (String, Value)>)
         "$defs": named,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pve::JobsCfg;
+    use crate::pve::section_config::SectionConfig;
+
+    fn fits_notify(text: &str) -> usize {
+        let config = SectionConfig::parse(text);
+        for section in config.sections() {
+            let kind = kinds().into_iter().find(|kind| kind.kind == section.kind).unwrap();
+            assert_eq!(schema::check(&section.options, &kind.options), Ok(()), "{}", section.kind);
+        }
+        config.sections().len()
+    }
+
+    #[test]
+    fn the_examples_are_files_that_are_accepted() {
+        let cfg = JobsCfg::parse(JOBS_EXAMPLE);
+        assert_eq!((cfg.damaged, cfg.jobs.len()), (vec![], 2));
+        for job in cfg.jobs {
+            let mut options = properties(&section_schema(&job.operation));
+            options.retain(|option| option.name != "schedule");
+            assert_eq!(schema::check(&job.options, &options), Ok(()), "{}", job.name);
+        }
+        assert_eq!(fits_notify(NOTIFY_EXAMPLE), 3);
+    }
+
+    #[test]
+    fn so_is_that_of_the_readme() {
+        let readme = include_str!("../../../README.md");
+        let begin = readme.find("    smtp: relay").unwrap();
+        let lines = readme[begin..].lines().take_while(|l| l.is_empty() || l.starts_with("    "));
+        let text: Vec<&str> = lines.map(|line| line.get(4..).unwrap_or_default()).collect();
+        assert_eq!(fits_notify(&text.join("\n")), 6);
+    }
+}

@@ -35,7 +35,8 @@ pub struct Row {
 }
 
 impl Page {
-    /// The page as Markdown.
+    /// The page as Markdown, which a test keeps in `debian/`.
+    #[cfg(test)]
     pub fn markdown(&self) -> String {
         let mut text = format!("# {}\n\n{}\n", self.name, NOTE);
         for block in &self.blocks {
@@ -72,10 +73,12 @@ impl Page {
     }
 }
 
+#[cfg(test)]
 const NOTE: &str =
     "<!-- Made of the schema by `UPDATE=1 cargo test --lib reference`; do not edit. -->";
 
 /// A table, in which a bar of the text must not end a cell.
+#[cfg(test)]
 fn table(rows: &[Row]) -> String {
     let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;").replace('\n', " ");
     let mut text = String::from("| name | value | meaning |\n|---|---|---|\n");
