@@ -151,15 +151,15 @@ fn list(
         "minItems" if count < rule.as_u64().unwrap() => Err(format!("{place}: too short")),
         "maxItems" if count > rule.as_u64().unwrap() => Err(format!("{place}: too long")),
         "prefixItems" => {
-            let rules = rule.as_array().unwrap().iter().zip(entries).enumerate();
-            rules
-                .map(|(n, (rule, entry))| whole(root, rule, entry, &format!("{place}[{n}]")))
-                .collect()
+            let mut rules = rule.as_array().unwrap().iter().zip(entries).enumerate();
+            rules.try_for_each(|(n, (rule, entry))| {
+                whole(root, rule, entry, &format!("{place}[{n}]"))
+            })
         }
         "items" if rule.is_object() => {
             let from = schema["prefixItems"].as_array().map_or(0, Vec::len);
-            let entries = entries.iter().enumerate().skip(from);
-            entries.map(|(n, entry)| whole(root, rule, entry, &format!("{place}[{n}]"))).collect()
+            let mut entries = entries.iter().enumerate().skip(from);
+            entries.try_for_each(|(n, entry)| whole(root, rule, entry, &format!("{place}[{n}]")))
         }
         _ => Ok(()),
     }

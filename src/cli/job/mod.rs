@@ -21,7 +21,7 @@ const FILE: &str = "jobs.cfg";
 
 /// Jobs: an operation with its options that runs on a schedule
 ///
-/// They are defined in /etc/pve/pve-ferry/jobs.cfg for the whole cluster. Each node renders
+/// They are defined in /etc/pve/pve-ferry/jobs.cfg for the whole cluster (pve-ferry-jobs.cfg(5)). Each node renders
 /// /etc/cron.d/pve-ferry from it and runs the jobs for the guests that it has, unless a job names
 /// the one node that runs it.
 #[derive(Debug, clap::Args)]

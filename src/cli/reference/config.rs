@@ -31,12 +31,12 @@ prune: tidy
         retain 14d";
 
 const NOTIFY_EXAMPLE: &str = "smtp: relay
-        host mail.example
+        host mail.example.com
         username pve
         password file:/etc/pve/priv/pve-ferry/smtp
 
 mail: admins
-        to ops@example, boss@example
+        to ops@example.com, boss@example.com
         when failure
 
 syslog: default";

@@ -80,7 +80,7 @@ pub fn printed() -> Page {
     let intro = "What commands print with `--json`: one document on standard output, and nothing else there. Fields \
                  may be added by later versions, and are not taken away or changed. All moments are UTC; all sizes are \
                  bytes. A field of a list stands behind `[]`. The schemas for programs stand in \
-                 `/usr/share/doc/pve-ferry/schema/` (JSON Schema, draft 2020-12).";
+                 `/usr/share/pve-ferry/schema/` (JSON Schema, draft 2020-12).";
     let blocks = blocks(intro, printed_documents());
     Page { name: "json", summary: "the JSON documents that pve-ferry prints", blocks }
 }
@@ -92,7 +92,7 @@ pub fn stored() -> Page {
                  `--path` names: `pve-ferry/CLUSTER-ID/VMID-INCARNATION/LABEL/MOMENT/`. A restore point exists when \
                  its `manifest.json` does. A volume's content is its image and those before it along `parent`, to the \
                  one without. Fields of later versions are kept by this one. The schemas for programs stand in \
-                 `/usr/share/doc/pve-ferry/schema/` (JSON Schema, draft 2020-12).";
+                 `/usr/share/pve-ferry/schema/` (JSON Schema, draft 2020-12).";
     let blocks = blocks(intro, stored_documents());
     Page { name: "repository", summary: "the JSON files of a repository of pve-ferry", blocks }
 }
