@@ -73,26 +73,35 @@ fn below(root: &Value, schema: &Value, path: &str) -> Vec<Field> {
 
 const ABSENT: &str = ", may be absent";
 
-/// The fields of an object that has one of several forms: what only some of them have may be absent.
+/// The fields of an object that has one of several forms: what only some of those have in which it
+/// could stand may be absent.
 fn merged(choices: Vec<Vec<Field>>) -> Vec<Field> {
-    let forms = choices.iter().filter(|fields| !fields.is_empty()).count();
-    let mut found: Vec<(Field, usize)> = Vec::new();
-    for field in choices.into_iter().flatten() {
-        match found.iter_mut().find(|(known, _)| known.path == field.path) {
-            Some((known, count)) => {
-                widen(known, &field);
-                *count += 1;
-            }
-            None => found.push((field, 1)),
+    let choices: Vec<Vec<Field>> = choices.into_iter().filter(|c| !c.is_empty()).collect();
+    let has = |path: &str, choice: &Vec<Field>| choice.iter().any(|field| field.path == path);
+    let forms_with = |path: &str| choices.iter().filter(|choice| has(path, choice)).count();
+    let mut found: Vec<Field> = Vec::new();
+    for field in choices.iter().flatten() {
+        if let Some(known) = found.iter_mut().find(|known| known.path == field.path) {
+            widen(known, field);
+            continue;
         }
-    }
-    let complete = |(mut field, count): (Field, usize)| {
-        if count < forms && !field.kind.ends_with(ABSENT) {
+        let mut field = field.clone();
+        let possible = match forms_with(above(&field.path)) {
+            // What it stands in is the object itself, which all forms are of.
+            0 => choices.len(),
+            count => count,
+        };
+        if forms_with(&field.path) < possible && !field.kind.ends_with(ABSENT) {
             field.kind.push_str(ABSENT);
         }
-        field
-    };
-    found.into_iter().map(complete).collect()
+        found.push(field);
+    }
+    found
+}
+
+/// The field that a field stands in.
+fn above(path: &str) -> &str {
+    path.rsplit_once('.').map_or("", |(above, _)| above.trim_end_matches("[]"))
 }
 
 /// A field that two forms of one object have is what either says.
@@ -156,4 +165,66 @@ fn named(root: &Value, field: &Value) -> Option<String> {
     let name = std::iter::once(field).chain(choices).find_map(|choice| choice["$ref"].as_str())?;
     let name = name.rsplit('/').next()?;
     is_form(&root["$defs"][name]).then(|| spaced(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn paths(root: &Value) -> Vec<String> {
+        fields(root).into_iter().map(|field| format!("{}: {}", field.path, field.kind)).collect()
+    }
+
+    #[test]
+    fn every_field_stands_below_the_one_that_it_is_in() {
+        let root = json!({
+            "properties": {
+                "guests": {"type": "array", "items": {"$ref": "#/$defs/Guest"}},
+                "chains": {"type": "object", "additionalProperties": {"$ref": "#/$defs/ChainId"}},
+                "at": {"anyOf": [{"$ref": "#/$defs/Moment"}, {"type": "null"}]},
+            },
+            "required": ["guests"],
+            "$defs": {
+                "Guest": {"properties": {"vmid": {"type": "integer"}}, "required": ["vmid"]},
+                "ChainId": {"type": "string", "description": "a chain id"},
+                "Moment": {"type": "string", "description": "a moment"},
+            },
+        });
+        let expected = [
+            "guests: list of object",
+            "guests[].vmid: number",
+            "chains: object, may be absent",
+            "at: moment | null, may be absent",
+        ];
+        assert_eq!(paths(&root), expected);
+        let names: Vec<String> = forms(&root).into_iter().map(|form| form.name).collect();
+        assert_eq!(names, ["chain id", "moment"]);
+    }
+
+    #[test]
+    fn forms_of_one_object_are_told_together() {
+        let root = json!({
+            "anyOf": [
+                {
+                    "properties": {
+                        "kind": {"const": "a", "type": "string"},
+                        "list": {"type": "array", "items": {"properties": {"n": {"type": "number"}}, "required": ["n"]}},
+                    },
+                    "required": ["kind", "list"],
+                },
+                {
+                    "properties": {"kind": {"const": "b", "type": "string"}, "why": {"type": "string"}},
+                    "required": ["kind", "why"],
+                },
+            ],
+        });
+        let expected = [
+            "kind: a | b",
+            "list: list of object, may be absent",
+            "list[].n: number",
+            "why: text, may be absent",
+        ];
+        assert_eq!(paths(&root), expected);
+    }
 }

@@ -109,9 +109,9 @@ pub enum BarcWord {
 /// A point that eve4pve-barc wrote.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct BarcPoint {
-    /// Says that it is one.
+    /// Says that it is one of eve4pve-barc; our own have no such field.
     pub format: BarcWord,
-    /// Its stamp as it stands in file names.
+    /// Of eve4pve-barc: its stamp as it stands in file names.
     pub stamp: String,
     /// The guest's number.
     pub vmid: VmId,
@@ -146,7 +146,7 @@ pub enum BarcImageKind {
 pub struct BarcImage {
     /// The configuration's key of the volume; null where it is not known.
     pub disk: Option<DiskKey>,
-    /// The name in the file's name.
+    /// Of eve4pve-barc: the volume's name in the file's name.
     pub name: String,
     /// The volume; null where it is not known.
     pub volume: Option<VolumeId>,
@@ -156,11 +156,11 @@ pub struct BarcImage {
     pub size: Option<u64>,
     /// Bytes of the file.
     pub stored_bytes: u64,
-    /// The checksums that are stored beside it.
+    /// Of eve4pve-barc: the checksums that are stored beside it.
     pub sums: Vec<String>,
-    /// The snapshot that an increment begins at; null for a base.
+    /// Of eve4pve-barc: the snapshot that an increment begins at; null for a base.
     pub from: Option<String>,
-    /// Why the file cannot be used; null when it can.
+    /// Of eve4pve-barc: why the file cannot be used; null when it can.
     pub damage: Option<String>,
     /// The file's name.
     pub file: String,
