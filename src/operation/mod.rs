@@ -20,6 +20,7 @@ pub use prune::{PruneRequest, prune};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
 pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
+pub use waiting::NoLock;
 
 use crate::clock::Stopwatch;
 use crate::execute::{self, FoundDamage, Stopped, Work};

@@ -32,7 +32,7 @@ pub struct PruneRequest {
     pub rules: Rules,
     /// How merged images are written.
     pub image: ImageOptions,
-    /// How long to wait for locks; `None` waits without limit.
+    /// How long to wait for locks; `None` does not wait.
     pub lock_wait: Option<Duration>,
     /// The user's own programs that are called on the way.
     pub hooks: Arc<Hooks>,
