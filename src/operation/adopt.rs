@@ -2,6 +2,7 @@
 //! `plan::adopt`.
 
 use super::backup::{guest_key, lock, open_point};
+use super::guests::surveyed;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{AdoptWork, Work};
 use crate::model::{DiskKey, Guest, Label};
@@ -11,7 +12,7 @@ use crate::plan::{Action, Plan};
 use crate::report::Failure;
 use crate::repository::legacy::{LegacyHistory, LegacyLink, LegacyPoint};
 use crate::repository::{LockMode, Repository};
-use crate::select::{Selection, select};
+use crate::select::Selection;
 use crate::survey::{self, Home, OldChain};
 use crate::world::World;
 use anyhow::Context as _;
@@ -36,21 +37,13 @@ pub struct AdoptRequest {
 }
 
 impl AdoptRequest {
-    pub(super) fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
-        let selected = select(&self.selection, &world.cluster.candidates()?);
-        Ok((selected.guests, selected.empty_items))
-    }
-
     pub(super) async fn prepare(
         &self,
         world: &Arc<World>,
         guest: &Guest,
         mode: Mode,
     ) -> Result<Prepared, Refusal> {
-        let guest = world.cluster.find(guest.vmid)?.with_context(|| {
-            format!("guest {} is gone from the cluster; nothing was changed", guest.vmid)
-        })?;
-        let read = survey::guest(world, guest).await?;
+        let read = surveyed(world, guest.vmid).await?;
         let key = guest_key(world, &read, mode)?;
         let directory = self.repository.guest(&key);
         let lock = match mode {

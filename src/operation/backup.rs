@@ -1,5 +1,6 @@
 //! A backup's way from the selection to plan and work. Decisions stand in `plan::backup`.
 
+use super::guests::surveyed;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{BackupWork, Work};
 use crate::model::{ClusterId, Guest, Label, PointId};
@@ -8,7 +9,7 @@ use crate::plan::facts::{BackupPolicy, SnapshotProtection};
 use crate::report::Failure;
 use crate::repository::{GuestDir, GuestKey, Lock, LockMode, LockOptions, Repository};
 use crate::retention::{Rules, Span};
-use crate::select::{Selection, select};
+use crate::select::Selection;
 use crate::survey;
 use crate::world::World;
 use anyhow::Context as _;
@@ -33,23 +34,13 @@ pub struct BackupRequest {
 }
 
 impl BackupRequest {
-    pub(super) fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
-        let candidates = world.cluster.candidates()?;
-        let selected = select(&self.selection, &candidates);
-        Ok((selected.guests, selected.empty_items))
-    }
-
     pub(super) async fn prepare(
         &self,
         world: &Arc<World>,
         guest: &Guest,
         mode: Mode,
     ) -> Result<Prepared, Refusal> {
-        // The guest may have moved since the selection, hours ago.
-        let guest = world.cluster.find(guest.vmid)?.with_context(|| {
-            format!("guest {} is gone from the cluster; nothing was changed", guest.vmid)
-        })?;
-        let read = survey::guest(world, guest).await?;
+        let read = surveyed(world, guest.vmid).await?;
         if read.is_template {
             return Err(Refusal::Skipped("it is a template".to_owned()));
         }
