@@ -1,7 +1,7 @@
 //! An adoption's way from the selection to plan and work. Decisions, and why it is done so, stand in
 //! `plan::adopt`.
 
-use super::backup::{guest_key, lock, open_point};
+use super::backup::{guest_key, lock, new_point_id, open_point};
 use super::guests::surveyed;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{AdoptWork, Work};
@@ -57,7 +57,8 @@ impl AdoptRequest {
         let Some(lock) = lock else { return Ok(Prepared { plan, work: None }) };
         let old = read.old.as_ref().context("the old tool's directory is gone")?;
         let point = adopted_point(&plan, old)?;
-        let mut open = open_point((directory, lock), read.surveyed, self.label.clone())?;
+        let mut open =
+            open_point((directory, lock), read.surveyed, self.label.clone(), new_point_id()?);
         // The point holds what was saved then, and nobody knows whether the guest was frozen.
         open.config = point.config.clone().unwrap_or_default();
         open.firewall.clone_from(&point.firewall);

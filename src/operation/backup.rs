@@ -56,6 +56,7 @@ impl BackupRequest {
         let policy = BackupPolicy {
             label: self.label.clone(),
             now: world.clock.now(),
+            point: new_point_id()?,
             snapshots: self.snapshots,
             renew: self.renew,
             audit: self.audit,
@@ -64,7 +65,7 @@ impl BackupRequest {
         let plan = plan(&surveyed.facts, &policy).map_err(refusal)?;
         let work = match lock {
             Some(lock) => {
-                let point = open_point((directory, lock), surveyed, policy.label)?;
+                let point = open_point((directory, lock), surveyed, policy.label, policy.point);
                 Some(Work::Backup(Box::new(point)))
             }
             None => None,
@@ -123,14 +124,19 @@ pub(super) async fn lock(
     Ok(tokio::task::spawn_blocking(take).await??)
 }
 
+/// The id of a point that is to be made.
+pub(super) fn new_point_id() -> anyhow::Result<PointId> {
+    Ok(PointId(crate::entropy::random_u64().context("read random bytes")?))
+}
+
 /// What the steps of making a point work on.
 pub(super) fn open_point(
     (directory, lock): (GuestDir, Lock),
     surveyed: survey::Surveyed,
     label: Label,
-) -> anyhow::Result<BackupWork> {
-    let point = PointId(crate::entropy::random_u64().context("read random bytes")?);
-    Ok(BackupWork {
+    point: PointId,
+) -> BackupWork {
+    BackupWork {
         directory,
         lock,
         record: surveyed.record,
@@ -143,5 +149,5 @@ pub(super) fn open_point(
         label,
         point,
         draft: Mutex::new(None),
-    })
+    }
 }
