@@ -6,6 +6,7 @@ use super::waiting::take;
 use super::{Mode, Performed, hooked};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
+use crate::execute::damaged_file;
 use crate::execute::prune::step;
 use crate::hooks::{About, At, Event, Hooks, Phase};
 use crate::model::{Guest, Label, Moment};
@@ -214,5 +215,12 @@ impl Turn<'_> {
 }
 
 fn done(planned: &Step, result: anyhow::Result<String>) -> Result<String, Failed> {
-    result.map_err(|error| (Failure::Other, error.context(planned.to_string())))
+    result.map_err(|error| {
+        let error = error.context(planned.to_string());
+        if damaged_file(&error).is_none() {
+            return (Failure::Other, error);
+        }
+        let next = "`verify --mark` notes which points that costs; the next backup is a base then";
+        (Failure::Damage, anyhow::anyhow!("{error:#}; {next}"))
+    })
 }
