@@ -220,7 +220,7 @@ fn done(planned: &Step, result: anyhow::Result<String>) -> Result<String, Failed
         if damaged_file(&error).is_none() {
             return (Failure::Other, error);
         }
-        let next = "`verify --mark` notes which points that costs; the next backup is a base then";
+        let next = "`verify --mark` notes which points that costs, and no backup goes on with it";
         (Failure::Damage, anyhow::anyhow!("{error:#}; {next}"))
     })
 }
