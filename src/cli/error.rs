@@ -1,5 +1,6 @@
 //! Errors at the edge: the whole chain on one line, the exit code of the table in the help.
 
+use crate::operation::NoLock;
 use crate::report::Failure;
 use crate::repository::RepositoryError;
 use crate::survey::NoPoint;
@@ -37,7 +38,13 @@ impl CliError {
 
 /// The exit code of an error's kind.
 pub fn code_of(error: &anyhow::Error) -> u8 {
-    if let Some(error) = error.chain().find_map(|e| e.downcast_ref::<RepositoryError>()) {
+    let no_lock = error.chain().find_map(|e| e.downcast_ref::<NoLock>());
+    let repository = match no_lock {
+        Some(NoLock::Stopped(_)) => return Failure::Interrupted.code(),
+        Some(NoLock::Repository(error)) => Some(error),
+        None => error.chain().find_map(|e| e.downcast_ref::<RepositoryError>()),
+    };
+    if let Some(error) = repository {
         return match error {
             RepositoryError::Missing { .. } => 10,
             RepositoryError::Overlap { .. } => Failure::Usage.code(),

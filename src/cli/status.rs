@@ -8,9 +8,8 @@ use super::{job, output, world};
 use crate::clock::Clock;
 use crate::job::cover::{
     Cover, CoverFacts, CoverPolicy, GuestCover, GuestFacts, GuestPoints, Severity, age, cover,
-    words,
 };
-use crate::model::{ClusterId, Guest, Label, Moment, VmId};
+use crate::model::{Age, ClusterId, Guest, Label, Moment, VmId};
 use crate::pve::GuestConfig;
 use crate::repository::{Disk, Repository};
 use crate::select::Candidate;
@@ -235,7 +234,7 @@ fn first_line(cover: &Cover, now: Moment) -> String {
 
 fn row(cover: &GuestCover, now: Moment) -> Vec<String> {
     let age =
-        |moment: Option<Moment>| moment.map_or("none".into(), |m| words(now.unix() - m.unix()));
+        |moment: Option<Moment>| moment.map_or("none".into(), |m| Age::of(m, now).to_string());
     let jobs: Vec<&str> = cover.jobs.iter().map(crate::job::JobName::as_str).collect();
     vec![
         cover.guest.vmid.to_string(),

@@ -48,6 +48,58 @@ pub fn text(verified: &[Verified]) -> String {
     lines.join("\n") + "\n"
 }
 
+/// The document of `--json`.
+pub fn document(verified: &[Verified]) -> Verification {
+    let guests = verified.iter().map(guest_document).collect();
+    let status = match exit_code(verified) {
+        0 => Status::Ok,
+        _ => Status::Failed,
+    };
+    Verification { operation: "verify", status, guests }
+}
+
+/// How the command ends.
+pub fn exit_code(verified: &[Verified]) -> u8 {
+    let damaged = |v: &Verified| v.result.as_ref().is_ok_and(|report| !report.damage.is_empty());
+    if verified.iter().any(damaged) {
+        return Failure::Damage.code();
+    }
+    let failed: Vec<&anyhow::Error> =
+        verified.iter().filter_map(|v| v.result.as_ref().err()).collect();
+    match failed.len() {
+        0 => 0,
+        n if n == verified.len() => super::error::code_of(failed[0]),
+        _ => 3,
+    }
+}
+
+/// A guest of the repository, as far as its directory's name tells.
+pub fn guest(vmid: VmId) -> Guest {
+    Guest { vmid, kind: GuestKind::Qemu, name: String::new(), node: host_name() }
+}
+
+/// What was found, as the one report that others are told from.
+pub fn report(verified: &[Verified], span: (Moment, Moment)) -> Report {
+    let outcome = |verified: &Verified| {
+        let outcome = GuestOutcome::new(&guest(verified.vmid));
+        match &verified.result {
+            Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+            Ok(report) if report.damage.is_empty() => outcome,
+            Ok(report) => {
+                let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
+                let lost = report.points_lost();
+                let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
+                let cost = format!("restore points that this costs: {}", lost.join(", "));
+                outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
+            }
+        }
+    };
+    let mut report = Report::new("verify", span, verified.iter().map(outcome).collect(), vec![]);
+    // Mail and exit code never disagree; an empty repository is verified, too.
+    report.error_code = Some(exit_code(verified));
+    report
+}
+
 /// A point as `list` shows it: label and moment.
 fn point_name(dir: &Path) -> String {
     let part = |path: Option<&Path>| {
@@ -65,16 +117,6 @@ fn damage_line(damage: &DamageFound) -> String {
         bytes => format!(", {} of the volume", Bytes(bytes)),
     };
     format!("  {}: {}{where_}", damage.file.display(), damage.what)
-}
-
-/// The document of `--json`.
-pub fn document(verified: &[Verified]) -> Verification {
-    let guests = verified.iter().map(guest_document).collect();
-    let status = match exit_code(verified) {
-        0 => Status::Ok,
-        _ => Status::Failed,
-    };
-    Verification { operation: "verify", status, guests }
 }
 
 fn guest_document(verified: &Verified) -> VerifiedGuest {
@@ -119,46 +161,4 @@ fn damage_document(damage: &DamageFound) -> Damage {
         extents: damage.extents.iter().map(|e| (e.offset, e.length)).collect(),
         points_lost: damage.points_lost.clone(),
     }
-}
-
-/// How the command ends.
-pub fn exit_code(verified: &[Verified]) -> u8 {
-    let damaged = |v: &Verified| v.result.as_ref().is_ok_and(|report| !report.damage.is_empty());
-    if verified.iter().any(damaged) {
-        return Failure::Damage.code();
-    }
-    let failed: Vec<&anyhow::Error> =
-        verified.iter().filter_map(|v| v.result.as_ref().err()).collect();
-    match failed.len() {
-        0 => 0,
-        n if n == verified.len() => super::error::code_of(failed[0]),
-        _ => 3,
-    }
-}
-
-/// A guest of the repository, as far as its directory's name tells.
-pub fn guest(vmid: VmId) -> Guest {
-    Guest { vmid, kind: GuestKind::Qemu, name: String::new(), node: host_name() }
-}
-
-/// What was found, as the one report that others are told from.
-pub fn report(verified: &[Verified], span: (Moment, Moment)) -> Report {
-    let outcome = |verified: &Verified| {
-        let outcome = GuestOutcome::new(&guest(verified.vmid));
-        match &verified.result {
-            Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
-            Ok(report) if report.damage.is_empty() => outcome,
-            Ok(report) => {
-                let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
-                let lost = report.points_lost();
-                let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
-                let cost = format!("restore points that this costs: {}", lost.join(", "));
-                outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
-            }
-        }
-    };
-    let mut report = Report::new("verify", span, verified.iter().map(outcome).collect(), vec![]);
-    // Mail and exit code never disagree; an empty repository is verified, too.
-    report.error_code = Some(exit_code(verified));
-    report
 }
