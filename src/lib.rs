@@ -40,6 +40,8 @@
 //! - A transfer counts when every process ended well, the end mark was seen and sizes agree.
 //! - A disk or guest that was left out is named, and is never "ok" unless its own configuration
 //!   says so.
+//! - Every file and JSON document that others read or write has its schema from the type that is read
+//!   or written; `schema` is the only door to what makes schemas, `cli/reference` lists all formats.
 //!
 //! The format of a repository stands in [`repository`], the safety rules of plans in
 //! [`plan::check`].
