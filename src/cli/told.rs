@@ -3,7 +3,7 @@
 
 use super::error::CliError;
 use super::hooks::HookOptions;
-use super::{blocking, output, signals, world};
+use super::{blocking, output, signals, who, world};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, host_name};
 use crate::hooks::{Hooks, JobFacts};
@@ -11,11 +11,11 @@ use crate::model::Moment;
 use crate::notify::Occasion;
 use crate::operation::Performed;
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{GuestOutcome, Report};
 use crate::repository::{Disk, Repository};
 use crate::secret::SecretSource;
 use crate::told::{self, InfluxWish, Settings, When, Wishes};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Who is told of the run, besides whom `notify.cfg` names.
@@ -58,6 +58,17 @@ fn source(text: &str) -> Result<SecretSource, std::convert::Infallible> {
     Ok(text.parse().unwrap_or_else(|_| SecretSource::Variable(String::new())))
 }
 
+/// Who does it: that decides what of it is told without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// Jobs do it time and again.
+    Run,
+    /// A person does it once: it stands in the system's log with that person, if this machine has a log,
+    /// and no metrics are written unless the command line asks for them, as an alert on the age of a
+    /// series that never goes on would never end.
+    Act,
+}
+
 /// What a run is about, as far as being told goes.
 pub struct Subject<'a> {
     /// The command.
@@ -85,11 +96,23 @@ impl ToldOptions {
     /// # Errors
     /// A secret in clear, or one that cannot be read.
     pub fn teller(&self, subject: &Subject) -> Result<Teller, CliError> {
+        self.teller_of(subject, Nature::Run)
+    }
+
+    /// The same for what a person does once.
+    ///
+    /// # Errors
+    /// As [`ToldOptions::teller`].
+    pub fn teller_of_act(&self, subject: &Subject) -> Result<Teller, CliError> {
+        self.teller_of(subject, Nature::Act)
+    }
+
+    fn teller_of(&self, subject: &Subject, nature: Nature) -> Result<Teller, CliError> {
         let (text, unread) = match world::our_files().read("notify.cfg") {
             Ok(text) => (text, None),
             Err(error) => (String::new(), Some(anyhow::Error::from(error))),
         };
-        let settings = Settings::new(Some(&text), &self.wishes()?, &host_name());
+        let settings = Settings::new(Some(&text), &self.wishes(nature)?, &host_name());
         let mut settings =
             settings.map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))?;
         // Who would have been told is not known then, which must be said and stops no backup.
@@ -100,6 +123,7 @@ impl ToldOptions {
             job: self.job_name.clone(),
             label: subject.label.map(str::to_owned),
             repository: subject.repository.map(|path| path.display().to_string()),
+            who: (nature == Nature::Act).then(who::who),
             ..Occasion::default()
         };
         let settings = if subject.dry_run { Settings::default() } else { settings };
@@ -107,16 +131,21 @@ impl ToldOptions {
         Ok(Teller { settings, operation, occasion, started })
     }
 
-    fn wishes(&self) -> Result<Wishes, CliError> {
+    fn wishes(&self, nature: Nature) -> Result<Wishes, CliError> {
         if self.influxtoken == Some(SecretSource::Variable(String::new())) {
             let error = crate::secret::SecretError::InClear;
             return Err(CliError::usage(format!("--influxtoken: {error}")));
         }
+        let log = std::env::var_os("PVE_FERRY_SYSLOG").filter(|path| !path.is_empty());
+        let log = log.map(PathBuf::from);
+        let has_log = || log.as_deref().unwrap_or(Path::new("/dev/log")).exists();
         let influx = self.influxurl.as_ref().zip(self.influxbucket.as_ref());
         Ok(Wishes {
             mail: self.mail.iter().flat_map(|text| told::addresses(text)).collect(),
             mail_when: self.mail_when,
-            syslog: self.syslog,
+            syslog: self.syslog || (nature == Nature::Act && has_log()),
+            log,
+            only_wished_metrics: nature == Nature::Act,
             influx: influx.map(|(url, bucket)| InfluxWish {
                 url: url.clone(),
                 organisation: self.influxorg.clone(),
@@ -175,6 +204,31 @@ impl Teller {
                 Err(error)
             }
         }
+    }
+
+    /// The same for what is done to one guest and said in one line.
+    ///
+    /// # Errors
+    /// The result's own, or why the guest failed.
+    pub fn conclude_one(
+        self,
+        result: Result<Performed, CliError>,
+        line: impl Fn(&GuestOutcome) -> String,
+    ) -> Result<u8, CliError> {
+        let started = self.started;
+        let report = result.map(|performed| performed.report);
+        if let Ok(report) = &report {
+            let warnings = report.guests.iter().flat_map(|guest| &guest.warnings);
+            for warning in warnings.chain(&report.warnings) {
+                output::notice(&format!("warning: {warning}"));
+            }
+            let done = report.guests.iter().filter(|guest| guest.failure.is_none());
+            done.for_each(|guest| output::line(&line(guest)));
+        }
+        let error =
+            report.as_ref().ok().and_then(|r| r.guests.iter().find_map(|g| g.error.clone()));
+        let code = self.told(|| (started, Clock::System.now()), report)?;
+        error.map_or(Ok(code), |error| Err(CliError::Coded(code, error)))
     }
 
     /// The same for a result that is printed already.
