@@ -48,7 +48,7 @@ struct Meant {
 ///
 /// Also the newest one, which `prune` never removes. A point whose images newer ones need is
 /// hidden: it is gone from `list`, and its files go once nothing needs them. A protected point is
-/// refused.
+/// refused. Who removed which point stands in the system's log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

@@ -47,9 +47,8 @@ pub fn assemble(
     let work = || {
         let (started, begun) = (clock.now(), Stopwatch::start());
         let guest = request.guest();
-        let mut outcome = request.turn(&guest, caller).unwrap_or_else(|(failure, error)| {
-            GuestOutcome::new(&guest).failed(failure, format!("{error:#}"))
-        });
+        let not_done = |failed| hooked::ended_early(GuestOutcome::new(&guest), failed);
+        let mut outcome = request.turn(&guest, caller).unwrap_or_else(not_done);
         outcome.point = Some(request.point.time());
         caller.guest_end(&guest, &mut outcome, begun);
         let report = Report::new("assemble", (started, clock.now()), vec![outcome], vec![]);
@@ -72,7 +71,10 @@ impl AssembleRequest {
         outcome.warnings.extend(caller.guest_start(guest)?);
         let (written, warnings) = caller.around(self.event(guest), || self.write(caller.cancel));
         outcome.warnings.extend(warnings);
-        outcome.volumes.push(written?);
+        match written {
+            Ok(volume) => outcome.volumes.push(volume),
+            Err(failed) => return Ok(hooked::ended_early(outcome, failed)),
+        }
         Ok(outcome)
     }
 

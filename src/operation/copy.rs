@@ -79,7 +79,7 @@ fn copy_in_turns(
         let (turn, begun) = (Turn { request, cancel }, Stopwatch::start());
         let (mut outcome, plan) = match turn.take(&source, mode) {
             Ok(taken) => taken,
-            Err((failure, error)) => (outcome.failed(failure, format!("{error:#}")), None),
+            Err(failed) => (hooked::ended_early(outcome, failed), None),
         };
         if mode == Mode::Execute {
             turn.caller().guest_end(&guest, &mut outcome, begun);

@@ -126,6 +126,11 @@ pub fn vetoed(outcome: GuestOutcome, veto: Veto, cancel: &Cancel) -> GuestOutcom
 /// What ended a turn, or a part of one, before its time: its kind, and why.
 pub type Failed = (Failure, anyhow::Error);
 
+/// The outcome of a guest whose turn ended before its time, with what was done and said until then.
+pub fn ended_early(outcome: GuestOutcome, (failure, error): Failed) -> GuestOutcome {
+    outcome.failed(failure, format!("{error:#}"))
+}
+
 /// The table of plans that need no cluster: the event before a step that has hooks.
 pub fn step_event(guest: &Guest, action: &Action) -> Option<Event> {
     let (about, label, moment) = match action {

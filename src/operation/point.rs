@@ -58,9 +58,8 @@ pub fn act_on_point(
     let work = || {
         let (started, begun) = (clock.now(), Stopwatch::start());
         let guest = request.guest();
-        let mut outcome = request.turn(&guest, caller).unwrap_or_else(|(failure, error)| {
-            GuestOutcome::new(&guest).failed(failure, format!("{error:#}"))
-        });
+        let not_done = |failed| hooked::ended_early(GuestOutcome::new(&guest), failed);
+        let mut outcome = request.turn(&guest, caller).unwrap_or_else(not_done);
         outcome.point = Some(request.found.point.manifest.time);
         caller.guest_end(&guest, &mut outcome, begun);
         let span = (started, clock.now());
@@ -97,7 +96,10 @@ impl PointRequest {
             PointAct::Protect { .. } | PointAct::Unprotect { .. } => (work(), vec![]),
         };
         outcome.warnings.extend(warnings);
-        outcome.changes.push(done?);
+        match done {
+            Ok(done) => outcome.changes.push(done),
+            Err(failed) => return Ok(hooked::ended_early(outcome, failed)),
+        }
         Ok(outcome)
     }
 

@@ -75,7 +75,7 @@ fn prune_in_turns(
         let begun = Stopwatch::start();
         let (mut outcome, plan) = match turn.take(mode) {
             Ok(taken) => taken,
-            Err((failure, error)) => (outcome.failed(failure, format!("{error:#}")), None),
+            Err(failed) => (hooked::ended_early(outcome, failed), None),
         };
         if mode == Mode::Execute {
             turn.caller().guest_end(&guest, &mut outcome, begun);
@@ -158,10 +158,8 @@ impl Turn<'_> {
         outcome.warnings.extend(self.caller().guest_start(&plan.guest)?);
         for planned in plan.steps() {
             if self.cancel.is_cancelled() {
-                return Err((
-                    Failure::Interrupted,
-                    anyhow::anyhow!("interrupted; nothing is half"),
-                ));
+                let text = "interrupted; nothing is half".to_owned();
+                return Ok(outcome.failed(Failure::Interrupted, text));
             }
             let image = &self.request.image;
             let work = || done(planned, step(self.directory, lock, image, &planned.action));
@@ -170,7 +168,11 @@ impl Turn<'_> {
                 None => (work(), Vec::new()),
             };
             outcome.warnings.extend(warnings);
-            let done = done?;
+            // What went before is told all the same.
+            let done = match done {
+                Ok(done) => done,
+                Err(failed) => return Ok(hooked::ended_early(outcome, failed)),
+            };
             tracing::info!(guest = %plan.guest.vmid, "{done}");
             outcome.changes.push(done);
         }
