@@ -52,9 +52,10 @@ impl Around {
     /// What was typed makes no sense. That a hook cannot be started is the inner error: those who
     /// are told hear of it.
     pub fn begin(&self, about: &About) -> Result<(Teller, Result<Arc<Hooks>, CliError>), CliError> {
+        let teller = self.told.teller(&about.subject)?;
         let teller = match about.nature {
-            Nature::Run => self.told.teller(&about.subject)?,
-            Nature::Act => self.told.teller_of_act(&about.subject)?,
+            Nature::Run => teller,
+            Nature::Act => self.told.act(teller, &about.subject),
         };
         let hooks = teller.hooks(&self.hooks, about.keep, bars::progress(about.logging));
         Ok((teller, hooks))

@@ -137,7 +137,8 @@ pub fn unprotect(args: &UnprotectArgs) -> Result<u8, CliError> {
 fn mark(meant: &Meant, told: &ToldOptions, act: PointAct) -> Result<u8, CliError> {
     let found = meant.find()?;
     let label = found.point.manifest.label.to_string();
-    let teller = told.teller_of_act(&meant.subject(act.name(), &label))?;
+    let subject = meant.subject(act.name(), &label);
+    let teller = told.act(told.teller(&subject)?, &subject);
     teller.conclude_one(meant.perform(act, found, Arc::default()), done)
 }
 

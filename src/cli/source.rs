@@ -10,10 +10,8 @@ use crate::operation::{AuditRequest, DiskAudit, PointAudit, audit};
 use crate::report::{Failure, GuestOutcome, Report};
 use crate::repository::{GuestDir, Repository};
 use crate::survey;
-use crate::world::{Limits, World};
+use crate::world::Limits;
 use serde_json::{Value, json};
-use std::sync::Arc;
-use tokio::runtime::Handle;
 
 /// What is wanted of the command, apart from the words of `verify` itself.
 pub struct Wanted {
@@ -26,7 +24,7 @@ pub struct Wanted {
     /// How much is said.
     pub logging: super::options::Logging,
     /// The user's own programs that are called on the way.
-    pub hooks: Arc<Hooks>,
+    pub hooks: std::sync::Arc<Hooks>,
     /// Whether one document is printed.
     pub json: bool,
 }
@@ -72,7 +70,7 @@ pub fn run(
 
 /// Compares guest after guest, each between its hooks, with what those warned of.
 fn in_turns(
-    world: &Arc<World>,
+    world: &std::sync::Arc<crate::world::World>,
     directories: &[GuestDir],
     request: &AuditRequest,
 ) -> (Vec<Compared>, Vec<String>) {
@@ -81,7 +79,7 @@ fn in_turns(
     for directory in directories {
         let vmid = directory.names().vmid;
         // This thread may wait: it is none of those that carry the work.
-        let work = || Handle::current().block_on(audit(world, directory, request));
+        let work = || tokio::runtime::Handle::current().block_on(audit(world, directory, request));
         let judge = |result: &_| outcome(vmid, result);
         let (result, said) = caller.check(&verified::guest(vmid), work, judge);
         warnings.extend(said);

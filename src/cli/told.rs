@@ -8,7 +8,7 @@ use crate::cancel::Cancel;
 use crate::clock::{Clock, host_name};
 use crate::hooks::{Hooks, JobFacts};
 use crate::model::Moment;
-use crate::notify::Occasion;
+use crate::notify::{Occasion, Sink, syslog};
 use crate::operation::Performed;
 use crate::progress::Progress;
 use crate::report::{GuestOutcome, Report};
@@ -96,23 +96,11 @@ impl ToldOptions {
     /// # Errors
     /// A secret in clear, or one that cannot be read.
     pub fn teller(&self, subject: &Subject) -> Result<Teller, CliError> {
-        self.teller_of(subject, Nature::Run)
-    }
-
-    /// The same for what a person does once.
-    ///
-    /// # Errors
-    /// As [`ToldOptions::teller`].
-    pub fn teller_of_act(&self, subject: &Subject) -> Result<Teller, CliError> {
-        self.teller_of(subject, Nature::Act)
-    }
-
-    fn teller_of(&self, subject: &Subject, nature: Nature) -> Result<Teller, CliError> {
         let (text, unread) = match world::our_files().read("notify.cfg") {
             Ok(text) => (text, None),
             Err(error) => (String::new(), Some(anyhow::Error::from(error))),
         };
-        let settings = Settings::new(Some(&text), &self.wishes(nature)?, &host_name());
+        let settings = Settings::new(Some(&text), &self.wishes()?, &host_name());
         let mut settings =
             settings.map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))?;
         // Who would have been told is not known then, which must be said and stops no backup.
@@ -123,7 +111,6 @@ impl ToldOptions {
             job: self.job_name.clone(),
             label: subject.label.map(str::to_owned),
             repository: subject.repository.map(|path| path.display().to_string()),
-            who: (nature == Nature::Act).then(who::who),
             ..Occasion::default()
         };
         let settings = if subject.dry_run { Settings::default() } else { settings };
@@ -131,21 +118,16 @@ impl ToldOptions {
         Ok(Teller { settings, operation, occasion, started })
     }
 
-    fn wishes(&self, nature: Nature) -> Result<Wishes, CliError> {
+    fn wishes(&self) -> Result<Wishes, CliError> {
         if self.influxtoken == Some(SecretSource::Variable(String::new())) {
             let error = crate::secret::SecretError::InClear;
             return Err(CliError::usage(format!("--influxtoken: {error}")));
         }
-        let log = std::env::var_os("PVE_FERRY_SYSLOG").filter(|path| !path.is_empty());
-        let log = log.map(PathBuf::from);
-        let has_log = || log.as_deref().unwrap_or(Path::new("/dev/log")).exists();
         let influx = self.influxurl.as_ref().zip(self.influxbucket.as_ref());
         Ok(Wishes {
             mail: self.mail.iter().flat_map(|text| told::addresses(text)).collect(),
             mail_when: self.mail_when,
-            syslog: self.syslog || (nature == Nature::Act && has_log()),
-            log,
-            only_wished_metrics: nature == Nature::Act,
+            syslog: self.syslog,
             influx: influx.map(|(url, bucket)| InfluxWish {
                 url: url.clone(),
                 organisation: self.influxorg.clone(),
@@ -257,6 +239,11 @@ impl Teller {
             return;
         }
         self.add_points(report);
+        for (sink, _) in &mut self.settings.sinks {
+            if let Sink::Syslog(log) = sink {
+                log.socket = log_socket();
+            }
+        }
         for problem in &self.settings.problems {
             output::notice(&format!("pve-ferry: warning: {problem}"));
         }
@@ -276,9 +263,7 @@ impl Teller {
 
     /// What the repository holds of the guests is read only for those who want it.
     fn add_points(&mut self, report: &Report) {
-        let wanted = |(sink, _): &(crate::notify::Sink, When)| {
-            matches!(sink, crate::notify::Sink::Prometheus(_))
-        };
+        let wanted = |(sink, _): &(Sink, When)| matches!(sink, Sink::Prometheus(_));
         if !self.settings.sinks.iter().any(wanted) {
             return;
         }
@@ -288,4 +273,34 @@ impl Teller {
             self.occasion.points = told::newest_points(&repository, label.as_ref(), report);
         }
     }
+}
+
+impl ToldOptions {
+    /// Makes what is told that of an act: see [`Nature::Act`]. A dry run is none.
+    pub fn act(&self, mut teller: Teller, subject: &Subject) -> Teller {
+        if subject.dry_run {
+            return teller;
+        }
+        teller.occasion.who = Some(who::who());
+        let sinks = &mut teller.settings.sinks;
+        let has_log = sinks.iter().any(|(sink, _)| matches!(sink, Sink::Syslog(_)));
+        sinks.retain(|(sink, _)| match sink {
+            Sink::Prometheus(_) => false,
+            Sink::Influx(_) => self.influxurl.is_some(),
+            Sink::Syslog(_) | Sink::Mail(_) | Sink::Pve(_) => true,
+        });
+        for (_, when) in sinks.iter_mut().filter(|(sink, _)| matches!(sink, Sink::Syslog(_))) {
+            *when = When::Always;
+        }
+        if !has_log && log_socket().as_deref().unwrap_or(Path::new("/dev/log")).exists() {
+            sinks.insert(0, (Sink::Syslog(syslog::Target::default()), When::Always));
+        }
+        teller
+    }
+}
+
+/// Where the system's log is, if `PVE_FERRY_SYSLOG` moves it.
+fn log_socket() -> Option<PathBuf> {
+    let moved = std::env::var_os("PVE_FERRY_SYSLOG").filter(|path| !path.is_empty());
+    moved.map(PathBuf::from)
 }

@@ -1,9 +1,9 @@
 //! Copying between repositories: the same order as everywhere (select, lock, survey, plan, check,
 //! execute, report), without a cluster. Decisions stand in `plan::copy`.
 
-use super::hooked::{Caller, Failed};
+use super::hooked::{self, Caller, Failed};
 use super::prune::chosen;
-use super::{Mode, Performed, hooked, kind_of};
+use super::{Mode, Performed, kind_of};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
 use crate::execute::copy::{CopyWork, Proven, step};
@@ -119,8 +119,8 @@ impl Turn<'_> {
         if mode == Mode::DryRun {
             return Ok((GuestOutcome::new(&plan.guest), Some(plan)));
         }
-        // Where nothing is to be copied, nothing is made.
-        // A lock makes the guest's directory in the target, so the hooks come before it.
+        // Where nothing is to be copied, nothing is made. A lock makes the guest's directory in
+        // the target, so the hooks come before it.
         let warnings = self.caller().guest_start(&plan.guest)?;
         if plan.items.is_empty() {
             let mut outcome = outcome_of(&plan);

@@ -7,7 +7,6 @@ use crate::notify::mail::{Protection, Smtp, Target as Mail, Way};
 use crate::notify::{Sink, influx, prometheus, pve, syslog};
 use crate::pve::section_config::{Section, SectionConfig};
 use crate::secret::{Secret, SecretError, SecretSource};
-use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Whose runs one wants to hear of.
@@ -43,10 +42,6 @@ pub struct Wishes {
     pub mail_when: Option<When>,
     /// The system's log, too.
     pub syslog: bool,
-    /// The log's socket, where it is not the system's own.
-    pub log: Option<PathBuf>,
-    /// Of metrics only those of these wishes, not those of `notify.cfg`.
-    pub only_wished_metrics: bool,
     /// A database instead of those of `notify.cfg`.
     pub influx: Option<InfluxWish>,
     /// Whether TLS certificates of databases are checked.
@@ -103,9 +98,8 @@ impl Settings {
         let of =
             |kind: &str| sections.iter().copied().filter(|s| s.kind == kind).collect::<Vec<_>>();
         settings.logs(&of("syslog"), wishes);
-        let metrics = |kind| if wishes.only_wished_metrics { vec![] } else { of(kind) };
-        settings.prometheus(&metrics("prometheus"));
-        settings.influx(&metrics("influx"), wishes)?;
+        settings.prometheus(&of("prometheus"));
+        settings.influx(&of("influx"), wishes)?;
         settings.mail((&of("smtp"), &of("mail")), wishes, host);
         for section in of("pve") {
             let when = settings.when(section);
@@ -162,7 +156,7 @@ impl Settings {
     }
 
     fn logs(&mut self, sections: &[&Section], wishes: &Wishes) {
-        let log = || Sink::Syslog(syslog::Target { socket: wishes.log.clone() });
+        let log = || Sink::Syslog(syslog::Target::default());
         match sections.first() {
             Some(section) => {
                 let when = if wishes.syslog { When::Always } else { self.when(section) };
