@@ -154,7 +154,11 @@ impl Teller {
             operation: self.operation.to_owned(),
             job: self.occasion.job.clone(),
             label: self.occasion.label.clone(),
-            path: self.occasion.repository.clone(),
+            // Hooks run in another directory than the user.
+            path: self.occasion.repository.as_ref().map(|path| {
+                let absolute = std::path::absolute(path);
+                absolute.map_or_else(|_| path.clone(), |path| path.display().to_string())
+            }),
             keep: keep.map(|keep| keep.to_string()),
             memory: false,
         };

@@ -72,7 +72,10 @@ impl AssembleRequest {
         let (written, warnings) = caller.around(self.event(guest), || self.write(caller.cancel));
         outcome.warnings.extend(warnings);
         match written {
-            Ok(volume) => outcome.volumes.push(volume),
+            Ok(volume) => {
+                outcome.changes.push(format!("wrote {} into {}", volume.disk, volume.volume));
+                outcome.volumes.push(volume);
+            }
             Err(failed) => return Ok(hooked::ended_early(outcome, failed)),
         }
         Ok(outcome)
@@ -81,7 +84,9 @@ impl AssembleRequest {
     fn event(&self, guest: &Guest) -> Event {
         let mut event = Event::new(Phase::new(About::Restore, At::Before)).of(guest);
         event.point = Some(self.point.time().to_string());
-        let (disk, file) = (self.disk.clone(), self.output.display().to_string());
+        // Hooks run in another directory than the user.
+        let output = std::path::absolute(&self.output).unwrap_or_else(|_| self.output.clone());
+        let (disk, file) = (self.disk.clone(), output.display().to_string());
         event.volume = Some(VolumeFacts { disk, file, first: true, ..VolumeFacts::default() });
         event
     }

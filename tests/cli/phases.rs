@@ -250,6 +250,26 @@ fn a_script_of_barc_hears_of_assemble_as_it_did() {
 }
 
 #[test]
+fn paths_that_are_typed_from_where_the_user_is_are_whole_for_hooks_which_run_elsewhere() {
+    let env = golden();
+    let log = Log::of(&env);
+    put(&env, "hook", "for p in $PVE_FERRY_PATH $PVE_FERRY_FILE; do echo \"$1 $p\"; done");
+    // The program is started where cargo is.
+    let up = "../".repeat(env!("CARGO_MANIFEST_DIR").matches('/').count());
+    let home = env.path("").display().to_string();
+    let home = format!("{up}{}", home.trim_start_matches('/'));
+    let words = format!("--path {home}repository --vmid 100 --disk scsi0 --output {home}one.raw");
+    let said = env.run(&format!("assemble {words} {HOOK}")).exits(0);
+    let here = env!("CARGO_MANIFEST_DIR");
+    said.complains(&[
+        &format!("hook hook: job-start {here}/{home}repository"),
+        &format!("hook hook: restore-pre {here}/{home}one.raw"),
+    ]);
+    let lines = log.lines();
+    assert!(lines.contains(&format!("wrote scsi0 into {home}one.raw, by ")), "{lines}");
+}
+
+#[test]
 fn what_is_typed_wrong_or_not_agreed_to_is_no_run() {
     let env = env_of("reset");
     let words = [
