@@ -3,19 +3,19 @@
 
 use super::error::CliError;
 use super::hooks::HookOptions;
-use super::{blocking, output, signals, world};
+use super::{blocking, output, signals, who, world};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, host_name};
 use crate::hooks::{Hooks, JobFacts};
 use crate::model::Moment;
-use crate::notify::Occasion;
+use crate::notify::{Occasion, Sink, syslog};
 use crate::operation::Performed;
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{GuestOutcome, Report};
 use crate::repository::{Disk, Repository};
 use crate::secret::SecretSource;
 use crate::told::{self, InfluxWish, Settings, When, Wishes};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Who is told of the run, besides whom `notify.cfg` names.
@@ -56,6 +56,17 @@ pub struct ToldOptions {
 /// becomes the empty source, which [`ToldOptions::teller`] refuses in words of its own.
 fn source(text: &str) -> Result<SecretSource, std::convert::Infallible> {
     Ok(text.parse().unwrap_or_else(|_| SecretSource::Variable(String::new())))
+}
+
+/// Who does it: that decides what of it is told without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// Jobs do it time and again.
+    Run,
+    /// A person does it once: it stands in the system's log with that person, if this machine has a log,
+    /// and no metrics are written unless the command line asks for them, as an alert on the age of a
+    /// series that never goes on would never end.
+    Act,
 }
 
 /// What a run is about, as far as being told goes.
@@ -143,7 +154,11 @@ impl Teller {
             operation: self.operation.to_owned(),
             job: self.occasion.job.clone(),
             label: self.occasion.label.clone(),
-            path: self.occasion.repository.clone(),
+            // Hooks run in another directory than the user.
+            path: self.occasion.repository.as_ref().map(|path| {
+                let absolute = std::path::absolute(path);
+                absolute.map_or_else(|_| path.clone(), |path| path.display().to_string())
+            }),
             keep: keep.map(|keep| keep.to_string()),
             memory: false,
         };
@@ -177,6 +192,31 @@ impl Teller {
         }
     }
 
+    /// The same for what is done to one guest and said in one line.
+    ///
+    /// # Errors
+    /// The result's own, or why the guest failed.
+    pub fn conclude_one(
+        self,
+        result: Result<Performed, CliError>,
+        line: impl Fn(&GuestOutcome) -> String,
+    ) -> Result<u8, CliError> {
+        let started = self.started;
+        let report = result.map(|performed| performed.report);
+        if let Ok(report) = &report {
+            let warnings = report.guests.iter().flat_map(|guest| &guest.warnings);
+            for warning in warnings.chain(&report.warnings) {
+                output::notice(&format!("warning: {warning}"));
+            }
+            let done = report.guests.iter().filter(|guest| guest.failure.is_none());
+            done.for_each(|guest| output::line(&line(guest)));
+        }
+        let error =
+            report.as_ref().ok().and_then(|r| r.guests.iter().find_map(|g| g.error.clone()));
+        let code = self.told(|| (started, Clock::System.now()), report)?;
+        error.map_or(Ok(code), |error| Err(CliError::Coded(code, error)))
+    }
+
     /// The same for a result that is printed already.
     ///
     /// # Errors
@@ -203,6 +243,11 @@ impl Teller {
             return;
         }
         self.add_points(report);
+        for (sink, _) in &mut self.settings.sinks {
+            if let Sink::Syslog(log) = sink {
+                log.socket = log_socket();
+            }
+        }
         for problem in &self.settings.problems {
             output::notice(&format!("pve-ferry: warning: {problem}"));
         }
@@ -222,9 +267,7 @@ impl Teller {
 
     /// What the repository holds of the guests is read only for those who want it.
     fn add_points(&mut self, report: &Report) {
-        let wanted = |(sink, _): &(crate::notify::Sink, When)| {
-            matches!(sink, crate::notify::Sink::Prometheus(_))
-        };
+        let wanted = |(sink, _): &(Sink, When)| matches!(sink, Sink::Prometheus(_));
         if !self.settings.sinks.iter().any(wanted) {
             return;
         }
@@ -234,4 +277,34 @@ impl Teller {
             self.occasion.points = told::newest_points(&repository, label.as_ref(), report);
         }
     }
+}
+
+impl ToldOptions {
+    /// Makes what is told that of an act: see [`Nature::Act`]. A dry run is none.
+    pub fn act(&self, mut teller: Teller, subject: &Subject) -> Teller {
+        if subject.dry_run {
+            return teller;
+        }
+        teller.occasion.who = Some(who::who());
+        let sinks = &mut teller.settings.sinks;
+        let has_log = sinks.iter().any(|(sink, _)| matches!(sink, Sink::Syslog(_)));
+        sinks.retain(|(sink, _)| match sink {
+            Sink::Prometheus(_) => false,
+            Sink::Influx(_) => self.influxurl.is_some(),
+            Sink::Syslog(_) | Sink::Mail(_) | Sink::Pve(_) => true,
+        });
+        for (_, when) in sinks.iter_mut().filter(|(sink, _)| matches!(sink, Sink::Syslog(_))) {
+            *when = When::Always;
+        }
+        if !has_log && log_socket().as_deref().unwrap_or(Path::new("/dev/log")).exists() {
+            sinks.insert(0, (Sink::Syslog(syslog::Target::default()), When::Always));
+        }
+        teller
+    }
+}
+
+/// Where the system's log is, if `PVE_FERRY_SYSLOG` moves it.
+fn log_socket() -> Option<PathBuf> {
+    let moved = std::env::var_os("PVE_FERRY_SYSLOG").filter(|path| !path.is_empty());
+    moved.map(PathBuf::from)
 }

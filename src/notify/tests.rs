@@ -71,6 +71,7 @@ fn occasion() -> Occasion {
         job: None,
         label: Some("daily".into()),
         repository: Some("/mnt/my backups".into()),
+        who: None,
         points: BTreeMap::from([(100.try_into().unwrap(), points)]),
     }
 }
@@ -106,6 +107,24 @@ fn every_rendering_is_golden_and_holds_no_secret_and_no_colour() {
         assert!(!found.contains("hunter22") && !found.contains('\u{1b}'), "{name}: {found}");
         golden(name, &found);
     }
+}
+
+#[test]
+fn the_log_says_what_a_person_changed_and_who_it_was() {
+    let mut deleted = guest(100, "web");
+    deleted.changes.push("point daily 2026-01-01T00:00:00Z of guest 100: removed".into());
+    let span = (Moment::from_unix(0), Moment::from_unix(0));
+    let report = Report::new("delete", span, vec![deleted], vec![]);
+    let act = Occasion { who: Some("anna (as root)".into()), ..occasion() };
+    let lines = text::lines(&act, &report);
+    let line = |text: &str| lines.iter().find(|(_, line)| line.contains(text)).unwrap();
+    let (level, removed) = line("removed");
+    assert_eq!(*level, text::Severity::Info);
+    assert!(removed.starts_with("delete daily: guest 100"), "{removed}");
+    assert!(removed.ends_with("of guest 100: removed, by anna (as root)"), "{removed}");
+    assert!(line("[OK]").1.ends_with(", by anna (as root)"), "{lines:?}");
+    assert!(text::body(&act, &report).contains("by anna (as root)."));
+    assert!(!text::body(&occasion(), &report).contains("by anna"));
 }
 
 #[test]

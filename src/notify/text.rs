@@ -37,6 +37,9 @@ pub fn lines(occasion: &Occasion, report: &Report) -> Vec<(Severity, String)> {
         lines.extend(missed.map(|disk| {
             (Severity::Error, format!("{about}: {} not saved: {}", disk.disk, disk.reason))
         }));
+        // Whoever looks for a point or a snapshot that is gone finds it here, with who took it.
+        let changes = guest.changes.iter();
+        lines.extend(changes.map(|c| (Severity::Info, format!("{about}: {c}{}", by(occasion)))));
     }
     lines.extend(report.error.iter().map(|e| (Severity::Error, format!("{title}: {e}"))));
     let unknown = |item| (Severity::Error, format!("{title}: nothing selected by {item}"));
@@ -47,9 +50,15 @@ pub fn lines(occasion: &Occasion, report: &Report) -> Vec<(Severity, String)> {
         Verdict::Warning => Severity::Warning,
         Verdict::Partial | Verdict::Failed => Severity::Error,
     };
-    lines.push((severity, format!("{}, {}", occasion.subject(report), totals(report))));
+    let ending = format!("{}, {}{}", occasion.subject(report), totals(report), by(occasion));
+    lines.push((severity, ending));
     // One line is one record: what follows a line end would be a record without a name.
     lines.into_iter().map(|(severity, text)| (severity, text.replace('\n', " | "))).collect()
+}
+
+/// `, by anna (as root)`; nothing where no person did it.
+fn by(occasion: &Occasion) -> String {
+    occasion.who.as_ref().map(|who| format!(", by {who}")).unwrap_or_default()
 }
 
 /// The body of a mail: what needs a person first, then a table of all guests.
@@ -77,12 +86,13 @@ pub fn about(occasion: &Occasion, report: &Report) -> String {
         occasion.repository.as_ref().map(|path| format!(", repository {path}")).unwrap_or_default()
     });
     format!(
-        "{}{place}, from {} to {} ({}), {}.",
+        "{}{place}, from {} to {} ({}), {}{}.",
         report.operation,
         report.started,
         report.finished,
         duration(seconds(report)),
-        totals(report)
+        totals(report),
+        by(occasion)
     )
 }
 
@@ -126,7 +136,7 @@ pub fn sections(report: &Report) -> Vec<Section> {
         ("Not done", missed),
         ("Warnings", warnings),
         ("Left out by configuration", left_out),
-        ("Taken away", changes),
+        ("Changed", changes),
     ];
     all.into_iter().filter(|(_, entries)| !entries.is_empty()).collect()
 }

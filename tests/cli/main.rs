@@ -12,6 +12,7 @@ mod env;
 mod golden;
 mod hooks;
 mod jobs;
+mod phases;
 mod removal;
 mod reset;
 mod show;
