@@ -1,5 +1,6 @@
 //! Errors at the edge: the whole chain on one line, the exit code of the table in the help.
 
+use super::agree::Declined;
 use crate::report::Failure;
 use crate::repository::RepositoryError;
 use crate::survey::NoPoint;
@@ -37,6 +38,9 @@ impl CliError {
 
 /// The exit code of an error's kind.
 pub fn code_of(error: &anyhow::Error) -> u8 {
+    if let Some(declined) = error.downcast_ref::<Declined>() {
+        return declined.code();
+    }
     if let Some(error) = error.chain().find_map(|e| e.downcast_ref::<RepositoryError>()) {
         return match error {
             RepositoryError::Missing { .. } => 10,

@@ -2,6 +2,7 @@
 //! code. One file per command; `output.rs` is the only one that prints.
 
 mod adopt;
+mod agree;
 mod ask;
 mod ask_ceph;
 mod assemble;
@@ -29,7 +30,9 @@ mod show;
 mod signals;
 mod snapshot;
 mod snapshot_list;
+mod snapshot_rollback;
 mod snapshot_table;
+mod snapshot_work;
 mod source;
 mod status;
 mod table;

@@ -6,6 +6,7 @@ mod import;
 mod list;
 mod render;
 mod run;
+mod secrets;
 
 use super::error::CliError;
 use super::options::Logging;
@@ -14,7 +15,6 @@ use crate::job::{Job, JobName, Schedule};
 use crate::node::cron_d::CronD;
 use crate::node::last_run::Runs;
 use crate::pve::JobsCfg;
-use std::path::PathBuf;
 
 /// The file below our configuration directory.
 const FILE: &str = "jobs.cfg";
