@@ -51,7 +51,10 @@ impl RollbackArgs {
         let run = args.snapshot_run()?;
         let ask = |plan: &Plan| match args.common.yes {
             true => Ok(()),
-            false => Ok(agree(&format!("{plan}Roll back?"))?),
+            false => {
+                output::notice(plan.to_string().trim_end());
+                Ok(agree("Roll back?")?)
+            }
         };
         blocking(async {
             signals::listen(&run.cancel)?;

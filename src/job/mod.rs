@@ -1,6 +1,7 @@
 //! Jobs: an operation with its options, when it runs and on which node. Values and decisions only:
 //! files are read and written elsewhere, and nothing runs here.
 
+mod autosnap;
 pub mod cover;
 pub mod crontab;
 pub mod import;

@@ -113,3 +113,62 @@ fn a_job_on_a_node_works_through_pvesh_and_is_no_backup() {
     assert_eq!(list, json!([]));
     env.assert_expected();
 }
+
+#[test]
+fn autosnaps_crontab_is_taken_over_with_its_secrets_and_runs() {
+    let users = json!({"snap@pve": {"password": "s3cret"}});
+    let document =
+        json!({"guests": [with(guest(100), json!({"snapshots": three()}))], "users": users});
+    let cluster = Cluster::like(document, 1);
+    let (home, hosts) = (cluster.home.path().display().to_string(), cluster.hosts());
+    // As the newest and the oldest versions write it.
+    fs::write(cluster.path("v2"), "v2:AQIDBAUGBwj/+T919oN2wA==\n").unwrap();
+    fs::write(cluster.path("old"), "63gNcpTNA6U=").unwrap();
+    let conn = format!("--host={hosts}\n# who\n--api-token snap@pve!cron=secret-1 --vmid=100\n");
+    fs::write(cluster.path("conn"), conn).unwrap();
+    let cron = format!(
+        "SHELL=/bin/sh\n\
+         0 1 * * * root /opt/cv4pve-autosnap @{home}/conn snap --label=daily --keep=3 --state >/dev/null 2>&1\n\
+         0 2 * * * root cv4pve-autosnap --host={hosts} --username=snap@pve --password=s3cret --vmid=100 snap --label=plain --keep=3\n\
+         0 3 * * * root cv4pve-autosnap --host={hosts} --username=snap@pve --password=file:{home}/v2 --vmid=100 snap --label=new --keep=3\n\
+         #0 4 * * * root cv4pve-autosnap --host={hosts} --username=snap@pve --password=file:{home}/old --vmid=100 clean --label=old --keep=0\n\
+         0 5 * * * root cv4pve-autosnap --host={hosts} --username=snap@pve --password=file:{home}/none --vmid=100 snap --label=x --keep=3\n\
+         0 6 * * * root cv4pve-autosnap --host={hosts} --api-token=snap@pve!cron=secret-1 --vmid=100 snap --label=Upper --keep=3\n\
+         0 7 * * * root cv4pve-autosnap --host={hosts} --api-token=snap@pve!cron=secret-1 --vmid=100 snap --label=y --keep=101x\n"
+    );
+    fs::write(cluster.path("cron.d/autosnap"), &cron).unwrap();
+    let dry = cluster.plain("job import -n").exits(3).says(&["would be job snapshot-daily"]);
+    assert!(cfg(&cluster).is_empty() && !cluster.path("etc/priv").exists(), "{dry:#?}");
+    let said = cluster.plain("job import").exits(3).says(&[
+        "autosnap:2 (cv4pve-autosnap): is now job snapshot-daily: snapshot every day at 01:00",
+        &format!("--api-token is now file:{home}/etc/priv/api-token-1"),
+        &format!("--password is now file:{home}/etc/priv/password-1"),
+        "nobody was verified",
+        "is now job snapshot-prune-old: snapshot-prune disabled",
+        "autosnap:6 (cv4pve-autosnap): NOT imported: cannot read the secret in",
+        "autosnap:7 (cv4pve-autosnap): NOT imported: its label \"Upper\"",
+        "autosnap:8 (cv4pve-autosnap): NOT imported: error: invalid value '101x'",
+        "take them out",
+    ]);
+    for text in [&said.stdout, &said.stderr, &cfg(&cluster)] {
+        assert!(!text.contains("s3cret") && !text.contains("secret-1"), "{text}");
+    }
+    assert_eq!(kept(&cluster, "api-token-1"), "snap@pve!cron=secret-1\n");
+    assert_eq!(kept(&cluster, "password-1"), "s3cret\n");
+    let again = cluster.plain("job import").exits(3);
+    again.says(&["job snapshot-daily does the same already", "snapshot-plain does the same"]);
+    assert_eq!(cluster.plain("job list --json").json()["jobs"].as_array().unwrap().len(), 4);
+    assert!(!cluster.path("etc/priv/password-2").exists());
+
+    for job in ["snapshot-daily", "snapshot-plain", "snapshot-new"] {
+        cluster.plain(&format!("job run {job} --scheduled")).exits(0);
+    }
+    let names = cluster.snapshots(100).join(" ");
+    for label in ["autoplain2", "autonew2", "autodaily260102000000"] {
+        assert!(names.contains(label), "{label} in {names}");
+    }
+    assert!(!names.contains("autodaily260101000000"), "keep 3 was kept: {names}");
+    assert_eq!(cluster.requests("vmstate=1"), 1);
+    cluster.plain("job run snapshot-prune-old").exits(0);
+    assert_eq!(fs::read_to_string(cluster.path("cron.d/autosnap")).unwrap(), cron);
+}

@@ -65,7 +65,10 @@ fn notify_cfg_of_a_machine_that_is_no_node_is_below_etc_pve_ferry() {
         subject(&mails[0]).split(" on ").next(),
         Some("[OK] pve-ferry snapshot prune daily")
     );
-    assert_eq!(subject(&mails[1]).split(" on ").next(), Some("[OK, WARNINGS] pve-ferry snapshot rollback"));
+    assert_eq!(
+        subject(&mails[1]).split(" on ").next(),
+        Some("[OK, WARNINGS] pve-ferry snapshot rollback")
+    );
     assert!(mails[1].contains("rolled back to snapshot autodaily260103000000"), "{}", mails[1]);
     let down = "--influxurl http://127.0.0.1:1 --influxbucket pve";
     let said = cluster.run(&format!("create --vmid 100 --label daily {down}"));
@@ -100,6 +103,7 @@ fn what_would_be_lost_is_asked_for_on_a_terminal_and_only_yes_is_yes() {
         let said = on_terminal(&cluster, &[question, "n"], words).exits(2);
         said.says(&["nothing was changed"]);
         on_terminal(&cluster, &[question, "{enter}"], words).exits(2);
+        on_terminal(&cluster, &[question, "{ctrl-d}n"], words).exits(2);
         on_terminal(&cluster, &[question, "{ctrl-c}"], words).exits(130);
     }
     let said = on_terminal(&cluster, &["Roll back?", "n"], ROLLBACK);
