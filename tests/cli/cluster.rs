@@ -57,7 +57,7 @@ impl Cluster {
         let given = document.as_object_mut().unwrap();
         given.insert("token".into(), "snap@pve!cron=secret-1".into());
         given.entry("storages").or_insert_with(
-            || json!([{"node": "pve1", "storage": "ceph", "disk": 10, "maxdisk": 100}]),
+            || json!([{"node": "pve1", "storage": "ceph", "disk": 10u64 << 30, "maxdisk": 100u64 << 30}]),
         );
         fs::write(home.path().join("cluster.json"), document.to_string()).unwrap();
         fs::write(home.path().join("token"), "snap@pve!cron=secret-1\n").unwrap();
@@ -167,5 +167,24 @@ impl Drop for Cluster {
         if !std::thread::panicking() {
             assert_eq!(unexpected, "", "PVE has no such request");
         }
+    }
+}
+
+/// Somebody who makes snapshots of one guest with nothing to spare; see `pve_ideal.py`.
+pub struct Ideal(Child);
+
+impl Ideal {
+    pub fn beside(cluster: &Cluster, vmid: u32) -> Self {
+        let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes/pve_ideal.py");
+        let mut command = Command::new(client);
+        command.arg(&cluster.ports[0]).arg("snap@pve!cron=secret-1").arg(vmid.to_string());
+        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
+    }
+
+    /// How long one snapshot took on average.
+    pub fn seconds(self) -> f64 {
+        // It ends when its standard input does.
+        let output = self.0.wait_with_output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
     }
 }
