@@ -206,7 +206,7 @@ mod tests {
         );
         assert_eq!(job.secrets, [("api-token".to_owned(), "root@pam!a=uuid".to_owned())]);
         assert!(job.notes.len() == 1 && job.notes[0].contains("counts here"), "{:?}", job.notes);
-        let clean = "cv4pve-autosnap --host=a --username=u@pve --password:s3cret --vmid=web% clean \
+        let clean = "cv4pve-autosnap --host=a --username=u@pve --password:s3cret --vmid=web\\% clean \
                      --label:x --keep 0 --script-hook=/h >/dev/null 2>&1";
         let job = one(clean).unwrap();
         assert_eq!(job.operation, "snapshot-prune");
@@ -267,7 +267,7 @@ mod tests {
     #[test]
     fn what_is_different_is_noted() {
         let line = "cv4pve-autosnap --host=a:x --api-token=u@pve!t=x --username=u --password=pw --debug \
-                    --vmid=%db --timeout=0 snap --label=d --keep=1 | mail -s snap ops@a.example";
+                    --vmid=\\%db --timeout=0 snap --label=d --keep=1 | mail -s snap ops@a.example";
         let job = one(line).unwrap();
         let notes = job.notes.join("\n");
         for part in ["8006", "--debug", "end so", "--timeout 0", "token wins", "left out: mail"] {
