@@ -245,11 +245,10 @@ impl Around<'_> {
 
 /// Where the commands before the program go to.
 fn directory(before: &[Vec<String>]) -> Option<String> {
-    let gone = before.iter().filter_map(|command| {
+    before.iter().rev().find_map(|command| {
         let at = command.iter().position(|word| word == "cd")?;
         command.get(at + 1).filter(|path| path.starts_with('/')).cloned()
-    });
-    gone.last()
+    })
 }
 
 /// The other programs of a line, which no job of ours runs. Only their names: their words may hold

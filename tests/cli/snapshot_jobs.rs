@@ -76,22 +76,6 @@ fn a_failed_run_of_a_job_is_said_mailed_and_listed() {
     cluster.plain("job create --operation snapshot --help").exits(0).says(&["--max-perc-storage"]);
 }
 
-#[test]
-fn a_lock_that_stays_is_not_waited_for_for_ever() {
-    let cluster =
-        Cluster::of(vec![with(guest(100), json!({"lock": "snapshot-delete"})), guest(101)]);
-    let login =
-        format!("--host {} --ca-file {TLS}/ca.pem --api-token file:DIR/token", cluster.hosts());
-    let create = "job create snaps --operation snapshot --vmid all --label daily --schedule";
-    cluster.plain(&format!("{create} hourly {login}")).exits(0);
-    let text = cfg(&cluster).replace("0 * * * *", "* * * * *").replace("hourly", "* * * * *");
-    fs::write(cluster.path("etc/jobs.cfg"), text).unwrap();
-    let begun = std::time::Instant::now();
-    let said = cluster.plain("job run snaps --scheduled").exits(3);
-    said.says(&["locked (snapshot-delete)", "qm unlock", "1 of 2 guests ok"]);
-    assert!((25..55).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
-}
-
 /// On a node no credentials are needed.
 #[test]
 fn a_job_on_a_node_works_through_pvesh_and_is_no_backup() {
@@ -134,7 +118,8 @@ fn autosnaps_crontab_is_taken_over_with_its_secrets_and_runs() {
          #0 4 * * * root cv4pve-autosnap --host={hosts} --username=snap@pve --password=file:{home}/old --vmid=100 clean --label=old --keep=0\n\
          0 5 * * * root cv4pve-autosnap --host={hosts} --username=snap@pve --password=file:{home}/none --vmid=100 snap --label=x --keep=3\n\
          0 6 * * * root cv4pve-autosnap --host={hosts} --api-token=snap@pve!cron=secret-1 --vmid=100 snap --label=Upper --keep=3\n\
-         0 7 * * * root cv4pve-autosnap --host={hosts} --api-token=snap@pve!cron=secret-1 --vmid=100 snap --label=y --keep=101x\n"
+         0 7 * * * root cv4pve-autosnap --host={hosts} --api-token=snap@pve!cron=secret-1 --vmid=100 snap --label=y --keep=101x\n\
+         0 8 * * * root cv4pve-autosnap --host={hosts} --api-token=snap@pve!cron=secret-1 --vmid=100 snap --label=z --keep=1 --script={home}/old\n"
     );
     fs::write(cluster.path("cron.d/autosnap"), &cron).unwrap();
     let dry = cluster.plain("job import -n").exits(3).says(&["would be job snapshot-daily"]);
@@ -148,6 +133,9 @@ fn autosnaps_crontab_is_taken_over_with_its_secrets_and_runs() {
         "autosnap:6 (cv4pve-autosnap): NOT imported: cannot read the secret in",
         "autosnap:7 (cv4pve-autosnap): NOT imported: its label \"Upper\"",
         "autosnap:8 (cv4pve-autosnap): NOT imported: error: invalid value '101x'",
+        &format!(
+            "autosnap:9 (cv4pve-autosnap): NOT imported: its script {home}/old cannot be executed"
+        ),
         "take them out",
     ]);
     for text in [&said.stdout, &said.stderr, &cfg(&cluster)] {

@@ -11,6 +11,7 @@ use crate::job::{Job, JobName, Runner, free_name};
 use crate::pve::JobsCfg;
 use crate::pve::api::password_in;
 use crate::secret::SecretSource;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Take over the jobs of eve4pve-barc, crossover and cv4pve-autosnap from their crontabs
@@ -133,7 +134,7 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
     if let Some(other) = same(&cfg, &job) {
         return Ok(Outcome::Exists(other));
     }
-    if let Err(error) = check(&job).and_then(|()| readable(&job, &proposal)) {
+    if let Err(error) = check(&job).and_then(|()| usable(&job, &proposal)) {
         return Ok(Outcome::Refused(
             error.to_string().lines().next().unwrap_or_default().to_owned(),
         ));
@@ -158,9 +159,18 @@ fn file(path: &str) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))
 }
 
-/// Whether the password file that a line names holds a password: the older tool asked for it
-/// otherwise, which nobody answers in a cron job.
-fn readable(job: &Job, proposal: &Proposal) -> Result<(), CliError> {
+/// Whether the files that a line of cv4pve-autosnap names serve: it asked for the password when the
+/// file was not there, which nobody answers in a cron job, and did not start without its script.
+fn usable(job: &Job, proposal: &Proposal) -> Result<(), CliError> {
+    if !job.operation.starts_with("snapshot") {
+        return Ok(());
+    }
+    if let Some(script) = job.option("script") {
+        let mode = std::fs::metadata(script).map(|facts| facts.permissions().mode());
+        if !mode.is_ok_and(|mode| mode & 0o111 != 0) {
+            return Err(CliError::usage(format!("its script {script} cannot be executed")));
+        }
+    }
     let is_named = proposal.options.iter().any(|(key, _)| key == "password");
     let Some(value) = job.option("password").filter(|_| is_named) else { return Ok(()) };
     let source: SecretSource =

@@ -170,6 +170,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_scheduled_job_of_snapshots_does_not_wait_for_a_lock_for_ever() {
+        let words = |operation: &str, schedule: &str, more: Option<&str>| {
+            let own = [("label", "daily"), ("vmid", "all"), ("keep", "1"), ("path", "/b")];
+            let fits = |(key, _): &(&str, &str)| operation == "backup" || *key != "path";
+            let own = own.into_iter().filter(fits).chain(more.map(|wait| ("lock-wait", wait)));
+            let job = Job {
+                name: "a".parse().unwrap(),
+                operation: operation.to_owned(),
+                schedule: schedule.parse().unwrap(),
+                node: Some("pve1".to_owned()),
+                enabled: true,
+                runner: crate::job::Runner::Cron,
+                comment: None,
+                options: own.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            };
+            let words = scheduled_words(&job).unwrap();
+            words.into_iter().find(|word| word.starts_with("--lock-wait=")).unwrap()
+        };
+        assert_eq!(words("snapshot", "hourly", None), "--lock-wait=1800");
+        assert_eq!(words("snapshot", "* * * * *", None), "--lock-wait=30");
+        assert_eq!(words("snapshot-prune", "weekly", None), "--lock-wait=14400");
+        assert_eq!(words("snapshot", "hourly", Some("7")), "--lock-wait=7");
+        assert_eq!(words("backup", "hourly", None), FOR_EVER);
+    }
+
+    #[test]
     fn the_gist_is_the_first_failure_or_the_last_word() {
         assert_eq!(gist("a\n  guest 1: FAILED: x\nb\n"), "guest 1: FAILED: x");
         assert_eq!(gist("a\nb\n\n"), "b");
