@@ -1,8 +1,7 @@
 //! How `list` shows what eve4pve-barc wrote: rows of the kind `barc`. Reads nothing itself.
 
-use super::list::age;
 use super::table::{Align, render};
-use crate::model::{Bytes, Moment, VmId};
+use crate::model::{Age, Bytes, Moment, VmId};
 use crate::repository::legacy::{LegacyFormat, LegacyHistory, LegacyImage, LegacyPoint};
 use crate::survey::kind_of_config;
 use serde_json::{Value, json};
@@ -93,7 +92,7 @@ fn points(history: &LegacyHistory, now: Moment) -> String {
         vec![
             format!("  {}", history.directory.label),
             point.time.to_string(),
-            age(now.unix() - point.time.unix()),
+            Age::of(point.time, now).to_string(),
             point.stamp.clone(),
             kind_of_point(point),
             disks.join(" "),

@@ -6,7 +6,7 @@ use super::options::Common;
 use super::output;
 use super::table::{Align, render};
 use crate::clock::Clock;
-use crate::model::{Bytes, Moment};
+use crate::model::{Age, Bytes, Moment};
 use crate::repository::ImageEntry;
 use crate::repository::VerifiedState;
 use crate::repository::legacy::LegacyHistory;
@@ -157,7 +157,7 @@ fn point_row(point: &StoredPoint, now: Moment) -> Vec<String> {
     vec![
         format!("  {}", manifest.label),
         manifest.time.to_string(),
-        age(now.unix() - manifest.time.unix()),
+        Age::of(manifest.time, now).to_string(),
         manifest.chain.to_string(),
         marks,
         manifest.consistency.to_string(),
@@ -186,17 +186,6 @@ fn verified(point: &StoredPoint) -> String {
         None => "-".to_owned(),
         Some(verified) if verified.state == VerifiedState::Ok => verified.at.to_string(),
         Some(verified) => format!("FAILED {}", verified.at),
-    }
-}
-
-/// An age in the largest unit that says enough.
-pub(super) fn age(seconds: i64) -> String {
-    match seconds {
-        i64::MIN..0 => "future".to_owned(),
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
     }
 }
 
@@ -287,15 +276,4 @@ fn image_document(image: &ImageEntry) -> Value {
         "base": image.parent,
         "file": image.file,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::age;
-
-    #[test]
-    fn ages_are_short_and_a_future_is_no_age() {
-        let ages = [-1, 0, 119, 120, 7199, 7200, 172_800].map(age);
-        assert_eq!(ages, ["future", "0 s", "119 s", "2 min", "119 min", "2 h", "2 d"]);
-    }
 }

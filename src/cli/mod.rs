@@ -56,7 +56,7 @@ Exit codes:
   4    nothing selected
   10   repository missing
   11   locked by another run of pve-ferry
-  12   verification found damage
+  12   damage was found
   13   conflict that needs a decision
   130  interrupted";
 

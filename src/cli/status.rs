@@ -8,9 +8,8 @@ use crate::clock::Clock;
 use crate::job::JobName;
 use crate::job::cover::{
     Cover, CoverFacts, CoverPolicy, GuestCover, GuestFacts, GuestPoints, Severity, age, cover,
-    words,
 };
-use crate::model::{ClusterId, Guest, Label, Moment, VmId};
+use crate::model::{Age, ClusterId, Guest, Label, Moment, VmId};
 use crate::pve::GuestConfig;
 use crate::repository::{Disk, Repository};
 use crate::select::Candidate;
@@ -244,7 +243,7 @@ fn first_line(cover: &Cover, now: Moment) -> String {
 
 fn row(cover: &GuestCover, now: Moment) -> Vec<String> {
     let age =
-        |moment: Option<Moment>| moment.map_or("none".into(), |m| words(now.unix() - m.unix()));
+        |moment: Option<Moment>| moment.map_or("none".into(), |m| Age::of(m, now).to_string());
     let all = cover.jobs.iter().chain(&cover.snapshot_jobs);
     let jobs: Vec<&str> = all.map(JobName::as_str).collect();
     vec![

@@ -48,25 +48,6 @@ pub fn text(verified: &[Verified]) -> String {
     lines.join("\n") + "\n"
 }
 
-/// A point as `list` shows it: label and moment.
-fn point_name(dir: &Path) -> String {
-    let part = |path: Option<&Path>| {
-        path.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-    };
-    let (label, stamp) = (part(dir.parent()), part(Some(dir)));
-    let moment = Moment::from_stamp(&stamp).map_or(stamp, |moment| moment.to_string());
-    format!("{label} {moment}")
-}
-
-fn damage_line(damage: &DamageFound) -> String {
-    let extents: u64 = damage.extents.iter().map(|extent| extent.length).sum();
-    let where_ = match extents {
-        0 => String::new(),
-        bytes => format!(", {} of the volume", Bytes(bytes)),
-    };
-    format!("  {}: {}{where_}", damage.file.display(), damage.what)
-}
-
 /// The document of `--json`.
 pub fn document(verified: &[Verified]) -> Value {
     let guests: Vec<Value> = verified.iter().map(guest_document).collect();
@@ -75,32 +56,6 @@ pub fn document(verified: &[Verified]) -> Value {
         _ => "failed",
     };
     json!({ "operation": "verify", "status": status, "guests": guests })
-}
-
-fn guest_document(verified: &Verified) -> Value {
-    let vmid = verified.vmid;
-    match &verified.result {
-        Err(error) => json!({ "vmid": vmid, "status": "failed", "error": format!("{error:#}") }),
-        Ok(report) => json!({
-            "vmid": vmid,
-            "status": if report.damage.is_empty() { "ok" } else { "damaged" },
-            "directory": verified.directory,
-            "points": report.points.len(),
-            "images": report.images.len(),
-            "bytes": report.bytes,
-            "damage": report.damage.iter().map(damage_document).collect::<Vec<_>>(),
-            "points_lost": report.points_lost(),
-        }),
-    }
-}
-
-fn damage_document(damage: &DamageFound) -> Value {
-    json!({
-        "file": damage.file,
-        "what": damage.what,
-        "extents": damage.extents.iter().map(|e| [e.offset, e.length]).collect::<Vec<_>>(),
-        "points_lost": damage.points_lost,
-    })
 }
 
 /// How the command ends.
@@ -143,4 +98,49 @@ pub fn report(verified: &[Verified], span: (Moment, Moment)) -> Report {
     // Mail and exit code never disagree; an empty repository is verified, too.
     report.error_code = Some(exit_code(verified));
     report
+}
+
+/// A point as `list` shows it: label and moment.
+fn point_name(dir: &Path) -> String {
+    let part = |path: Option<&Path>| {
+        path.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    let (label, stamp) = (part(dir.parent()), part(Some(dir)));
+    let moment = Moment::from_stamp(&stamp).map_or(stamp, |moment| moment.to_string());
+    format!("{label} {moment}")
+}
+
+fn damage_line(damage: &DamageFound) -> String {
+    let extents: u64 = damage.extents.iter().map(|extent| extent.length).sum();
+    let where_ = match extents {
+        0 => String::new(),
+        bytes => format!(", {} of the volume", Bytes(bytes)),
+    };
+    format!("  {}: {}{where_}", damage.file.display(), damage.what)
+}
+
+fn guest_document(verified: &Verified) -> Value {
+    let vmid = verified.vmid;
+    match &verified.result {
+        Err(error) => json!({ "vmid": vmid, "status": "failed", "error": format!("{error:#}") }),
+        Ok(report) => json!({
+            "vmid": vmid,
+            "status": if report.damage.is_empty() { "ok" } else { "damaged" },
+            "directory": verified.directory,
+            "points": report.points.len(),
+            "images": report.images.len(),
+            "bytes": report.bytes,
+            "damage": report.damage.iter().map(damage_document).collect::<Vec<_>>(),
+            "points_lost": report.points_lost(),
+        }),
+    }
+}
+
+fn damage_document(damage: &DamageFound) -> Value {
+    json!({
+        "file": damage.file,
+        "what": damage.what,
+        "extents": damage.extents.iter().map(|e| [e.offset, e.length]).collect::<Vec<_>>(),
+        "points_lost": damage.points_lost,
+    })
 }

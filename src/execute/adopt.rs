@@ -2,18 +2,17 @@
 //! snapshot that the next increment begins at. Nothing of the old tool's is written.
 
 use super::save::BackupWork;
-use super::transfer::{device, outcome};
+use super::transfer::{Written, outcome};
 use super::{Execution, Stopped};
 use crate::clock::Stopwatch;
-use crate::model::{DiskKey, ImageId, SnapshotIdentity, VolumeId};
+use crate::model::{DiskKey, SnapshotIdentity, VolumeId};
 use crate::plan::Action;
+use crate::repository::ImageKind;
 use crate::repository::image::{
     ImageError, ImageOptions, ImageSink, ImportedImage, ZeroRuns, import_volume,
 };
-use crate::repository::layout::image_file;
 use crate::repository::legacy::{LegacyChain, LegacyLink};
-use crate::repository::{ImageEntry, ImageKind};
-use crate::storage::{Export, VolumeFacts};
+use crate::storage::Export;
 use crate::stream::Header;
 use crate::survey::ADOPTED;
 use anyhow::{Context as _, anyhow};
@@ -106,7 +105,9 @@ impl Execution {
         let imported = Arc::new(self.import_files(work, adopting).await?);
         let export = storage.export(&volume.name, snapshot, None).await?;
         self.compare(adopting, imported.clone(), export).await?;
-        let entry = entry(adopting, &facts, &imported)?;
+        let compression = adopting.options.compression;
+        let written = Written { disk, volume, source: snapshot, since: None, compression };
+        let entry = written.entry(&facts, &imported.summary)?;
         let outcome = outcome(&entry, begun.elapsed().as_secs_f64());
         self.note(&format!("adopted {disk} of {volume}"));
         let mut state = self.state();
@@ -178,36 +179,4 @@ impl Execution {
             None => Ok(()),
         }
     }
-}
-
-fn entry(
-    adopting: &Adopting,
-    facts: &VolumeFacts,
-    imported: &ImportedImage,
-) -> anyhow::Result<ImageEntry> {
-    let Adopting { disk, volume, snapshot, options } = adopting;
-    let summary = &imported.summary;
-    let mut shape = facts.shape.clone();
-    shape.size = summary.size;
-    Ok(ImageEntry {
-        id: ImageId(crate::entropy::random_u64()?),
-        parent: None,
-        disk: disk.clone(),
-        device: device(disk),
-        volume: volume.clone(),
-        size: summary.size,
-        shape,
-        source: snapshot.clone(),
-        base_source: None,
-        from: None,
-        to: snapshot.name.clone(),
-        file: image_file(disk, ImageKind::Base, options.compression),
-        compression: options.compression,
-        stream_bytes: summary.stream_bytes,
-        stored_bytes: summary.stored_bytes,
-        data_bytes: summary.data_bytes,
-        digest: summary.digest,
-        merged: 0,
-        other: serde_json::Map::new(),
-    })
 }

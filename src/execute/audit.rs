@@ -9,6 +9,7 @@ use crate::repository::image::{ChainReader, ImageError};
 use crate::repository::{AuditFindings, ImageEntry, chain_of};
 use crate::world::World;
 use anyhow::Context as _;
+use std::path::Path;
 use std::sync::Arc;
 
 /// Blocks in flight: each one waits for the storage for most of its time.
@@ -63,11 +64,7 @@ impl Execution {
         let (Stopped::Failed(error), Work::Backup(work)) = (stopped, &self.work) else {
             return None;
         };
-        let found = error.chain().find_map(|cause| {
-            let boxed = cause.downcast_ref::<Box<ImageError>>().map(AsRef::as_ref);
-            cause.downcast_ref::<ImageError>().or(boxed)
-        });
-        let path = found?.damaged_file()?;
+        let path = damaged_file(error)?;
         let now = self.world.clock.now();
         let marked = work.directory.mark_damaged(&work.lock, path, (&format!("{error:#}"), now));
         let unmarked = marked.err().map(|error| {
@@ -78,6 +75,15 @@ impl Execution {
         });
         Some(format!("{error:#}{}", unmarked.unwrap_or_default()))
     }
+}
+
+/// The image file whose damage made some work fail; none when it failed for another reason.
+pub fn damaged_file(error: &anyhow::Error) -> Option<&Path> {
+    let found = error.chain().find_map(|cause| {
+        let boxed = cause.downcast_ref::<Box<ImageError>>().map(AsRef::as_ref);
+        cause.downcast_ref::<ImageError>().or(boxed)
+    });
+    found?.damaged_file()
 }
 
 /// Compares one volume of a point with its source, which must be the very snapshot still.

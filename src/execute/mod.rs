@@ -21,7 +21,7 @@ mod transfer;
 mod undo;
 
 pub use adopt::{AdoptWork, FoundDamage};
-pub use audit::compare_with_source;
+pub use audit::{compare_with_source, damaged_file};
 pub use reset::ResetWork;
 pub use restore::RestoreWork;
 pub use save::BackupWork;

@@ -5,8 +5,8 @@ use super::transfer::Saving;
 use super::undo::Undo;
 use super::{Execution, Stopped};
 use crate::model::{ChainId, Label, Moment, PointId, SnapshotName, VolumeId};
+use crate::plan::Action;
 use crate::plan::facts::RunState;
-use crate::plan::{Action, RemovedPoint};
 use crate::pve::{GuestControl, GuestStatus};
 use crate::repository::{
     Debris, GuestDir, GuestRecord, Lock, Manifest, PointDraft, Skipped, State,
@@ -122,7 +122,6 @@ impl Execution {
         let work = move || match &execution.work {
             super::Work::Backup(work) => {
                 let image = &execution.world.limits.image;
-                let action = into_our_own(action, work.point);
                 super::prune::step(&work.directory, &work.lock, image, &action)
             }
             _ => bail!("only a backup prunes"),
@@ -247,16 +246,6 @@ impl Execution {
             bail!("volume {volume} is no longer the one that was surveyed");
         }
         Ok(facts)
-    }
-}
-
-/// A plan knows the new point as the one that has no directory yet: its id is drawn after the plan.
-fn into_our_own(action: Action, own: PointId) -> Action {
-    match action {
-        Action::MergeImages { into, from } if into.directory.is_empty() => {
-            Action::MergeImages { into: RemovedPoint { id: own, ..into }, from }
-        }
-        other => other,
     }
 }
 

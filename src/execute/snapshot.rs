@@ -9,7 +9,7 @@ use crate::model::{Guest, GuestSnapshot};
 use crate::plan::{Action, Plan};
 use crate::pve::api::{Api, ApiError, Request, TaskEnd, path};
 use crate::report::{Failure, GuestOutcome};
-use anyhow::anyhow;
+use anyhow::{anyhow, bail, ensure};
 use std::time::Duration;
 
 /// How long tasks and locks are waited for.
@@ -171,6 +171,18 @@ impl Hands<'_> {
         }
     }
 
+    /// Whether the snapshot of the plan is there still. Names are given again: one that was made
+    /// anew, described anew or that PVE is at work on is not what the user agreed to.
+    async fn is_there(&self, guest: &Guest, planned: &GuestSnapshot) -> anyhow::Result<bool> {
+        let Some(found) = self.find(guest, &planned.name).await? else { return Ok(false) };
+        let same = found.taken == planned.taken && found.description == planned.description;
+        ensure!(same, "another snapshot bears that name now; nothing was changed");
+        if let Some(state) = found.unfinished {
+            bail!("the snapshot is not whole any more (state {state}); nothing was changed");
+        }
+        Ok(true)
+    }
+
     /// Removes a snapshot that is still the one of the plan. What a replication needs stays: PVE
     /// refuses to remove it unless it is forced, and we never force.
     async fn delete(
@@ -180,13 +192,9 @@ impl Hands<'_> {
         outcome: &mut GuestOutcome,
     ) -> anyhow::Result<()> {
         let name = &planned.name;
-        let Some(found) = self.find(guest, name).await? else {
+        if !self.is_there(guest, planned).await? {
             outcome.warnings.push(format!("snapshot {name} is gone already"));
             return Ok(());
-        };
-        let same = found.taken == planned.taken && found.description == planned.description;
-        if !same || found.unfinished.is_some() {
-            return Err(anyhow!("another snapshot bears that name now; it was not touched"));
         }
         let request = Request::delete(path(guest, &format!("snapshot/{name}")));
         match self.run(&request).await {
@@ -213,10 +221,8 @@ impl Hands<'_> {
         outcome: &mut GuestOutcome,
     ) -> anyhow::Result<()> {
         let name = &planned.name;
-        let found = self.find(guest, name).await?;
-        if found.is_none_or(|found| found.taken != planned.taken) {
-            return Err(anyhow!("the snapshot is gone or another one; nothing was changed"));
-        }
+        let is_there = self.is_there(guest, planned).await?;
+        ensure!(is_there, "the snapshot is gone; nothing was changed");
         let request = Request::post(path(guest, &format!("snapshot/{name}/rollback")));
         let end = self.run(&request).await?;
         self.warn(end, "rolling back", outcome);

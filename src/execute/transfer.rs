@@ -4,7 +4,7 @@
 use super::save::{BackupWork, snapshot_in};
 use super::{Execution, Stopped};
 use crate::clock::Stopwatch;
-use crate::model::{DiskKey, ImageId, SnapshotName, VolumeId};
+use crate::model::{DiskKey, ImageId, SnapshotIdentity, SnapshotName, VolumeId, VolumeShape};
 use crate::plan::BaseImage;
 use crate::report::VolumeOutcome;
 use crate::repository::image::{
@@ -12,7 +12,7 @@ use crate::repository::image::{
 };
 use crate::repository::layout::image_file;
 use crate::repository::{ImageEntry, ImageKind};
-use crate::storage::{Export, Finish, SnapshotFacts, VolumeFacts};
+use crate::storage::{Export, Finish, VolumeFacts};
 use crate::stream::Header;
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -34,8 +34,52 @@ impl Saving<'_> {
     }
 }
 
+/// An image that was written, as far as its file does not tell.
+pub(super) struct Written<'a> {
+    pub disk: &'a DiskKey,
+    pub volume: &'a VolumeId,
+    /// The snapshot that it was made from.
+    pub source: &'a SnapshotIdentity,
+    /// What it is an increment of.
+    pub since: Option<&'a BaseImage>,
+    pub compression: Compression,
+}
+
+impl Written<'_> {
+    /// Its entry in the manifest, under an id of its own.
+    pub(super) fn entry(
+        &self,
+        facts: &VolumeFacts,
+        summary: &ImageSummary,
+    ) -> anyhow::Result<ImageEntry> {
+        let kind = if self.since.is_some() { ImageKind::Increment } else { ImageKind::Base };
+        Ok(ImageEntry {
+            id: ImageId(crate::entropy::random_u64()?),
+            parent: self.since.map(|base| base.image),
+            disk: self.disk.clone(),
+            device: device(self.disk),
+            volume: self.volume.clone(),
+            size: summary.size,
+            // The volume may have grown since the snapshot.
+            shape: VolumeShape { size: summary.size, ..facts.shape.clone() },
+            source: self.source.clone(),
+            base_source: self.since.map(|base| base.snapshot.clone()),
+            from: summary.from.clone(),
+            to: self.source.name.clone(),
+            file: image_file(self.disk, kind, self.compression),
+            compression: self.compression,
+            stream_bytes: summary.stream_bytes,
+            stored_bytes: summary.stored_bytes,
+            data_bytes: summary.data_bytes,
+            digest: summary.digest,
+            merged: 0,
+            other: serde_json::Map::new(),
+        })
+    }
+}
+
 /// What vzdump calls the device (PVE::VZDump::QemuServer); a container's is its key.
-pub(super) fn device(disk: &DiskKey) -> String {
+fn device(disk: &DiskKey) -> String {
     match disk.as_str() {
         key if key.starts_with("mp") || key == "rootfs" => key.to_owned(),
         key if key.starts_with("tpmstate") => format!("drive-{key}-backup"),
@@ -66,17 +110,15 @@ impl Execution {
             size: own.size,
         };
         let summary = self.write_image(work, &saving, export, header).await?;
-        let entry = entry(&saving, &facts, &own, &summary, self.random_image_id()?);
+        let Saving { disk, volume, since, compression, .. } = saving;
+        let written = Written { disk, volume, source: &own.identity, since, compression };
+        let entry = written.entry(&facts, &summary)?;
         let outcome = outcome(&entry, begun.elapsed().as_secs_f64());
-        self.note(&format!("saved {} of {} ({})", saving.disk, saving.volume, outcome.kind));
+        self.note(&format!("saved {disk} of {volume} ({})", outcome.kind));
         let mut state = self.state();
         state.outcome.volumes.push(outcome);
         state.images.push(entry);
         Ok(())
-    }
-
-    fn random_image_id(&self) -> anyhow::Result<ImageId> {
-        Ok(ImageId(crate::entropy::random_u64()?))
     }
 
     /// Moves one stream into its file on a thread of its own. The transfer counts only when the
@@ -150,38 +192,6 @@ impl Execution {
 
 /// How long a process whose pipe has ended may take to end by itself.
 const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
-
-fn entry(
-    saving: &Saving,
-    facts: &VolumeFacts,
-    own: &SnapshotFacts,
-    summary: &ImageSummary,
-    id: ImageId,
-) -> ImageEntry {
-    let mut shape = facts.shape.clone();
-    shape.size = own.size;
-    ImageEntry {
-        id,
-        parent: saving.since.map(|base| base.image),
-        disk: saving.disk.clone(),
-        device: device(saving.disk),
-        volume: saving.volume.clone(),
-        size: own.size,
-        shape,
-        source: own.identity.clone(),
-        base_source: saving.since.map(|base| base.snapshot.clone()),
-        from: summary.from.clone(),
-        to: own.identity.name.clone(),
-        file: image_file(saving.disk, saving.kind(), saving.compression),
-        compression: saving.compression,
-        stream_bytes: summary.stream_bytes,
-        stored_bytes: summary.stored_bytes,
-        data_bytes: summary.data_bytes,
-        digest: summary.digest,
-        merged: 0,
-        other: serde_json::Map::new(),
-    }
-}
 
 pub(super) fn outcome(entry: &ImageEntry, seconds: f64) -> VolumeOutcome {
     VolumeOutcome {

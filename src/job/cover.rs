@@ -2,7 +2,7 @@
 //! that is worth to a monitoring system. Facts in, judgement out; nothing is read here.
 
 use super::{Job, JobName};
-use crate::model::{Guest, Moment};
+use crate::model::{Age, Guest, Moment};
 use crate::select::{Candidate, Selection, select};
 use jiff::tz::TimeZone;
 
@@ -201,15 +201,15 @@ fn judged(
     let good = facts.points.iter().filter_map(|points| points.good).max();
     let verified = facts.points.iter().filter_map(|points| points.verified).max();
     let limit = policy.max_age.unwrap_or_else(|| allowed(&jobs, policy));
-    let age = good.map(|good| policy.now.unix() - good.unix());
+    let age = good.map(|good| Age::of(good, policy.now));
     let (severity, why) = match age {
-        Some(age) if age <= limit => fresh(facts, &jobs, no_job),
+        Some(age) if age <= Age(limit) => fresh(facts, &jobs, no_job),
         _ if jobs.is_empty() => (Severity::Warning, stale_words(age, no_job)),
         // What cannot be read may hold the point.
         _ if !all.unreadable.is_empty() => {
             (Severity::Unknown, stale_words(age, "a repository cannot be read"))
         }
-        _ => (Severity::Critical, stale_words(age, &format!("at most {} allowed", words(limit)))),
+        _ => (Severity::Critical, stale_words(age, &format!("at most {} allowed", Age(limit)))),
     };
     let names = |jobs: Vec<&Job>| jobs.iter().map(|job| job.name.clone()).collect();
     let (jobs, snapshot_jobs) = (names(jobs), names(snapshots));
@@ -225,9 +225,9 @@ fn fresh(facts: &GuestFacts, jobs: &[&Job], no_job: &str) -> (Severity, String) 
     (Severity::Ok, if jobs.is_empty() { no_job.to_owned() } else { String::new() })
 }
 
-fn stale_words(age: Option<i64>, why: &str) -> String {
+fn stale_words(age: Option<Age>, why: &str) -> String {
     match age {
-        Some(age) => format!("newest good point {} old, {why}", words(age)),
+        Some(age) => format!("newest good point {age} old, {why}"),
         None => format!("no good point, {why}"),
     }
 }
@@ -236,16 +236,6 @@ fn stale_words(age: Option<i64>, why: &str) -> String {
 fn allowed(jobs: &[&Job], policy: &CoverPolicy) -> i64 {
     let intervals = jobs.iter().filter_map(|job| job.schedule.interval(policy.now, &policy.zone));
     intervals.min().map_or(DAY_AND_SLACK, |seconds| seconds + SLACK)
-}
-
-/// A time span in the largest unit that says enough.
-pub fn words(seconds: i64) -> String {
-    match seconds {
-        i64::MIN..120 => format!("{seconds} s"),
-        120..7200 => format!("{} min", seconds / 60),
-        7200..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
 }
 
 /// Reads an age as people type it: `26h`, `90m`, `2d`, `3600s`; seconds.

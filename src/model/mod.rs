@@ -3,6 +3,7 @@
 //! Every type here is a term of the glossary. Values are validated when they are made, so that
 //! the layers below never see a label, a disk key or a snapshot name that does not hold its form.
 
+mod age;
 mod guest;
 pub mod guest_snapshot;
 mod id;
@@ -15,6 +16,7 @@ mod snapshot_name;
 mod source;
 mod volume;
 
+pub use age::Age;
 pub use guest::{ClusterId, ClusterName, Guest, GuestKind, Incarnation, VmId};
 pub use guest_snapshot::{GuestSnapshot, TimestampFormat};
 pub use id::{ChainId, ImageId, InvalidId, PointId};

@@ -1,12 +1,19 @@
 //! The node's cron file: replaced whole, and never silently over somebody's edit. What stands in it
 //! is `job::crontab`'s to say.
+//!
+//! Once a minute cron looks whether the whole seconds of the directory's or of a known file's mtime
+//! are others than last time, and reads nothing otherwise (database.c of Debian's cron 3.0pl1-162). A
+//! change within the second of cron's own look would be overlooked for ever, a job of it never run. So
+//! every change here gets a second of its own: that of the file where cron can know it, that of the
+//! directory where it cannot.
 
 use super::NodeError;
 use crate::job::crontab::{FILE, is_edited};
 use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 /// The directory that cron reads.
 #[derive(Debug, Clone)]
@@ -55,6 +62,7 @@ impl CronD {
         if old.as_deref() == Some(text) && is_fit {
             return Ok(Written::Same);
         }
+        let is_new = old.is_none();
         let mut written = Written::New;
         if let Some(old) = old.filter(|old| is_edited(old)) {
             // Cron ignores a name with a dot in it.
@@ -63,7 +71,46 @@ impl CronD {
             written = Written::ReplacedEdited(aside);
         }
         replace(&path, text)?;
+        if is_new {
+            self.get_noticed().map_err(NodeError::write(self.directory.clone()))?;
+        }
         Ok(written)
+    }
+
+    /// Changes the directory once more in a later second than it was changed before. Takes that long.
+    fn get_noticed(&self) -> io::Result<()> {
+        let was = second_of(&self.directory)?;
+        let touch = self.directory.join(format!(".{FILE}.{}.touch", std::process::id()));
+        // A clock that stands or runs backwards must not hold us.
+        for _ in 0..TRIES {
+            fs::write(&touch, "")?;
+            fs::remove_file(&touch)?;
+            if second_of(&self.directory)? > was {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+}
+
+/// Together more than a second.
+const TRIES: u32 = 30;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The mtime as cron compares it.
+fn second_of(path: &Path) -> io::Result<i64> {
+    Ok(fs::metadata(path)?.mtime())
+}
+
+/// Gives a file that takes another's place an mtime in a later second.
+fn be_later_than(old: &Path, file: &fs::File) -> io::Result<()> {
+    match second_of(old) {
+        Ok(second) if file.metadata()?.mtime() <= second => {
+            let later = Duration::from_secs(u64::try_from(second).unwrap_or(0) + 1);
+            file.set_modified(SystemTime::UNIX_EPOCH + later)
+        }
+        _ => Ok(()),
     }
 }
 
@@ -76,6 +123,7 @@ fn replace(path: &Path, text: &str) -> Result<(), NodeError> {
         file.write_all(text.as_bytes())?;
         // Whatever the umask is: cron refuses other modes.
         file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        be_later_than(path, &file)?;
         file.sync_all()?;
         fs::rename(&draft, path)?;
         path.parent().map_or(Ok(()), |parent| fs::File::open(parent)?.sync_all())
@@ -107,6 +155,23 @@ mod tests {
         assert_eq!(fs::read_to_string(aside).unwrap(), two);
         assert_eq!(fs::read_to_string(cron.path()).unwrap(), one);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn every_change_has_a_second_of_its_own_so_that_cron_sees_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = CronD::new(dir.path().to_owned());
+        let text = |n: usize| rendered(&[], &[(format!("job{n}"), "why".to_owned())], "pve1");
+        cron.write(&text(0)).unwrap();
+        let mut last = second_of(&cron.path()).unwrap();
+        assert!(second_of(dir.path()).unwrap() > last, "a file that cron does not know");
+        for n in 1..4 {
+            cron.write(&text(n)).unwrap();
+            let now = second_of(&cron.path()).unwrap();
+            assert!(now > last, "a file that cron knows: {now} after {last}");
+            last = now;
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

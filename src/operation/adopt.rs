@@ -1,7 +1,8 @@
 //! An adoption's way from the selection to plan and work. Decisions, and why it is done so, stand in
 //! `plan::adopt`.
 
-use super::backup::{guest_key, lock, open_point};
+use super::backup::{guest_key, lock, new_point_id, open_point};
+use super::guests::surveyed;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{AdoptWork, Work};
 use crate::model::{DiskKey, Guest, Label};
@@ -11,7 +12,7 @@ use crate::plan::{Action, Plan};
 use crate::report::Failure;
 use crate::repository::legacy::{LegacyHistory, LegacyLink, LegacyPoint};
 use crate::repository::{LockMode, Repository};
-use crate::select::{Selection, select};
+use crate::select::Selection;
 use crate::survey::{self, Home, OldChain};
 use crate::world::World;
 use anyhow::Context as _;
@@ -36,21 +37,13 @@ pub struct AdoptRequest {
 }
 
 impl AdoptRequest {
-    pub(super) fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
-        let selected = select(&self.selection, &world.cluster.candidates()?);
-        Ok((selected.guests, selected.empty_items))
-    }
-
     pub(super) async fn prepare(
         &self,
         world: &Arc<World>,
         guest: &Guest,
         mode: Mode,
     ) -> Result<Prepared, Refusal> {
-        let guest = world.cluster.find(guest.vmid)?.with_context(|| {
-            format!("guest {} is gone from the cluster; nothing was changed", guest.vmid)
-        })?;
-        let read = survey::guest(world, guest).await?;
+        let read = surveyed(world, guest.vmid).await?;
         let key = guest_key(world, &read, mode)?;
         let directory = self.repository.guest(&key);
         let lock = match mode {
@@ -64,7 +57,8 @@ impl AdoptRequest {
         let Some(lock) = lock else { return Ok(Prepared { plan, work: None }) };
         let old = read.old.as_ref().context("the old tool's directory is gone")?;
         let point = adopted_point(&plan, old)?;
-        let mut open = open_point((directory, lock), read.surveyed, self.label.clone())?;
+        let mut open =
+            open_point((directory, lock), read.surveyed, self.label.clone(), new_point_id()?);
         // The point holds what was saved then, and nobody knows whether the guest was frozen.
         open.config = point.config.clone().unwrap_or_default();
         open.firewall.clone_from(&point.firewall);

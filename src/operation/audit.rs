@@ -1,13 +1,13 @@
 //! Comparing what is stored with the snapshots that it was made from, at a person's wish. Changes
 //! nothing but the points' marks; a backup's own comparison is a step of its plan.
 
+use super::backup::lock;
 use crate::audit::Audited;
 use crate::execute::compare_with_source;
 use crate::model::{DiskKey, Label, Moment, Share, VolumeId};
 use crate::repository::image::ChainReader;
 use crate::repository::{
-    AuditFindings, GuestDir, History, ImageEntry, Lock, LockMode, LockOptions, StoredPoint,
-    chain_of,
+    AuditFindings, GuestDir, History, ImageEntry, LockMode, StoredPoint, chain_of,
 };
 use crate::world::World;
 use anyhow::Context as _;
@@ -54,7 +54,7 @@ pub async fn audit(
     directory: &GuestDir,
     request: &AuditRequest,
 ) -> anyhow::Result<Vec<PointAudit>> {
-    let shared = locked(world, directory, LockMode::Shared).await?;
+    let shared = lock(world, directory, LockMode::Shared, WHAT).await?;
     let history = directory.load()?;
     let (mut audits, mut findings) = (Vec::new(), Vec::new());
     for point in newest_of_chains(&history, request.label.as_ref()) {
@@ -67,18 +67,23 @@ pub async fn audit(
     drop(shared);
     findings.retain(|found| !found.equal.is_empty() || !found.differing.is_empty());
     if !findings.is_empty() {
-        let lock = locked(world, directory, LockMode::Exclusive).await?;
-        let now = world.clock.now();
-        let marked = findings.iter().try_for_each(|f| directory.mark_audited(&lock, f, now));
-        marked.with_context(|| format!("note what was found:{}", in_words(&audits)))?;
+        let noted = note(world, directory, &findings).await;
+        noted.with_context(|| format!("what was found is not noted{}", in_words(&audits)))?;
     }
     Ok(audits)
 }
 
-async fn locked(world: &World, directory: &GuestDir, mode: LockMode) -> anyhow::Result<Lock> {
-    let directory = directory.clone();
-    let options = LockOptions { wait: world.limits.lock_wait, what: "verify --source".to_owned() };
-    Ok(tokio::task::spawn_blocking(move || directory.lock(mode, &options)).await??)
+/// What others read that wait for us.
+const WHAT: &str = "verify --source";
+
+async fn note(
+    world: &World,
+    directory: &GuestDir,
+    findings: &[AuditFindings],
+) -> anyhow::Result<()> {
+    let lock = lock(world, directory, LockMode::Exclusive, WHAT).await?;
+    let now = world.clock.now();
+    Ok(findings.iter().try_for_each(|found| directory.mark_audited(&lock, found, now))?)
 }
 
 /// A difference must be told even when it cannot be noted.
@@ -86,7 +91,7 @@ fn in_words(audits: &[PointAudit]) -> String {
     let disks = audits.iter().flat_map(|audit| &audit.disks);
     let said = disks.filter_map(|disk| {
         let what = disk.result.as_ref().ok()?.what_differs()?;
-        Some(format!(" {} differs from {}: {what};", disk.disk, disk.volume))
+        Some(format!("; {} differs from {}: {what}", disk.disk, disk.volume))
     });
     said.collect()
 }

@@ -1,5 +1,6 @@
 //! A backup's way from the selection to plan and work. Decisions stand in `plan::backup`.
 
+use super::guests::surveyed;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{BackupWork, Work};
 use crate::model::{ClusterId, Guest, Label, PointId};
@@ -8,7 +9,7 @@ use crate::plan::facts::{BackupPolicy, SnapshotProtection};
 use crate::report::Failure;
 use crate::repository::{GuestDir, GuestKey, Lock, LockMode, LockOptions, Repository};
 use crate::retention::{Rules, Span};
-use crate::select::{Selection, select};
+use crate::select::Selection;
 use crate::survey;
 use crate::world::World;
 use anyhow::Context as _;
@@ -33,23 +34,13 @@ pub struct BackupRequest {
 }
 
 impl BackupRequest {
-    pub(super) fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
-        let candidates = world.cluster.candidates()?;
-        let selected = select(&self.selection, &candidates);
-        Ok((selected.guests, selected.empty_items))
-    }
-
     pub(super) async fn prepare(
         &self,
         world: &Arc<World>,
         guest: &Guest,
         mode: Mode,
     ) -> Result<Prepared, Refusal> {
-        // The guest may have moved since the selection, hours ago.
-        let guest = world.cluster.find(guest.vmid)?.with_context(|| {
-            format!("guest {} is gone from the cluster; nothing was changed", guest.vmid)
-        })?;
-        let read = survey::guest(world, guest).await?;
+        let read = surveyed(world, guest.vmid).await?;
         if read.is_template {
             return Err(Refusal::Skipped("it is a template".to_owned()));
         }
@@ -65,6 +56,7 @@ impl BackupRequest {
         let policy = BackupPolicy {
             label: self.label.clone(),
             now: world.clock.now(),
+            point: new_point_id()?,
             snapshots: self.snapshots,
             renew: self.renew,
             audit: self.audit,
@@ -73,7 +65,7 @@ impl BackupRequest {
         let plan = plan(&surveyed.facts, &policy).map_err(refusal)?;
         let work = match lock {
             Some(lock) => {
-                let point = open_point((directory, lock), surveyed, policy.label)?;
+                let point = open_point((directory, lock), surveyed, policy.label, policy.point);
                 Some(Work::Backup(Box::new(point)))
             }
             None => None,
@@ -132,14 +124,19 @@ pub(super) async fn lock(
     Ok(tokio::task::spawn_blocking(take).await??)
 }
 
+/// The id of a point that is to be made.
+pub(super) fn new_point_id() -> anyhow::Result<PointId> {
+    Ok(PointId(crate::entropy::random_u64().context("read random bytes")?))
+}
+
 /// What the steps of making a point work on.
 pub(super) fn open_point(
     (directory, lock): (GuestDir, Lock),
     surveyed: survey::Surveyed,
     label: Label,
-) -> anyhow::Result<BackupWork> {
-    let point = PointId(crate::entropy::random_u64().context("read random bytes")?);
-    Ok(BackupWork {
+    point: PointId,
+) -> BackupWork {
+    BackupWork {
         directory,
         lock,
         record: surveyed.record,
@@ -152,5 +149,5 @@ pub(super) fn open_point(
         label,
         point,
         draft: Mutex::new(None),
-    })
+    }
 }

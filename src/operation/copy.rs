@@ -2,6 +2,7 @@
 //! execute, report), without a cluster. Decisions stand in `plan::copy`.
 
 use super::prune::chosen;
+use super::waiting::take;
 use super::{Mode, Performed, kind_of};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
@@ -125,7 +126,7 @@ impl Turn<'_> {
 
     fn lock(&self, directory: &GuestDir, mode: LockMode) -> Result<Lock, Failed> {
         let options = LockOptions { wait: self.request.lock_wait, what: "copy".to_owned() };
-        directory.lock(mode, &options).map_err(failed)
+        take(directory, mode, &options, self.cancel).map_err(|why| (why.failure(), why.into()))
     }
 
     /// The plan, and how much of the source cannot be read.

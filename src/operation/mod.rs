@@ -5,6 +5,7 @@ mod adopt;
 mod audit;
 mod backup;
 mod copy;
+mod guests;
 pub mod hooked;
 mod prune;
 mod reset;
@@ -20,6 +21,7 @@ pub use prune::{PruneRequest, prune};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
 pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
+pub use waiting::NoLock;
 
 use crate::clock::Stopwatch;
 use crate::execute::{self, FoundDamage, Stopped, Work};
@@ -140,10 +142,10 @@ impl Operation {
 
     fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
         match self {
-            Self::Backup(request) => request.select(world),
+            Self::Backup(request) => guests::selected(world, &request.selection),
             Self::Restore(request) => Ok((vec![request.guest()], Vec::new())),
             Self::Reset(request) => request.select(world),
-            Self::Adopt(request) => request.select(world),
+            Self::Adopt(request) => guests::selected(world, &request.selection),
         }
     }
 

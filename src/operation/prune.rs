@@ -6,6 +6,7 @@ use super::waiting::take;
 use super::{Mode, Performed, hooked};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
+use crate::execute::damaged_file;
 use crate::execute::prune::step;
 use crate::hooks::{About, At, Event, Hooks, Phase};
 use crate::model::{Guest, Label, Moment};
@@ -32,7 +33,7 @@ pub struct PruneRequest {
     pub rules: Rules,
     /// How merged images are written.
     pub image: ImageOptions,
-    /// How long to wait for locks; `None` waits without limit.
+    /// How long to wait for locks; `None` does not wait.
     pub lock_wait: Option<Duration>,
     /// The user's own programs that are called on the way.
     pub hooks: Arc<Hooks>,
@@ -214,5 +215,12 @@ impl Turn<'_> {
 }
 
 fn done(planned: &Step, result: anyhow::Result<String>) -> Result<String, Failed> {
-    result.map_err(|error| (Failure::Other, error.context(planned.to_string())))
+    result.map_err(|error| {
+        let error = error.context(planned.to_string());
+        if damaged_file(&error).is_none() {
+            return (Failure::Other, error);
+        }
+        let next = "`verify --mark` notes which points that costs, and no backup goes on with it";
+        (Failure::Damage, anyhow::anyhow!("{error:#}; {next}"))
+    })
 }

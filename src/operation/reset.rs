@@ -5,13 +5,14 @@
 //! backup that is under way keeps its base, and a reset that comes first lets it begin anew.
 
 use super::backup::lock;
+use super::guests::selected;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{ResetWork, Work};
 use crate::model::{ChainId, Guest, GuestKind, SnapshotName, VmId, VolumeId};
 use crate::plan::reset::{NoReset, ResetFacts, ResetPolicy, ResetVolume, plan};
 use crate::report::Failure;
 use crate::repository::{LockMode, Repository};
-use crate::select::{Selection, select};
+use crate::select::Selection;
 use crate::survey::{self, ChainOwner, NamedVolume};
 use crate::world::World;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,10 +41,7 @@ pub enum ResetTarget {
 impl ResetRequest {
     pub(super) fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
         match &self.target {
-            ResetTarget::Guests(selection) => {
-                let selected = select(selection, &world.cluster.candidates()?);
-                Ok((selected.guests, selected.empty_items))
-            }
+            ResetTarget::Guests(selection) => selected(world, selection),
             ResetTarget::Volumes(volumes) => Ok((guests_of(world, volumes)?, Vec::new())),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// Why a lock was not taken. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoLock {
+pub enum NoLock {
     /// Another run holds it, or the repository fails.
     #[error(transparent)]
     Repository(#[from] RepositoryError),

@@ -6,7 +6,7 @@ use super::facts::{
 };
 use super::prune::{PrunePolicy, Pruning, StoredFact, StoredImage, pruning};
 use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
-use crate::model::{Bytes, ImageId, Label, Moment, PointId, Share, SnapshotName, VolumeIdentity};
+use crate::model::{Bytes, ImageId, Moment, Share, SnapshotName, VolumeIdentity};
 use crate::retention::renewal;
 
 /// Why a guest gets no backup in this run.
@@ -163,7 +163,7 @@ fn prune_afterwards(
     // The point's own second may have been moved on a little, and it is not one of the future.
     let now = policy.now.max(moment);
     let mut points = facts.stored.clone();
-    points.push(point_to_be(facts, &policy.label, moment, transfers));
+    points.push(point_to_be(facts, policy, moment, transfers));
     pruning(&points, &PrunePolicy { label: Some(policy.label.clone()), rules, now })
 }
 
@@ -173,25 +173,25 @@ fn not_pruned(facts: &BackupFacts, policy: &BackupPolicy) -> Option<String> {
     (!policy.retention.is_empty()).then_some(text)
 }
 
-/// The point that this run makes, as retention will find it. Its ids are not known yet: none of
-/// the present ones needs it, so that any that nobody bears will do.
+/// The point that this run makes, as retention will find it. The ids of its images are drawn when
+/// they are written: nothing present needs them, so that any that nobody bears will do.
 fn point_to_be(
     facts: &BackupFacts,
-    label: &Label,
+    policy: &BackupPolicy,
     moment: Moment,
     transfers: &[Step],
 ) -> StoredFact {
-    let free = |taken: &dyn Fn(u64) -> bool| (0..).find(|id| !taken(*id)).unwrap_or(u64::MAX);
     let images = || facts.stored.iter().flat_map(|point| &point.images);
-    let own = ImageId(free(&|id| images().any(|image| image.image.0 == id)));
+    let is_free = |id: &u64| images().all(|image| image.image.0 != *id);
+    let own = ImageId((0..).find(is_free).unwrap_or(u64::MAX));
     let parents = transfers.iter().filter_map(|step| match &step.action {
         Action::SaveVolume { since, .. } => Some(since.as_ref().map(|base| base.image)),
         _ => None,
     });
     StoredFact {
-        directory: String::new(),
-        id: PointId(free(&|id| facts.stored.iter().any(|point| point.id.0 == id))),
-        label: label.clone(),
+        directory: format!("{}/{}", policy.label, moment.stamp()),
+        id: policy.point,
+        label: policy.label.clone(),
         seq: facts.stored.iter().map(|p| p.seq).max().unwrap_or(0).saturating_add(1),
         moment,
         hidden: false,

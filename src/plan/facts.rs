@@ -3,7 +3,7 @@
 //! Facts are plain data without handles, so that a golden test can write them down.
 
 use crate::model::{
-    ChainId, DiskKey, Guest, ImageId, Label, Moment, Share, SnapshotIdentity, VolumeId,
+    ChainId, DiskKey, Guest, ImageId, Label, Moment, PointId, Share, SnapshotIdentity, VolumeId,
     VolumeIdentity,
 };
 use crate::retention::{Rules, Span};
@@ -131,6 +131,8 @@ pub struct BackupPolicy {
     pub label: Label,
     /// The moment of the run, from the wall clock.
     pub now: Moment,
+    /// The id that the new point gets, from the random source.
+    pub point: PointId,
     /// What happens to the snapshot that stays on each volume.
     pub snapshots: SnapshotProtection,
     /// When an image is a base although an increment would be possible.

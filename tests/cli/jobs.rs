@@ -197,13 +197,18 @@ fn a_run_that_waits_hears_the_wish_to_stop() {
     env.run("job create prune --operation prune --path REPO --retain 3").exits(0);
     env.run("job run backup-daily").exits(0);
     env.forget();
-    env.spoil("match export-diff\npause 6\nonce\n");
+    env.spoil("match export-diff\npause 8\nonce\n");
+    fs::create_dir(env.path("second")).unwrap();
     let holder = env.spawn("job run backup-daily --scheduled");
     env.wait_for("export-diff");
     let backup = env.spawn("backup --vmid 100 --label x --path REPO --lock-wait 60");
     let prune = env.spawn("job run prune --scheduled");
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    for waiting in [&backup, &prune] {
+    env.run("copy --from REPO --to DIR/second").exits(11);
+    env.run("verify --source --path REPO").exits(11);
+    let copy = env.spawn("copy --from REPO --to DIR/second --lock-wait 60");
+    let compare = env.spawn("verify --source --path REPO --lock-wait 60");
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    for waiting in [&backup, &prune, &copy, &compare] {
         nix::sys::signal::kill(waiting.pid(), nix::sys::signal::SIGTERM).unwrap();
     }
     backup
@@ -216,6 +221,11 @@ fn a_run_that_waits_hears_the_wish_to_stop() {
         "stopped while it waited",
         "interrupted",
     ]);
+    for waiting in [copy, compare] {
+        let said = waiting.ends().exits(130).complains(&["waits for backup on host"]);
+        said.says(&["guest 100", "FAILED", "stopped while it waited for backup on host"]);
+    }
+    assert_eq!(fs::read_dir(env.path("second")).unwrap().count(), 0);
     silent(&holder.ends().exits(0));
     assert_eq!(env.run("job list --json").json()["jobs"][1]["last_run"]["exit_code"], json!(130));
 }

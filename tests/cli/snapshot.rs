@@ -414,6 +414,31 @@ fn a_rollback_is_agreed_to_and_goes_to_that_snapshot_only() {
 }
 
 #[test]
+fn what_became_of_a_snapshot_since_it_was_planned_is_seen_before_it_is_touched() {
+    let name = "autodaily260102000000";
+    let same = snapshot(name, 2000);
+    let another = "another snapshot bears that name now; nothing was changed";
+    let cases = [
+        (json!([snapshot(name, 2001)]), another),
+        (json!([with(same.clone(), json!({"description": "by hand"}))]), another),
+        (json!([with(same, json!({"snapstate": "delete"}))]), "not whole any more (state delete)"),
+        (json!([]), "gone"),
+    ];
+    for (then, why) in cases {
+        let changed = json!({"snapshots": three(), "snapshots_then": then});
+        let cluster = Cluster::of(vec![with(guest(100), changed.clone())]);
+        let said = cluster.run(&format!("rollback --vmid 100 --name {name} --yes")).exits(1);
+        said.says(&["roll back guest", why]);
+        assert_eq!(cluster.requests("POST"), 0, "{why}");
+        let cluster = Cluster::of(vec![with(guest(100), changed)]);
+        // What is gone already is what a removal wants.
+        let code = if why == "gone" { 0 } else { 1 };
+        cluster.run("prune --vmid 100 --label daily --keep 1").exits(code).says(&[why]);
+        assert_eq!(cluster.requests("DELETE"), 0, "{why}");
+    }
+}
+
+#[test]
 fn a_stranger_is_not_trusted_and_is_named() {
     let cluster = Cluster::of(vec![guest(100)]);
     let login = format!("--host {} --api-token file:DIR/token", cluster.hosts());

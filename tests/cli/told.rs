@@ -151,6 +151,28 @@ fn notify_cfg_names_who_is_told_and_what_is_wrong_in_it_stops_no_backup() {
 }
 
 #[test]
+fn an_unreadable_notify_cfg_is_said_and_changes_no_result() {
+    let env = Env::with_guest();
+    fs::create_dir_all(env.path("etc/pve-ferry/notify.cfg")).unwrap();
+    let file = env.path("etc/pve-ferry/notify.cfg").display().to_string();
+    let unread = ["warning: nobody named in notify.cfg is told: ", &*file, "Is a directory"];
+    let said = run(&env, "--json").exits(0).complains(&unread);
+    assert_eq!(said.json()["status"], "ok");
+    assert_eq!(said.stderr.matches("nobody named").count(), 1, "{said:?}");
+    assert_eq!(mails(&env), [""; 0]);
+    // Who stands on the command line is told, and told of this, too.
+    run(&env, "--mail a@b.example").exits(0).complains(&unread);
+    let mail = mails(&env).pop().unwrap();
+    assert!(subject(&mail).starts_with("[OK, WARNINGS] pve-ferry backup daily"), "{mail}");
+    assert!(mail.contains("nobody named in notify.cfg is told"), "{mail}");
+    // A failure stays the failure that it is.
+    env.spoil("match export-diff\nfail 2 rbd: export-diff failed\n");
+    let failed = run(&env, "").exits(1).complains(&unread);
+    failed.says(&["export-diff failed"]);
+    env.run("backup --vmid 100 --label daily --path DIR/nowhere").exits(10).complains(&unread);
+}
+
+#[test]
 fn without_pve_its_notification_system_is_a_warning() {
     let env = Env::with_guest();
     notify_cfg(&env, "pve: default\n");

@@ -9,6 +9,7 @@ The cluster is a document:
   guests               [{vmid, type, node, name, status, ...}] and for each of them, besides what PVE shows:
     config             {key: value}
     snapshots          [{name, snaptime, description, ...}]
+    snapshots_then     what somebody else makes of them as soon as they were listed once
     locked_for         seconds from the start for which it is locked with `lock`
     create_fails, delete_fails   the task's error; a failed removal leaves lock and snapstate behind, unless it is refused
     create_warnings    the task ends with WARNINGS: n
@@ -141,7 +142,9 @@ class Cluster:
                 lock = {"lock": self.locked(guest)} if self.locked(guest) else {}
                 return {**guest["config"], **lock, "digest": "0" * 40}
             case ["GET", "snapshot"]:
-                return [*guest["snapshots"], {"name": "current", "description": "You are here!", "running": 1}]
+                listed = guest["snapshots"]
+                guest["snapshots"] = guest.pop("snapshots_then", listed)
+                return [*listed, {"name": "current", "description": "You are here!", "running": 1}]
             case ["POST", "snapshot"]:
                 return self.create(guest, params)
             case ["DELETE", "snapshot", name]:

@@ -115,6 +115,24 @@ fn without_a_comparison_nobody_notices() {
 }
 
 #[test]
+fn a_difference_that_cannot_be_noted_is_said_all_the_same() {
+    let lab = with_a_wrong_diff();
+    assert_eq!(lab.backup(&Backup::default()).exit_code(), 0);
+    let directory = lab.guest_directories("repository").remove(0);
+    let reader = directory.lock(LockMode::Shared, &LockOptions::default()).unwrap();
+    let request = AuditRequest { label: None, parts: 1 };
+    let error = crate::common::block_on(audit(&lab.world(), &directory, &request)).err().unwrap();
+    let text = format!("{error:#}");
+    for part in ["what was found is not noted; scsi", "differs from ceph:vm-100-disk-", "blake3:"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    drop(reader);
+    assert!(!lab.points("repository")[1].attributes.has_failed());
+    compared(&lab, 1);
+    assert!(lab.points("repository")[1].attributes.has_failed());
+}
+
+#[test]
 fn as_many_runs_as_parts_compare_everything() {
     const PARTS: u64 = 4;
     let lab = Lab::empty();

@@ -2,7 +2,7 @@
 
 use crate::notation::{after, has, identity, rest, size, snapshot};
 use crate::prune_facts;
-use pve_ferry::model::{Guest, GuestKind, ImageId, Moment};
+use pve_ferry::model::{Guest, GuestKind, ImageId, Moment, PointId};
 use pve_ferry::model::{Share, SkippedDisk};
 use pve_ferry::plan::facts::{
     BackupFacts, BackupPolicy, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact,
@@ -15,6 +15,7 @@ pub fn read(lines: &[Vec<String>]) -> (BackupFacts, BackupPolicy) {
     let mut policy = BackupPolicy {
         label: "daily".parse().unwrap(),
         now: "2026-01-02T00:00:00Z".parse().unwrap(),
+        point: PointId(0xfeed),
         snapshots: SnapshotProtection::Unprotected,
         renew: None,
         audit: None,

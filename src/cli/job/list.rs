@@ -8,11 +8,11 @@ use super::super::table::{Align, render};
 use super::run::meaning;
 use super::{Which, jobs, local, runs, this_node, when};
 use crate::clock::Clock;
-use crate::job::cover::{selected_by, words as age_words};
+use crate::job::cover::selected_by;
 use crate::job::crontab::line;
 use crate::job::words::joined;
 use crate::job::{Job, Runner};
-use crate::model::{Guest, Moment};
+use crate::model::{Age, Guest, Moment};
 use crate::node::last_run::LastRun;
 use crate::pve::JobsCfg;
 use crate::pve::jobs_cfg::section;
@@ -151,7 +151,7 @@ fn guests(listed: &Listed<'_>) -> String {
         return format!("{heading}: unknown, {why}\n");
     }
     let row = |(guest, good): &(Guest, Option<Moment>)| {
-        let age = good.map_or("none".to_owned(), |good| age_words(now.unix() - good.unix()));
+        let age = good.map_or("none".to_owned(), |good| Age::of(good, now).to_string());
         let time = good.map_or(String::new(), |good| good.to_string());
         vec![format!("  {}", guest.vmid), guest.name.clone(), guest.node.clone(), age, time]
     };

@@ -78,7 +78,7 @@ printf '\xff\x00\xff\x00' | dd of="$damaged" bs=1 seek=$((size / 2)) conv=notrun
 state() { images | while read -r file; do sha256sum "$file"; done; }
 before=$(state)
 ferry prune --path "$REPO" --vmid 101 --keep 2
-check "F9 merging over a damaged image fails" fails
+check "F9 merging over a damaged image fails with 12" exits 12
 check "F9 and says so by the file's name" says "$(basename "$(dirname "$damaged")")|${times[2]}"
 check "F9 all images are untouched" same "$(state)" "$before"
 backup 101 --keep 2

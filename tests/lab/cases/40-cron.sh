@@ -34,6 +34,17 @@ chmod 755 /usr/local/sbin/pve-ferry
 runs_of() { grep -c "^job run $1 --scheduled|$2|" "$WORK/runs" || true; }
 ran() { [ "$(runs_of "$1" "$2")" -ge 1 ]; }
 running_jobs() { "$FERRY" job list --json | jq -r '[.jobs[] | select(.running)] | length'; }
+
+# What cron and its runs said, when they do not do what they should.
+show_cron() {
+    {
+        cat "$WORK/cron.log" "$WORK/runs" /etc/cron.d/pve-ferry
+        pgrep -a 'cron|pve-ferry'
+        "$FERRY" job list
+    } 2>&1 | tail -n 20
+    false
+}
+cron_starts_both() { wait_until 75 both_run || show_cron; }
 both_run() { [ "$(running_jobs)" = 2 ]; }
 
 # setsid: a daemon of this case, ended by its id.
@@ -55,7 +66,7 @@ check "the cron file has the mode that cron wants" same "$(stat -c '%a %U %F' /e
 
 # The first to transfer stands still until both have begun: the other must wait for it, and then work.
 spoil_rbd '{"match": ["export-diff", "vm-100-disk-0"], "action": "pause"}'
-check "F11 cron starts both jobs at one minute" wait_until 75 both_run
+check "F11 cron starts both jobs at one minute" cron_starts_both
 check "F11 one of them transfers" wait_until 30 spoiled
 check "F11 the other waits without having made anything" same "$(count_points 100)" 0
 # From here on each job has had its turn: no more of them while we look.
