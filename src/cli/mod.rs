@@ -2,6 +2,7 @@
 //! code. One file per command; `output.rs` is the only one that prints.
 
 mod adopt;
+mod agree;
 mod around;
 mod ask;
 mod ask_ceph;
@@ -30,7 +31,9 @@ mod show;
 mod signals;
 mod snapshot;
 mod snapshot_list;
+mod snapshot_rollback;
 mod snapshot_table;
+mod snapshot_work;
 mod source;
 mod status;
 mod table;

@@ -22,6 +22,18 @@ use std::sync::Arc;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Being told (defaults and SMTP: notify.cfg)")]
 pub struct ToldOptions {
+    #[command(flatten)]
+    listeners: Listeners,
+    /// Do not check the certificate of InfluxDB.
+    #[arg(long, requires = "influxurl")]
+    no_verify_ssl: bool,
+}
+
+/// The same without the word about certificates, for commands whose own word about them holds for
+/// everything that they reach.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Being told (defaults and SMTP: notify.cfg)")]
+pub struct Listeners {
     /// Mail the report to these addresses.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     mail: Vec<String>,
@@ -44,16 +56,29 @@ pub struct ToldOptions {
     /// Where its token stands (USER:PASSWORD for InfluxDB 1.x).
     #[arg(long, value_name = "file:PATH|env:NAME|-", requires = "influxurl", value_parser = source)]
     influxtoken: Option<SecretSource>,
-    /// Do not check the certificate of InfluxDB.
-    #[arg(long, requires = "influxurl")]
-    no_verify_ssl: bool,
     /// The job that this run belongs to, for subjects, metrics and hooks.
     #[arg(long, value_name = "NAME", hide = true)]
-    pub job_name: Option<String>,
+    job_name: Option<String>,
+}
+
+/// Whether certificates of those who are told are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificates {
+    /// They are.
+    Checked,
+    /// They are not, as the user wants it.
+    Ignored,
+}
+
+impl From<bool> for Certificates {
+    /// From the flag that switches the check off.
+    fn from(ignored: bool) -> Self {
+        if ignored { Self::Ignored } else { Self::Checked }
+    }
 }
 
 /// clap repeats a refused value in its error, so a secret in clear must not be refused by it: it
-/// becomes the empty source, which [`ToldOptions::teller`] refuses in words of its own.
+/// becomes the empty source, which [`Listeners::teller`] refuses in words of its own.
 fn source(text: &str) -> Result<SecretSource, std::convert::Infallible> {
     Ok(text.parse().unwrap_or_else(|_| SecretSource::Variable(String::new())))
 }
@@ -90,17 +115,31 @@ pub struct Teller {
 }
 
 impl ToldOptions {
+    /// See [`Listeners::teller`].
+    ///
+    /// # Errors
+    /// A secret in clear, or one that cannot be read.
+    pub fn teller(&self, subject: &Subject) -> Result<Teller, CliError> {
+        self.listeners.teller(subject, self.no_verify_ssl.into())
+    }
+}
+
+impl Listeners {
     /// Reads `notify.cfg` and every secret now, so that what is wrong on the command line is
     /// refused before anything was changed.
     ///
     /// # Errors
     /// A secret in clear, or one that cannot be read.
-    pub fn teller(&self, subject: &Subject) -> Result<Teller, CliError> {
+    pub fn teller(
+        &self,
+        subject: &Subject,
+        certificates: Certificates,
+    ) -> Result<Teller, CliError> {
         let (text, unread) = match world::our_files().read("notify.cfg") {
             Ok(text) => (text, None),
             Err(error) => (String::new(), Some(anyhow::Error::from(error))),
         };
-        let settings = Settings::new(Some(&text), &self.wishes()?, &host_name());
+        let settings = Settings::new(Some(&text), &self.wishes(certificates)?, &host_name());
         let mut settings =
             settings.map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))?;
         // Who would have been told is not known then, which must be said and stops no backup.
@@ -118,7 +157,7 @@ impl ToldOptions {
         Ok(Teller { settings, operation, occasion, started })
     }
 
-    fn wishes(&self) -> Result<Wishes, CliError> {
+    fn wishes(&self, certificates: Certificates) -> Result<Wishes, CliError> {
         if self.influxtoken == Some(SecretSource::Variable(String::new())) {
             let error = crate::secret::SecretError::InClear;
             return Err(CliError::usage(format!("--influxtoken: {error}")));
@@ -134,12 +173,22 @@ impl ToldOptions {
                 bucket: bucket.clone(),
                 token: self.influxtoken.clone(),
             }),
-            ignore_certificates: self.no_verify_ssl,
+            ignore_certificates: certificates == Certificates::Ignored,
         })
     }
 }
 
 impl Teller {
+    /// The job that this run belongs to.
+    pub fn job(&self) -> Option<&str> {
+        self.occasion.job.as_deref()
+    }
+
+    /// The variables that hold secrets of those who are told, which no hook inherits.
+    pub fn secret_variables(&self) -> &[String] {
+        &self.settings.secret_variables
+    }
+
     /// The hooks of the run, which are told what it is about and inherit no secret.
     ///
     /// # Errors
@@ -175,9 +224,21 @@ impl Teller {
         result: Result<Performed, CliError>,
         as_json: bool,
     ) -> Result<u8, CliError> {
+        self.conclude_with(result, |performed| output::performed(performed, as_json))
+    }
+
+    /// The same for a result that is printed in a way of its own.
+    ///
+    /// # Errors
+    /// The result's own.
+    pub fn conclude_with(
+        self,
+        result: Result<Performed, CliError>,
+        print: impl FnOnce(&Performed),
+    ) -> Result<u8, CliError> {
         match result {
             Ok(performed) => {
-                output::performed(&performed, as_json);
+                print(&performed);
                 let code = performed.report.exit_code();
                 self.tell(&performed.report);
                 Ok(code)
@@ -290,7 +351,7 @@ impl ToldOptions {
         let has_log = sinks.iter().any(|(sink, _)| matches!(sink, Sink::Syslog(_)));
         sinks.retain(|(sink, _)| match sink {
             Sink::Prometheus(_) => false,
-            Sink::Influx(_) => self.influxurl.is_some(),
+            Sink::Influx(_) => self.listeners.influxurl.is_some(),
             Sink::Syslog(_) | Sink::Mail(_) | Sink::Pve(_) => true,
         });
         for (_, when) in sinks.iter_mut().filter(|(sink, _)| matches!(sink, Sink::Syslog(_))) {

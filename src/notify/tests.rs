@@ -411,3 +411,22 @@ fn an_age_does_not_vanish_when_the_repository_does() {
     let other = Report::new("backup", span, vec![guest(101, "")], vec![]);
     assert_eq!(points(&prometheus::text(&unknown, &other, &first)), [""; 0]);
 }
+
+#[test]
+fn snapshots_are_told_of_in_words_that_fit_them() {
+    let mut web = guest(100, "web");
+    web.changes = vec!["made snapshot autodaily1".into(), "removed snapshot autodaily0".into()];
+    let span = (Moment::from_unix(1_790_000_000), Moment::from_unix(1_790_000_012));
+    let report = Report::new("snapshot create", span, vec![web], vec![]);
+    let occasion = Occasion { label: Some("daily".into()), ..Occasion::default() };
+    let body = text::body(&occasion, &report);
+    for part in ["snapshot create daily: 1 of 1 guests ok", "(12 s), 2 changes.", "\nChanged\n"] {
+        assert!(body.contains(part), "{part} in {body}");
+    }
+    let html = html::document(&occasion, &report);
+    let pve = pve::message(&occasion, &report).to_string();
+    for text in [&body, &html, &pve] {
+        assert!(text.contains("Status") && !text.contains("Stored"), "{text}");
+        assert!(!text.contains("volumes"), "{text}");
+    }
+}

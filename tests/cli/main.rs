@@ -7,6 +7,7 @@
 
 mod adopt;
 mod breaking;
+mod cluster;
 mod copying;
 mod env;
 mod golden;
@@ -17,6 +18,8 @@ mod removal;
 mod reset;
 mod show;
 mod snapshot;
+mod snapshot_jobs;
+mod snapshot_told;
 mod told;
 mod usage;
 mod work;

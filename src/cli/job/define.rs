@@ -2,14 +2,22 @@
 //! are those of its own command, read by the same parser. Changes nothing.
 
 use super::super::error::CliError;
-use super::super::{Cli, Command, backup, output, prune};
-use crate::job::{Job, JobName, Runner, Schedule};
+use super::super::{Cli, Command, backup, output, prune, snapshot};
+use crate::job::{Job, JobName, Runner, Schedule, command_of};
 use crate::node::timers;
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
 
 /// The commands that make sense without a person.
-const OPERATIONS: [&str; 7] = ["backup", "prune", "verify", "copy", "mirror", "sync", "report"];
+const OPERATIONS: [&str; 9] =
+    ["backup", "prune", "verify", "copy", "snapshot", "snapshot-prune", "mirror", "sync", "report"];
+
+/// Options that mean nothing where no person is.
+const SENSELESS: [(&str, &str); 3] = [
+    ("dry-run", "a job with --dry-run would save nothing"),
+    ("otp", "a one-time password serves once: a job needs an API token"),
+    ("compat", "--compat is about exit codes, which nobody sees of a job"),
+];
 
 /// Options of eve4pve-barc that are always so here: a job need not say them each time.
 const NEEDLESS: [&str; 6] =
@@ -22,7 +30,8 @@ pub struct JobArgs {
     /// The job's name [default: made of operation and label].
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// The command that the job runs: backup, prune, verify, ... [default: backup].
+    /// What the job does: backup, prune, verify, copy, snapshot (create and --keep), snapshot-prune
+    /// [default: backup].
     #[arg(long, value_name = "COMMAND")]
     pub operation: Option<String>,
     /// hourly, daily, weekly, monthly, or five fields of cron, as '30 2 * * mon-fri', in local time
@@ -126,18 +135,32 @@ Examples:
   pve-ferry job create --vmid all,-105 --label daily --path /mnt/backup --keep 7
   pve-ferry job create nightly --vmid @tag-prod --label nightly --path /mnt/backup --schedule '30 2 * * *'
   pve-ferry job create --operation verify --path /mnt/backup --mark --schedule weekly --systemd
+  pve-ferry job create --operation snapshot --vmid all --label hourly --keep 24
   pve-ferry job set nightly --schedule '0 3 * * *' --delete keep";
 
 /// The command of an operation, if a job may have it.
 pub fn operation_command(operation: &str) -> Result<clap::Command, CliError> {
     let known = OPERATIONS.contains(&operation);
-    let command = Cli::command().find_subcommand(operation).filter(|_| known).cloned();
+    let command = if known { command_named(operation) } else { None };
     command.ok_or_else(|| {
-        let cli = Cli::command();
         let there: Vec<&str> =
-            OPERATIONS.into_iter().filter(|name| cli.find_subcommand(name).is_some()).collect();
+            OPERATIONS.into_iter().filter(|name| command_named(name).is_some()).collect();
         CliError::usage(format!("{operation:?} is no operation of a job: {}", there.join(", ")))
     })
+}
+
+/// The command of an operation with all its options, also those that may stand before its last
+/// word. The options of the program itself are none of a job.
+fn command_named(operation: &str) -> Option<clap::Command> {
+    let mut command = Cli::command();
+    let mut inherited: Vec<clap::Arg> = Vec::new();
+    for (depth, word) in command_of(operation).into_iter().enumerate() {
+        if depth > 0 {
+            inherited.extend(command.get_arguments().filter(|arg| arg.is_global_set()).cloned());
+        }
+        command = command.find_subcommand(word)?.clone();
+    }
+    Some(command.args(inherited))
 }
 
 /// The options that were typed, by their long names and in the order of the help.
@@ -155,8 +178,8 @@ fn options(
             return Err(CliError::usage(format!("{id} is no option: it cannot stand in a job")));
         };
         match (long, arg.get_action()) {
-            ("dry-run", _) => {
-                return Err(CliError::usage("a job with --dry-run would save nothing"));
+            (long, _) if let_alone(long).is_some() => {
+                return Err(CliError::usage(let_alone(long).unwrap_or_default()));
             }
             (long, _) if NEEDLESS.contains(&long) => {
                 output::notice(&format!("--{long}: always so, left out of the job"));
@@ -166,6 +189,11 @@ fn options(
         }
     }
     Ok(options)
+}
+
+/// Why an option is none of a job, if it is none.
+fn let_alone(long: &str) -> Option<&'static str> {
+    SENSELESS.iter().find(|(name, _)| *name == long).map(|(_, why)| *why)
 }
 
 /// The values of an option, one for each time it was given.
@@ -281,6 +309,7 @@ pub fn check(job: &Job) -> Result<(), CliError> {
     match parsed(&job.words())?.command {
         Command::Backup(args) => backup::check(&args)?,
         Command::Prune(args) => prune::check(&args)?,
+        Command::Snapshot(args) => snapshot::check(&args)?,
         _ => {}
     }
     if job.runner == Runner::Systemd {
@@ -372,6 +401,44 @@ mod tests {
             "Name --vmid 100 --label daily --path /b",
         ] {
             let error = made(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(error.exit_code(), 2, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn jobs_of_snapshots_have_the_options_of_both_words() {
+        let job = made(
+            "--operation snapshot --vmid all,-105 --label hourly --keep 24 --state --jobs 4 \
+             --host pve1,pve2 --api-token file:/t --mail a@b.example",
+        );
+        let job = job.unwrap();
+        assert_eq!((job.name.as_str(), job.node.as_deref()), ("snapshot-hourly", Some("pve1")));
+        assert_eq!(job.schedule.fields(), "0 * * * *");
+        let words = "snapshot create --label=hourly --keep=24 --state --jobs=4 --mail=a@b.example \
+                     --host=pve1,pve2 --api-token=file:/t --vmid=all,-105";
+        assert_eq!(job.words().join(" "), words);
+        let job = made("--operation snapshot-prune --vmid all --label daily --keep 0").unwrap();
+        assert_eq!(job.words().join(" "), "snapshot prune --label=daily --keep=0 --vmid=all");
+        for text in [
+            "--label daily",
+            "--vmid all",
+            "--vmid all --label Daily",
+            "--vmid 9:1 --label daily",
+            "--vmid all --label daily --keep 0",
+            "--vmid all --label daily --dry-run",
+            "--vmid all --label daily --compat autosnap",
+            "--vmid all --label daily --timestamp-format ddMMyy",
+            "--vmid all --label daily --host pve1",
+            "--vmid all --label daily --host pve1:x --api-token file:/t",
+            "--vmid all --label daily --host pve1 --username a",
+            "--vmid all --label daily --api-token file:/t",
+            "--vmid all --label daily --host p --api-token file:/t --otp file:/o",
+            "--vmid all --label daily --host p --api-token file:/t --fingerprint 00",
+            "--vmid all --label daily --systemd",
+            "--vmid all --label abcdefghijklmnopqrstuvwx --timestamp-format yyyy-MM-dd_HH-mm-ss",
+        ] {
+            let error = made(&format!("--operation snapshot {text}"));
+            let error = error.err().unwrap_or_else(|| panic!("{text}"));
             assert_eq!(error.exit_code(), 2, "{text}: {error}");
         }
     }
