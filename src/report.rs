@@ -74,7 +74,7 @@ pub struct GuestOutcome {
     pub volumes: Vec<VolumeOutcome>,
     /// Its volumes that were left out.
     pub skipped: Vec<SkippedDisk>,
-    /// What was taken away, in words.
+    /// What was changed or taken away, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
     /// What could have been taken away and stays, with the reason, in words.

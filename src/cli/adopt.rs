@@ -1,15 +1,19 @@
 //! `pve-ferry adopt`: what was typed, made into a request. It asks nothing, as nothing is taken away.
 
+use super::around::{About, Around};
 use super::error::CliError;
 use super::options::{Logging, Parallel, label};
-use super::{blocking, output, signals, world};
+use super::told::{Nature, Subject};
+use super::{blocking, signals, world};
+use crate::hooks::Hooks;
 use crate::model::Label;
-use crate::operation::{AdoptRequest, Mode, Operation, perform};
+use crate::operation::{AdoptRequest, Mode, Operation, Performed, perform};
 use crate::repository::image::Compression;
 use crate::repository::legacy::ROOT;
 use crate::repository::{Disk, Repository, RepositoryError};
 use crate::select::Selection;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Go on with what eve4pve-barc saved
 ///
@@ -55,6 +59,8 @@ pub struct Args {
     /// Ask nothing.
     #[arg(long, alias = "noconfirm", hide = true)]
     yes: bool,
+    #[command(flatten)]
+    around: Around,
 }
 
 /// Runs the command.
@@ -63,19 +69,24 @@ pub struct Args {
 /// The words make no sense, a directory is missing, or nothing could be done at all; a guest's own
 /// failure is in the report.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    let (label, dry_run) = (args.new_label.as_ref().unwrap_or(&args.label), args.dry_run);
+    let repository = Some(args.to.as_ref().unwrap_or(&args.path).as_path());
+    let subject = Subject { operation: "adopt", label: Some(label), repository, dry_run };
+    let about = About { subject, nature: Nature::Act, logging, keep: None };
+    args.around.conclude(&about, args.json, |hooks| performed(args, logging, hooks))
+}
+
+fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     let compression: Compression = args.compress.parse()?;
     let request = request(args)?;
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let limits = args.parallel.limits(compression);
     let cancel = super::options::cancel();
-    let world =
-        world::world(limits, args.parallel.iothreads, logging, cancel, std::sync::Arc::default())?;
-    let performed = blocking(async {
+    let world = world::world(limits, args.parallel.iothreads, logging, cancel, hooks)?;
+    blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Adopt(request), mode).await
-    })?;
-    output::performed(&performed, args.json);
-    Ok(performed.report.exit_code())
+    })
 }
 
 fn request(args: &Args) -> Result<AdoptRequest, CliError> {

@@ -1,13 +1,19 @@
 //! `pve-ferry assemble`: one volume of a restore point as a raw image file.
 
+use super::around::{About, Around};
 use super::error::CliError;
 use super::options::{Logging, label};
+use super::told::{Nature, Subject};
 use super::{ask, bars, blocking, output, restore, signals};
-use crate::assemble::{Watch, assemble};
+use crate::clock::Clock;
+use crate::hooks::Hooks;
 use crate::model::Bytes;
-use crate::repository::{Disk, Lock, LockOptions, Repository};
+use crate::operation::{AssembleRequest, Performed, assemble};
+use crate::report::VolumeOutcome;
+use crate::repository::{Disk, Repository};
 use crate::survey::{self, RestorePoint, Sought};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Write one volume of a restore point as a sparse raw image
@@ -47,9 +53,12 @@ pub struct Args {
     /// Seconds to wait for a run that works on the guest.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     lock_wait: u64,
+    #[command(flatten)]
+    around: Around,
 }
 
 struct Wanted {
+    path: PathBuf,
     point: RestorePoint,
     disk: String,
     output: PathBuf,
@@ -60,41 +69,48 @@ struct Wanted {
 /// # Errors
 /// The point or the disk is not there, its images are damaged, or the output cannot be written.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    // What is not there is no run: nobody is told of it, and no hook is called.
     let wanted = wanted(args)?;
-    let lock = LockOptions {
-        wait: Some(Duration::from_secs(args.lock_wait)),
-        what: "assemble".to_owned(),
-    };
-    let _lock: Option<Lock> = wanted.point.lock(&lock)?;
-    let stored = wanted.point.chain_named(&wanted.disk)?;
+    wanted.point.chain_named(&wanted.disk)?;
+    let (label, repository) = (args.label.as_deref(), Some(wanted.path.as_path()));
+    let subject = Subject { operation: "assemble", label, repository, dry_run: false };
+    let about = About { subject, nature: Nature::Act, logging, keep: None };
+    let (teller, hooks) = args.around.begin(&about)?;
+    let name = format!("guest {} at {}", wanted.point.vmid(), wanted.point.time());
+    let result = hooks.and_then(|hooks| performed(args, logging, (wanted, hooks)));
+    teller.conclude_one(result, |outcome| line(&name, &outcome.volumes))
+}
+
+fn performed(
+    args: &Args,
+    logging: &Logging,
+    (wanted, hooks): (Wanted, Arc<Hooks>),
+) -> Result<Performed, CliError> {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = args.threads.map_or_else(cores, |n| usize::from(n.max(1)));
-    let (progress, cancel) = (bars::progress(logging), super::options::cancel());
-    let assembled = blocking(async {
+    let request = AssembleRequest {
+        point: wanted.point,
+        disk: wanted.disk,
+        output: wanted.output,
+        threads: args.threads.map_or_else(cores, |n| usize::from(n.max(1))),
+        lock_wait: Duration::from_secs(args.lock_wait),
+        progress: bars::progress(logging),
+        hooks,
+    };
+    let cancel = super::options::cancel();
+    blocking(async {
         signals::listen(&cancel)?;
-        let file = wanted.output.clone();
         let cancel = cancel.clone();
-        tokio::task::spawn_blocking(move || {
-            let watch = Watch { progress: progress.as_ref(), cancel: &cancel };
-            assemble(&stored, &file, threads, &watch)
-        })
-        .await?
-    });
-    if cancel.is_cancelled() && assembled.is_err() {
-        output::notice("pve-ferry: interrupted; nothing is left");
-        return Ok(130);
-    }
-    let assembled = assembled?;
-    output::line(&format!(
-        "assembled {} of guest {} at {}: {} ({} of it data) in {}",
-        wanted.disk,
-        wanted.point.vmid(),
-        wanted.point.time(),
-        Bytes(assembled.size),
-        Bytes(assembled.data_bytes),
-        wanted.output.display()
-    ));
-    Ok(0)
+        tokio::task::spawn_blocking(move || assemble(&request, &Clock::System, &cancel)).await?
+    })
+}
+
+fn line(name: &str, volumes: &[VolumeOutcome]) -> String {
+    let line = |volume: &VolumeOutcome| {
+        let VolumeOutcome { disk, volume, logical_bytes, stream_bytes, .. } = volume;
+        let (size, data) = (Bytes(*logical_bytes), Bytes(*stream_bytes));
+        format!("assembled {disk} of {name}: {size} ({data} of it data) in {volume}")
+    };
+    volumes.iter().map(line).collect()
 }
 
 fn wanted(args: &Args) -> Result<Wanted, CliError> {
@@ -108,7 +124,7 @@ fn wanted(args: &Args) -> Result<Wanted, CliError> {
                 directory: args.guest.clone(),
             };
             let point = survey::restore_point(&repository, &sought, &super::world::home())?;
-            Ok(Wanted { point, disk: disk.clone(), output: output.clone() })
+            Ok(Wanted { path: path.clone(), point, disk: disk.clone(), output: output.clone() })
         }
         _ if output::is_interactive() => asked(args),
         _ => Err(CliError::usage(
@@ -131,5 +147,5 @@ fn asked(args: &Args) -> Result<Wanted, CliError> {
             PathBuf::from(ask::prompt("Write to", name)?)
         }
     };
-    Ok(Wanted { point, disk, output })
+    Ok(Wanted { path, point, disk, output })
 }

@@ -1,11 +1,11 @@
 //! `pve-ferry backup`: what was typed, made into a request; what came of it, as text or JSON.
 
+use super::around::{About, Around};
 use super::error::CliError;
-use super::hooks::HookOptions;
 use super::options::{Common, Logging, Parallel, label};
 use super::retention::RetentionOptions;
-use super::told::{Subject, ToldOptions};
-use super::{bars, blocking, output, signals, world};
+use super::told::{Nature, Subject};
+use super::{blocking, output, signals, world};
 use crate::hooks::Hooks;
 use crate::operation::{BackupRequest, Mode, Operation, Performed, perform};
 use crate::plan::facts::SnapshotProtection;
@@ -67,9 +67,7 @@ pub struct Args {
     #[command(flatten)]
     barc: BarcSpellings,
     #[command(flatten)]
-    hooks: HookOptions,
-    #[command(flatten)]
-    told: ToldOptions,
+    around: Around,
 }
 
 /// Options of eve4pve-barc that are the default here.
@@ -156,11 +154,8 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         repository,
         dry_run: args.dry_run,
     };
-    let teller = args.told.teller(&subject)?;
-    let result = teller
-        .hooks(&args.hooks, args.retention.keep, bars::progress(logging))
-        .and_then(|hooks| performed(args, logging, hooks));
-    teller.conclude(result, args.json)
+    let about = About { subject, nature: Nature::Run, logging, keep: args.retention.keep };
+    args.around.conclude(&about, args.json, |hooks| performed(args, logging, hooks))
 }
 
 fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Performed, CliError> {

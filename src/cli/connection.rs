@@ -2,9 +2,11 @@
 //! the one client of the API. Sends nothing.
 
 use super::error::CliError;
+use super::told::Certificates;
 use super::{output, world};
 use crate::pve::api::{
-    Api, Credentials, Endpoint, Https, HttpsSettings, Pvesh, RENEWED_AFTER, Trust, password_in,
+    Api, Credentials, Endpoint, Fingerprint, Https, HttpsSettings, Pvesh, RENEWED_AFTER, Trust,
+    password_in,
 };
 use crate::secret::{Secret, SecretSource};
 use crate::transport::Host;
@@ -46,6 +48,9 @@ pub struct Connection {
     validate_certificate: bool,
 }
 
+const NO_HOST: &str = "credentials need a --host";
+const NO_LOGIN: &str = "--host needs --api-token, or --username and --password";
+
 /// The options that take a secret.
 const SECRETS: [&str; 2] = ["--api-token", "--password"];
 
@@ -78,6 +83,29 @@ impl Connection {
         self.host.is_some()
     }
 
+    /// Whether the user wants certificates to be checked, whoever shows them.
+    pub fn certificates(&self) -> Certificates {
+        self.no_verify_ssl.into()
+    }
+
+    /// Whether the words make sense. Nothing is read and nobody is asked.
+    ///
+    /// # Errors
+    /// They do not.
+    pub fn check(&self) -> Result<(), CliError> {
+        let has_login = self.api_token.is_some() || self.username.is_some();
+        match &self.host {
+            None if has_login => return Err(CliError::usage(NO_HOST)),
+            None => return Ok(()),
+            Some(host) => Endpoint::list(host).map(drop).map_err(usage)?,
+        }
+        if self.api_token.is_none() && (self.username.is_none() || self.password.is_none()) {
+            return Err(CliError::usage(NO_LOGIN));
+        }
+        let pinned = self.fingerprint.as_deref().map(str::parse::<Fingerprint>);
+        pinned.transpose().map(drop).map_err(usage)
+    }
+
     /// The variables that hold secrets, which no hook inherits.
     pub fn secret_variables(&self) -> Vec<String> {
         let given = [&self.api_token, &self.password, &self.otp].into_iter().flatten();
@@ -93,7 +121,7 @@ impl Connection {
         match &self.host {
             Some(host) => self.https(host),
             None if self.api_token.is_some() || self.username.is_some() => {
-                Err(CliError::usage("credentials need a --host"))
+                Err(CliError::usage(NO_HOST))
             }
             None => on_node(),
         }
@@ -117,7 +145,7 @@ impl Connection {
             return Credentials::token(secret(token)?).map_err(usage);
         }
         let (Some(username), Some(password)) = (&self.username, &self.password) else {
-            return Err(CliError::usage("--host needs --api-token, or --username and --password"));
+            return Err(CliError::usage(NO_LOGIN));
         };
         let password =
             password_in(secret(password)?.reveal()).map_err(|e| CliError::usage(e.to_string()))?;

@@ -1,15 +1,18 @@
 //! `pve-ferry copy`: what was typed, made into a request. Decides nothing.
 
+use super::around::{About, Around};
 use super::error::CliError;
 use super::options::{Logging, label};
-use super::told::{Subject, ToldOptions};
+use super::told::{Nature, Subject};
 use super::{bars, blocking, options, signals};
 use crate::clock::Clock;
+use crate::hooks::Hooks;
 use crate::operation::{CopyRequest, Mode, Performed, copy};
 use crate::plan::copy::Source;
 use crate::repository::{Disk, Repository};
 use crate::select::Selection;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Copy or move restore points into another repository
@@ -57,7 +60,7 @@ pub struct Args {
     #[arg(long, alias = "noconfirm", hide = true)]
     yes: bool,
     #[command(flatten)]
-    told: ToldOptions,
+    around: Around,
 }
 
 /// Runs the command.
@@ -67,11 +70,12 @@ pub struct Args {
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let (label, repository) = (args.label.as_deref(), Some(args.to.as_path()));
     let dry_run = args.dry_run;
-    let teller = args.told.teller(&Subject { operation: "copy", label, repository, dry_run })?;
-    teller.conclude(performed(args, logging), args.json)
+    let subject = Subject { operation: "copy", label, repository, dry_run };
+    let about = About { subject, nature: Nature::Run, logging, keep: None };
+    args.around.conclude(&about, args.json, |hooks| performed(args, logging, hooks))
 }
 
-fn performed(args: &Args, logging: &Logging) -> Result<Performed, CliError> {
+fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     let selection = args.vmid.as_deref().map(Selection::parse).transpose();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let request = CopyRequest {
@@ -83,6 +87,7 @@ fn performed(args: &Args, logging: &Logging) -> Result<Performed, CliError> {
         threads: args.threads.map_or(cores, |threads| usize::from(threads.max(1))),
         lock_wait: Some(Duration::from_secs(args.lock_wait)),
         progress: bars::progress(logging),
+        hooks,
     };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let cancel = options::cancel();

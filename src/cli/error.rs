@@ -1,5 +1,6 @@
 //! Errors at the edge: the whole chain on one line, the exit code of the table in the help.
 
+use super::agree::Declined;
 use crate::operation::NoLock;
 use crate::report::Failure;
 use crate::repository::RepositoryError;
@@ -38,6 +39,9 @@ impl CliError {
 
 /// The exit code of an error's kind.
 pub fn code_of(error: &anyhow::Error) -> u8 {
+    if let Some(declined) = error.downcast_ref::<Declined>() {
+        return declined.code();
+    }
     let no_lock = error.chain().find_map(|e| e.downcast_ref::<NoLock>());
     let repository = match no_lock {
         Some(NoLock::Stopped(_)) => return Failure::Interrupted.code(),

@@ -1,6 +1,7 @@
 //! `@FILE` on the command line: the words of that file take its place. No option is known here.
 
 use super::error::CliError;
+use crate::job::words::words_of_file;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -33,39 +34,12 @@ fn expand_into(words: &mut Vec<OsString>, word: OsString, depth: usize) -> Resul
     }
     let text = std::fs::read_to_string(Path::new(&file))
         .map_err(|e| CliError::usage(format!("cannot read the arguments in {file}: {e}")))?;
-    let found =
-        split(&text).ok_or_else(|| CliError::usage(format!("a quote in {file} is not closed")))?;
+    let found = words_of_file(&text)
+        .ok_or_else(|| CliError::usage(format!("a quote in {file} is not closed")))?;
     for word in found {
         expand_into(words, word.into(), depth + 1)?;
     }
     Ok(())
-}
-
-/// Splits a text into words; `None` when a quote stays open.
-fn split(text: &str) -> Option<Vec<String>> {
-    let is_comment = |line: &str| line.trim_start().starts_with('#');
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote: Option<char> = None;
-    for line in text.lines() {
-        if quote.is_none() && is_comment(line) {
-            continue;
-        }
-        for c in line.chars().chain(['\n']) {
-            match (quote, c) {
-                (Some(open), c) if c == open => quote = None,
-                (Some(_), c) => word.get_or_insert_default().push(c),
-                (None, '"' | '\'') => {
-                    quote = Some(c);
-                    word.get_or_insert_default();
-                }
-                (None, c) if c.is_whitespace() => words.extend(word.take()),
-                (None, c) => word.get_or_insert_default().push(c),
-            }
-        }
-    }
-    words.extend(word);
-    quote.is_none().then_some(words)
 }
 
 #[cfg(test)]

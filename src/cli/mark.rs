@@ -1,17 +1,25 @@
 //! `pve-ferry delete`, `protect`, `unprotect`: what a person does with one restore point. The
 //! rules of retention are not for here: that is `prune`.
+//!
+//! All three stand in the system's log with the person that did it. Hooks are called for `delete` only;
+//! why stands in `operation::hooked`.
 
+use super::around::{About, Around};
 use super::error::CliError;
-use super::options::Common;
+use super::options::{Common, Logging};
 use super::restore::time;
-use super::{output, world};
+use super::told::{Nature, Subject, ToldOptions};
+use super::{blocking, output, signals, world};
+use crate::clock::Clock;
+use crate::hooks::Hooks;
 use crate::model::Label;
-use crate::repository::{
-    Attributes, Disk, Lock, LockMode, LockOptions, Repository, RepositoryError, StoredPoint,
-};
+use crate::operation::{Performed, PointAct, PointRequest, act_on_point, point_name};
+use crate::report::GuestOutcome;
+use crate::repository::{Disk, Repository, StoredPoint};
 use crate::survey::{self, NoPoint, Sought, SurveyedPoint};
 use anyhow::Context as _;
 use dialoguer::{Confirm, theme::ColorfulTheme};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Which point is meant.
@@ -40,7 +48,7 @@ struct Meant {
 ///
 /// Also the newest one, which `prune` never removes. A point whose images newer ones need is
 /// hidden: it is gone from `list`, and its files go once nothing needs them. A protected point is
-/// refused.
+/// refused. Who removed which point stands in the system's log.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -51,6 +59,8 @@ pub struct DeleteArgs {
     /// Do not ask.
     #[arg(long, alias = "noconfirm")]
     yes: bool,
+    #[command(flatten)]
+    around: Around,
 }
 
 /// Keep one restore point whatever the rules of retention say
@@ -61,6 +71,8 @@ pub struct ProtectArgs {
     /// Why, or whatever should be known about it.
     #[arg(long, value_name = "TEXT")]
     notes: Option<String>,
+    #[command(flatten)]
+    told: ToldOptions,
 }
 
 /// Let the rules of retention apply to a point again
@@ -71,31 +83,23 @@ pub struct UnprotectArgs {
     /// Why, or whatever should be known about it.
     #[arg(long, value_name = "TEXT")]
     notes: Option<String>,
+    #[command(flatten)]
+    told: ToldOptions,
 }
 
 /// Removes a point.
 ///
 /// # Errors
 /// The point is not there, is protected, or the file system fails.
-pub fn delete(args: &DeleteArgs) -> Result<u8, CliError> {
-    let asked = args.meant.find()?;
-    args.confirm(&asked.point)?;
-    let (lock, found) = args.meant.locked(&asked)?;
-    let (directory, point) = (&found.directory, &found.point);
-    if point.is_protected() {
-        let text = format!("{} is protected; unprotect it first", name(point));
-        return Err(anyhow::anyhow!(text).into());
-    }
-    let done = if found.history.needed_by(point).is_some() {
-        directory.hide_point(&lock, point)?;
-        "hidden; newer points need its images, and its files go with them"
-    } else {
-        directory.delete_point(&lock, point)?;
-        "removed"
-    };
-    directory.refresh_derived(&lock)?;
-    output::line(&format!("{}: {done}", name(point)));
-    Ok(0)
+pub fn delete(args: &DeleteArgs, logging: &Logging) -> Result<u8, CliError> {
+    let found = args.meant.find()?;
+    args.confirm(&found.point)?;
+    let label = found.point.manifest.label.to_string();
+    let subject = args.meant.subject("delete", &label);
+    let about = About { subject, nature: Nature::Act, logging, keep: None };
+    let (teller, hooks) = args.around.begin(&about)?;
+    let result = hooks.and_then(|hooks| args.meant.perform(PointAct::Delete, found, hooks));
+    teller.conclude_one(result, done)
 }
 
 impl DeleteArgs {
@@ -106,7 +110,7 @@ impl DeleteArgs {
         if !output::is_interactive() {
             return Err(CliError::usage("it asks on a terminal; give --yes otherwise"));
         }
-        let question = format!("Remove {}?", name(point));
+        let question = format!("Remove {}?", point_name(point));
         let theme = ColorfulTheme::default();
         let confirm = Confirm::with_theme(&theme).with_prompt(question).default(false);
         let yes = confirm.interact().context("no answer; nothing was changed")?;
@@ -119,12 +123,7 @@ impl DeleteArgs {
 /// # Errors
 /// The point is not there, or the file system fails.
 pub fn protect(args: &ProtectArgs) -> Result<u8, CliError> {
-    let marked = args.meant.mark(|attributes| Attributes {
-        protected: true,
-        ..noted(attributes, args.notes.as_deref())
-    })?;
-    output::line(&format!("{}: protected", name(&marked)));
-    Ok(0)
+    mark(&args.meant, &args.told, PointAct::Protect { notes: args.notes.clone() })
 }
 
 /// Takes the protection from a point.
@@ -132,17 +131,19 @@ pub fn protect(args: &ProtectArgs) -> Result<u8, CliError> {
 /// # Errors
 /// The point is not there, or the file system fails.
 pub fn unprotect(args: &UnprotectArgs) -> Result<u8, CliError> {
-    let marked = args.meant.mark(|attributes| Attributes {
-        protected: false,
-        ..noted(attributes, args.notes.as_deref())
-    })?;
-    output::line(&format!("{}: not protected", name(&marked)));
-    Ok(0)
+    mark(&args.meant, &args.told, PointAct::Unprotect { notes: args.notes.clone() })
 }
 
-fn noted(attributes: &Attributes, notes: Option<&str>) -> Attributes {
-    let notes = notes.map_or_else(|| attributes.notes.clone(), str::to_owned);
-    Attributes { notes, ..attributes.clone() }
+fn mark(meant: &Meant, told: &ToldOptions, act: PointAct) -> Result<u8, CliError> {
+    let found = meant.find()?;
+    let label = found.point.manifest.label.to_string();
+    let subject = meant.subject(act.name(), &label);
+    let teller = told.act(told.teller(&subject)?, &subject);
+    teller.conclude_one(meant.perform(act, found, Arc::default()), done)
+}
+
+fn done(outcome: &GuestOutcome) -> String {
+    outcome.changes.join("\n")
 }
 
 impl Meant {
@@ -171,30 +172,24 @@ impl Meant {
         Ok(found)
     }
 
-    /// The same point, under our lock.
-    fn locked(&self, asked: &SurveyedPoint) -> Result<(Lock, SurveyedPoint), CliError> {
-        let wait = Some(Duration::from_secs(self.lock_wait));
-        let options = LockOptions { wait, what: "mark or delete a point".to_owned() };
-        let directory = asked.directory.clone();
-        let lock = directory.lock(LockMode::Exclusive, &options)?;
-        let history = directory.load()?;
-        let point = history.point(asked.point.manifest.point).cloned();
-        let point = point.with_context(|| format!("{} is gone", name(&asked.point)))?;
-        Ok((lock, SurveyedPoint { directory, history, point }))
+    fn subject<'a>(&'a self, operation: &'static str, label: &'a str) -> Subject<'a> {
+        let repository = Some(self.common.path.as_path());
+        Subject { operation, label: Some(label), repository, dry_run: false }
     }
 
-    fn mark(&self, change: impl Fn(&Attributes) -> Attributes) -> Result<StoredPoint, CliError> {
-        let asked = self.find()?;
-        let (lock, found) = self.locked(&asked)?;
-        let attributes = change(&found.point.attributes);
-        let marked: Result<(), RepositoryError> =
-            found.directory.set_attributes(&lock, &found.point, &attributes);
-        marked?;
-        Ok(found.point)
+    fn perform(
+        &self,
+        act: PointAct,
+        found: SurveyedPoint,
+        hooks: Arc<Hooks>,
+    ) -> Result<Performed, CliError> {
+        let lock_wait = Duration::from_secs(self.lock_wait);
+        let request = PointRequest { act, found, lock_wait, hooks };
+        let cancel = super::options::cancel();
+        blocking(async {
+            signals::listen(&cancel)?;
+            let act = move || act_on_point(&request, &Clock::System, &cancel);
+            tokio::task::spawn_blocking(act).await?
+        })
     }
-}
-
-fn name(point: &StoredPoint) -> String {
-    let manifest = &point.manifest;
-    format!("point {} {} of guest {}", manifest.label, manifest.time, manifest.guest.vmid)
 }

@@ -2,6 +2,8 @@
 //! code. One file per command; `output.rs` is the only one that prints.
 
 mod adopt;
+mod agree;
+mod around;
 mod ask;
 mod ask_ceph;
 mod assemble;
@@ -31,13 +33,16 @@ mod show;
 mod signals;
 mod snapshot;
 mod snapshot_list;
+mod snapshot_rollback;
 mod snapshot_table;
+mod snapshot_work;
 mod source;
 mod status;
 mod table;
 mod told;
 mod verified;
 mod verify;
+mod who;
 mod world;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -136,7 +141,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Verify(args) => verify::run(args, &cli.logging),
         Command::Prune(args) => prune::run(args, &cli.logging),
         Command::Copy(args) => copy::run(args, &cli.logging),
-        Command::Delete(args) => mark::delete(args),
+        Command::Delete(args) => mark::delete(args, &cli.logging),
         Command::Protect(args) => mark::protect(args),
         Command::Unprotect(args) => mark::unprotect(args),
         Command::Adopt(args) => adopt::run(args, &cli.logging),

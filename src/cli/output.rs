@@ -167,12 +167,16 @@ pub fn start_logging(logging: &Logging) {
     let _ = subscriber.try_init();
 }
 
-/// Prints what an operation did: the plans of a dry run, or the report.
-pub fn performed(performed: &crate::operation::Performed, as_json: bool) {
-    let report = &performed.report;
+/// Has what a report warns of seen, also when a job ends well.
+pub fn heed(report: &crate::report::Report) {
     if !report.warnings.is_empty() || report.guests.iter().any(|guest| !guest.warnings.is_empty()) {
         important();
     }
+}
+
+/// Prints what an operation did: the plans of a dry run, or the report.
+pub fn performed(performed: &crate::operation::Performed, as_json: bool) {
+    heed(&performed.report);
     let dry = !performed.plans.is_empty();
     match (dry, as_json) {
         (true, true) => json(&super::report::plans(performed)),

@@ -1,11 +1,11 @@
 //! `pve-ferry prune`: what was typed, made into a request. Decides nothing.
 
+use super::around::{About, Around};
 use super::error::CliError;
-use super::hooks::HookOptions;
 use super::options::{Common, Logging};
 use super::retention::RetentionOptions;
-use super::told::{Subject, ToldOptions};
-use super::{bars, blocking, options, signals};
+use super::told::{Nature, Subject};
+use super::{blocking, options, signals};
 use crate::clock::Clock;
 use crate::hooks::Hooks;
 use crate::model::Label;
@@ -53,9 +53,7 @@ pub struct Args {
     #[arg(long, alias = "noconfirm", hide = true)]
     yes: bool,
     #[command(flatten)]
-    hooks: HookOptions,
-    #[command(flatten)]
-    told: ToldOptions,
+    around: Around,
 }
 
 /// Whether the words make sense, as far as that can be told without the guests.
@@ -84,11 +82,9 @@ fn rules(args: &Args) -> Result<Rules, CliError> {
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
     let dry_run = args.dry_run;
-    let teller = args.told.teller(&Subject { operation: "prune", label, repository, dry_run })?;
-    let result = teller
-        .hooks(&args.hooks, args.retention.keep, bars::progress(logging))
-        .and_then(|hooks| performed(args, hooks));
-    teller.conclude(result, args.json)
+    let subject = Subject { operation: "prune", label, repository, dry_run };
+    let about = About { subject, nature: Nature::Run, logging, keep: args.retention.keep };
+    args.around.conclude(&about, args.json, |hooks| performed(args, hooks))
 }
 
 fn performed(args: &Args, hooks: Arc<Hooks>) -> Result<Performed, CliError> {

@@ -1,20 +1,23 @@
 //! `pve-ferry reset`: what was typed, made into a request; the question before anything is deleted.
 
+use super::around::{About, Around};
 use super::error::CliError;
 use super::options::{Logging, Parallel, label};
+use super::told::{Nature, Subject};
 use super::{blocking, output, signals, world};
+use crate::hooks::Hooks;
 use crate::model::{ChainId, VolumeId};
-use crate::operation::{
-    Mode, Operation, Performed, ResetRequest, ResetTarget, perform, volume_owner,
-};
+use crate::operation::{Mode, Operation, ResetRequest, ResetTarget, perform, volume_owner};
 use crate::plan::Action;
 use crate::plan::reset::ResetPolicy;
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
 use crate::select::Selection;
+use crate::world::World;
 use anyhow::Context as _;
 use dialoguer::{Confirm, theme::ColorfulTheme};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Delete our own snapshots of a chain from volumes
 ///
@@ -56,6 +59,8 @@ pub struct Args {
     /// Do not ask.
     #[arg(long, alias = "noconfirm")]
     yes: bool,
+    #[command(flatten)]
+    around: Around,
 }
 
 /// Runs the command.
@@ -64,22 +69,26 @@ pub struct Args {
 /// The words make no sense, the repository is missing, or nobody said yes.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let request = request(args)?;
+    if !args.dry_run && !args.yes {
+        confirm(args, logging, &request)?;
+    }
+    let (label, repository, dry_run) = (args.label.as_deref(), args.path.as_deref(), args.dry_run);
+    let subject = Subject { operation: "reset", label, repository, dry_run };
+    let about = About { subject, nature: Nature::Act, logging, keep: None };
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
+    args.around.conclude(&about, args.json, |hooks| {
+        let world = world(args, logging, hooks)?;
+        blocking(async {
+            signals::listen(&world.cancel)?;
+            perform(world.clone(), Operation::Reset(request), mode).await
+        })
+    })
+}
+
+fn world(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> anyhow::Result<Arc<World>> {
     let limits = args.parallel.limits(Compression::None);
     let cancel = super::options::cancel();
-    let world =
-        world::world(limits, args.parallel.iothreads, logging, cancel, std::sync::Arc::default())?;
-    if !args.dry_run && !args.yes {
-        // Signals are not listened to yet: ^C at the question ends the program at once.
-        let look = perform(world.clone(), Operation::Reset(request.clone()), Mode::DryRun);
-        confirm(&blocking(look)?)?;
-    }
-    let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
-    let performed = blocking(async {
-        signals::listen(&world.cancel)?;
-        perform(world.clone(), Operation::Reset(request), mode).await
-    })?;
-    output::performed(&performed, args.json);
-    Ok(performed.report.exit_code())
+    world::world(limits, args.parallel.iothreads, logging, cancel, hooks)
 }
 
 fn request(args: &Args) -> Result<ResetRequest, CliError> {
@@ -108,8 +117,12 @@ fn volumes(texts: &[String]) -> Result<Vec<VolumeId>, CliError> {
     Ok(volumes)
 }
 
-/// Shows what would go and asks; nothing to delete is nothing to ask.
-fn confirm(planned: &Performed) -> Result<(), CliError> {
+/// Shows what would go and asks; nothing to delete is nothing to ask. Nobody is told of a no, and no hook
+/// is called before a yes.
+fn confirm(args: &Args, logging: &Logging, request: &ResetRequest) -> Result<(), CliError> {
+    // Signals are not listened to yet: ^C at the question ends the program at once.
+    let world = world(args, logging, Arc::default())?;
+    let planned = blocking(perform(world, Operation::Reset(request.clone()), Mode::DryRun))?;
     let steps = planned.plans.iter().flat_map(|plan| plan.steps());
     let count = steps.filter(|s| matches!(s.action, Action::DeleteSnapshot { .. })).count();
     if count == 0 {

@@ -1,10 +1,10 @@
 //! `pve-ferry restore`: what was typed or chosen, made into a request.
 
+use super::around::{About, Around};
 use super::error::CliError;
-use super::hooks::HookOptions;
 use super::options::{Logging, Parallel, label};
-use super::told::{Subject, ToldOptions};
-use super::{ask, bars, blocking, output, signals, world};
+use super::told::{Nature, Subject};
+use super::{ask, blocking, output, signals, world};
 use crate::hooks::Hooks;
 use crate::model::{DiskKey, Moment, VmId};
 use crate::operation::{Mode, Operation, Performed, RestoreRequest, perform};
@@ -83,9 +83,7 @@ pub struct Args {
     #[arg(long, alias = "noconfirm")]
     pub yes: bool,
     #[command(flatten)]
-    pub hooks: HookOptions,
-    #[command(flatten)]
-    pub told: ToldOptions,
+    pub around: Around,
 }
 
 /// Runs the command.
@@ -94,11 +92,9 @@ pub struct Args {
 /// The point is not there or not clear, or nothing could be done at all.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let (label, repository, dry_run) = (args.label.as_deref(), args.path.as_deref(), args.dry_run);
-    let teller = args.told.teller(&Subject { operation: "restore", label, repository, dry_run })?;
-    let result = teller
-        .hooks(&args.hooks, None, bars::progress(logging))
-        .and_then(|hooks| performed(args, logging, hooks));
-    teller.conclude(result, args.json)
+    let subject = Subject { operation: "restore", label, repository, dry_run };
+    let about = About { subject, nature: Nature::Run, logging, keep: None };
+    args.around.conclude(&about, args.json, |hooks| performed(args, logging, hooks))
 }
 
 fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Performed, CliError> {

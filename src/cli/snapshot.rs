@@ -3,24 +3,17 @@
 
 use super::connection::Connection;
 use super::error::CliError;
-use super::hooks::HookOptions;
 use super::options::Logging;
-use super::{bars, blocking, options, output, signals};
+use super::snapshot_rollback::RollbackArgs;
+use super::snapshot_work::{CreateArgs, PruneArgs};
+use super::{options, output};
 use crate::clock::{Clock, local_zone};
 use crate::execute::snapshot::Patience;
-use crate::hooks::JobFacts;
-use crate::model::guest_snapshot::automatic_name;
-use crate::model::{Moment, TimestampFormat, VmId};
-use crate::operation::{
-    Mode, Performed, RollbackRequest, SnapshotRequest, SnapshotRun, rollback, snapshot,
-};
-use crate::plan::Plan;
-use crate::plan::snapshot::{Memory, NewSnapshot, SnapshotPolicy, Which};
+use crate::model::{Moment, TimestampFormat};
+use crate::operation::{Mode, Performed, SnapshotRun};
 use crate::report::Report;
 use crate::select::Selection;
-use anyhow::{Context as _, bail};
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
-use dialoguer::{Confirm, theme::ColorfulTheme};
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,9 +36,9 @@ pub struct Args {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
-    connection: Connection,
+    pub(super) connection: Connection,
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,10 +59,10 @@ enum Command {
 /// Options that may stand before the command, as cv4pve-autosnap has them, or behind it.
 #[derive(Debug, ClapArgs)]
 #[command(next_help_heading = "Guests and patience")]
-struct Common {
+pub(super) struct Common {
     /// Which guests: all, 100:120, NAME, web%, @tag-x, @pool-x, all-NODE, storage-x; -ITEM excludes.
     #[arg(long, global = true, value_name = "SEL", allow_hyphen_values = true)]
-    vmid: Option<String>,
+    pub(super) vmid: Option<String>,
     /// Seconds to wait for one task of PVE; it goes on afterwards, and the next run takes it up.
     ///
     /// Without --host a task is waited for to its end: it is a child of ours and would end with us.
@@ -78,11 +71,11 @@ struct Common {
     timeout: u64,
     /// How the time stands in names: yyyy or yy, then MM dd HH mm ss, - and _ between.
     #[arg(long, global = true, value_name = "FORMAT", default_value = "yyMMddHHmmss")]
-    timestamp_format: String,
+    pub(super) timestamp_format: String,
     /// From how many percent on a storage is too full for a snapshot.
     #[arg(long, global = true, value_name = "PERCENT", default_value_t = 95)]
     #[arg(value_parser = clap::value_parser!(u8).range(1..=100))]
-    max_perc_storage: u8,
+    pub(super) max_perc_storage: u8,
     /// Seconds to wait for guests that something else has locked.
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 0)]
     lock_wait: u64,
@@ -98,66 +91,13 @@ struct Common {
     compat: Option<Compat>,
     /// Ask nothing.
     #[arg(long, global = true, alias = "noconfirm")]
-    yes: bool,
+    pub(super) yes: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Compat {
     /// cv4pve-autosnap.
     Autosnap,
-}
-
-#[derive(Debug, ClapArgs)]
-struct CreateArgs {
-    /// The label: a lower-case letter, then up to 23 letters, digits, - or _.
-    #[arg(long, value_name = "LABEL")]
-    label: String,
-    /// How many snapshots of the label stay, the new one among them [default: all].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    keep: Option<u32>,
-    /// Include the memory of machines that run.
-    #[arg(long)]
-    state: bool,
-    /// Only guests that run.
-    #[arg(long)]
-    only_running: bool,
-    #[command(flatten)]
-    work: Work,
-}
-
-#[derive(Debug, ClapArgs)]
-struct PruneArgs {
-    /// The label.
-    #[arg(long, value_name = "LABEL")]
-    label: String,
-    /// How many snapshots of the label stay; 0 removes them all.
-    #[arg(long, value_name = "N")]
-    keep: u32,
-    #[command(flatten)]
-    work: Work,
-}
-
-#[derive(Debug, ClapArgs)]
-struct Work {
-    /// Guests at once.
-    #[arg(long, alias = "max-parallel", value_name = "N", default_value_t = 2)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=50))]
-    jobs: u16,
-    /// Print one JSON document.
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    hooks: HookOptions,
-}
-
-#[derive(Debug, ClapArgs)]
-struct RollbackArgs {
-    /// The snapshot's name.
-    #[arg(long, value_name = "NAME")]
-    name: String,
-    /// Print one JSON document.
-    #[arg(long)]
-    json: bool,
 }
 
 /// Runs the command.
@@ -170,6 +110,20 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         Command::Prune(prune) => prune.run(args, logging),
         Command::List(list) => list.run(args),
         Command::Rollback(rollback) => rollback.run(args),
+    }
+}
+
+/// Whether the words of a job make sense, as far as that can be told without the cluster.
+///
+/// # Errors
+/// They do not.
+pub fn check(args: &Args) -> Result<(), CliError> {
+    args.selection()?;
+    args.connection.check()?;
+    match &args.command {
+        Command::Create(create) => create.check(args),
+        Command::Prune(prune) => prune.check(args),
+        Command::List(_) | Command::Rollback(_) => Ok(()),
     }
 }
 
@@ -192,7 +146,7 @@ impl Args {
         Ok(self.common.timestamp_format.parse()?)
     }
 
-    fn mode(&self) -> Mode {
+    pub(super) fn mode(&self) -> Mode {
         if self.common.dry_run { Mode::DryRun } else { Mode::Execute }
     }
 
@@ -209,89 +163,6 @@ impl Args {
             hooks: Arc::default(),
         })
     }
-
-    fn perform(
-        &self,
-        policy: SnapshotPolicy,
-        work: &Work,
-        logging: &Logging,
-    ) -> Result<u8, CliError> {
-        let job = job_facts(&policy);
-        let (selection, at_once) = (self.selection()?, usize::from(work.jobs));
-        let request = SnapshotRequest { selection, policy, at_once };
-        let mut run = self.snapshot_run()?;
-        let hidden = self.connection.secret_variables();
-        run.hooks = work.hooks.hooks(job, &hidden, bars::progress(logging))?;
-        let performed = blocking(async {
-            signals::listen(&run.cancel)?;
-            snapshot(&run, request, self.mode()).await
-        })?;
-        Ok(say(&performed, work.json))
-    }
-}
-
-impl CreateArgs {
-    fn run(&self, args: &Args, logging: &Logging) -> Result<u8, CliError> {
-        let (label, format) = (options::label(&self.label)?, args.format()?);
-        let create = NewSnapshot {
-            name: automatic_name(&label, &time_for_name(Clock::System.now(), &format))?,
-            memory: if self.state { Memory::Included } else { Memory::LeftOut },
-            which: if self.only_running { Which::OnlyRunning } else { Which::All },
-            most_percent: args.common.max_perc_storage,
-        };
-        let policy = SnapshotPolicy { label, format, keep: self.keep, create: Some(create) };
-        args.perform(policy, &self.work, logging)
-    }
-}
-
-impl PruneArgs {
-    fn run(&self, args: &Args, logging: &Logging) -> Result<u8, CliError> {
-        let (label, format) = (options::label(&self.label)?, args.format()?);
-        let is_asked = self.keep == 0 && !args.common.yes && args.mode() == Mode::Execute;
-        if is_asked && output::is_interactive() {
-            let question = format!("Remove all snapshots of the label {label}?");
-            agree(&question).map_err(|e| CliError::usage(e.to_string()))?;
-        }
-        let policy = SnapshotPolicy { label, format, keep: Some(self.keep), create: None };
-        args.perform(policy, &self.work, logging)
-    }
-}
-
-impl RollbackArgs {
-    fn run(&self, args: &Args) -> Result<u8, CliError> {
-        let vmid = args.common.vmid.as_deref().unwrap_or_default();
-        let vmid: VmId = vmid.parse().map_err(|_| CliError::usage("give --vmid N, one guest"))?;
-        if !args.common.yes && !output::is_interactive() && args.mode() == Mode::Execute {
-            return Err(CliError::usage("it asks on a terminal; give --yes otherwise"));
-        }
-        let request = RollbackRequest { vmid, name: self.name.clone() };
-        let run = args.snapshot_run()?;
-        let ask = |plan: &Plan| match args.common.yes {
-            true => Ok(()),
-            false => agree(&format!("{plan}Roll back?")),
-        };
-        let performed = blocking(async {
-            signals::listen(&run.cancel)?;
-            rollback(&run, &request, args.mode(), ask).await
-        })?;
-        Ok(say(&performed, self.json))
-    }
-}
-
-fn job_facts(policy: &SnapshotPolicy) -> JobFacts {
-    let create = policy.create.as_ref();
-    JobFacts {
-        operation: create.map_or("snapshot prune", |_| "snapshot create").to_owned(),
-        label: Some(policy.label.to_string()),
-        keep: policy.keep.map(|keep| keep.to_string()),
-        memory: create.is_some_and(|create| create.memory == Memory::Included),
-        ..JobFacts::default()
-    }
-}
-
-/// The time as it stands in the name of a snapshot made now.
-fn time_for_name(now: Moment, format: &TimestampFormat) -> String {
-    local(now, &format.strftime())
 }
 
 /// A moment in the zone of this machine.
@@ -300,21 +171,15 @@ pub(super) fn local(moment: Moment, format: &str) -> String {
     timestamp.to_zoned(local_zone()).strftime(format).to_string()
 }
 
-fn agree(question: &str) -> anyhow::Result<()> {
-    let theme = ColorfulTheme::default();
-    let confirm = Confirm::with_theme(&theme).with_prompt(question).default(false);
-    if !confirm.interact().context("no answer; nothing was changed")? {
-        bail!("nothing was changed");
-    }
-    Ok(())
-}
-
-fn say(performed: &Performed, as_json: bool) -> u8 {
+/// Prints what was done, or the plans of a dry run.
+pub(super) fn say(performed: &Performed, as_json: bool) {
     match (performed.plans.is_empty(), as_json) {
-        (true, false) => output::text(&text(&performed.report)),
+        (true, false) => {
+            output::heed(&performed.report);
+            output::text(&text(&performed.report));
+        }
         _ => output::performed(performed, as_json),
     }
-    performed.report.exit_code()
 }
 
 /// The report without the words about volumes, which do not fit here.

@@ -7,7 +7,9 @@ use super::document::{
 };
 use super::error::{CliError, code_of};
 use super::{blocking, output, signals, verified, world};
+use crate::hooks::Hooks;
 use crate::model::{Bytes, Moment, VmId};
+use crate::operation::hooked::Caller;
 use crate::operation::{AuditRequest, DiskAudit, PointAudit, audit};
 use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::{GuestDir, Repository};
@@ -24,6 +26,8 @@ pub struct Wanted {
     pub limits: Limits,
     /// How much is said.
     pub logging: super::options::Logging,
+    /// The user's own programs that are called on the way.
+    pub hooks: std::sync::Arc<Hooks>,
     /// Whether one document is printed.
     pub json: bool,
 }
@@ -45,22 +49,14 @@ pub fn run(
     span: impl Fn() -> (Moment, Moment),
 ) -> Result<Report, CliError> {
     let cancel = super::options::cancel();
-    let world =
-        world::world(wanted.limits, 1, &wanted.logging, cancel.clone(), std::sync::Arc::default())?;
+    let hooks = wanted.hooks.clone();
+    let world = world::world(wanted.limits, 1, &wanted.logging, cancel.clone(), hooks)?;
     let mut directories: Vec<GuestDir> = repository.guests()?;
     directories.retain(|dir| wanted.vmids.is_empty() || wanted.vmids.contains(&dir.names().vmid));
-    let compared = blocking(async {
+    let (compared, warnings) = blocking(async {
         signals::listen(&cancel)?;
-        let mut compared = Vec::new();
-        for directory in &directories {
-            let result = audit(&world, directory, &wanted.request).await;
-            let (vmid, directory) = (directory.names().vmid, survey::relative(directory));
-            compared.push(Compared { vmid, directory, result });
-            if cancel.is_cancelled() {
-                break;
-            }
-        }
-        Ok(compared)
+        let work = move || in_turns(&world, &directories, &wanted.request);
+        Ok(tokio::task::spawn_blocking(work).await?)
     })?;
     match wanted.json {
         true => output::json(&document(&compared)),
@@ -68,15 +64,40 @@ pub fn run(
     }
     let code = exit_code(&compared);
     let code = if cancel.is_cancelled() { Failure::Interrupted.code() } else { code };
-    let mut report = Report::new("verify", span(), compared.iter().map(outcome).collect(), vec![]);
+    let outcomes = compared.iter().map(|guest| outcome(guest.vmid, &guest.result));
+    let mut report = Report::new("verify", span(), outcomes.collect(), vec![]);
     report.error_code = Some(code);
+    report.warnings = warnings;
     Ok(report)
 }
 
+/// Compares guest after guest, each between its hooks, with what those warned of.
+fn in_turns(
+    world: &std::sync::Arc<crate::world::World>,
+    directories: &[GuestDir],
+    request: &AuditRequest,
+) -> (Vec<Compared>, Vec<String>) {
+    let caller = Caller { hooks: &world.hooks, cancel: &world.cancel };
+    let (mut compared, mut warnings) = (Vec::new(), Vec::new());
+    for directory in directories {
+        let vmid = directory.names().vmid;
+        // This thread may wait: it is none of those that carry the work.
+        let work = || tokio::runtime::Handle::current().block_on(audit(world, directory, request));
+        let judge = |result: &_| outcome(vmid, result);
+        let (result, said) = caller.check(&verified::guest(vmid), work, judge);
+        warnings.extend(said);
+        compared.push(Compared { vmid, directory: survey::relative(directory), result });
+        if world.cancel.is_cancelled() {
+            break;
+        }
+    }
+    (compared, warnings)
+}
+
 /// A guest's comparison, as others are told of it.
-fn outcome(compared: &Compared) -> GuestOutcome {
-    let outcome = GuestOutcome::new(&verified::guest(compared.vmid));
-    match &compared.result {
+fn outcome(vmid: VmId, result: &anyhow::Result<Vec<PointAudit>>) -> GuestOutcome {
+    let outcome = GuestOutcome::new(&verified::guest(vmid));
+    match result {
         Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
         Ok(points) if disks_of(points).any(|disk| differs(disk).is_some()) => {
             let lines: Vec<String> = points.iter().flat_map(point_lines).collect();

@@ -6,6 +6,7 @@ use super::error::CliError;
 use super::table::{Align, render};
 use super::{job, output, world};
 use crate::clock::Clock;
+use crate::job::JobName;
 use crate::job::cover::{
     Cover, CoverFacts, CoverPolicy, GuestCover, GuestFacts, GuestPoints, Severity, age, cover,
 };
@@ -46,7 +47,9 @@ pub struct Args {
 
 type Key = (String, Option<String>);
 
-/// The guests of the cluster, and what repositories hold of them; each is read once.
+/// The guests of the cluster, and what repositories hold of them; each is read once. A machine that
+/// is no node knows of none.
+#[derive(Default)]
 pub struct Stock {
     /// All guests as selections see them.
     pub candidates: Vec<Candidate>,
@@ -61,6 +64,9 @@ impl Stock {
     /// # Errors
     /// The cluster's files cannot be read.
     pub fn new() -> Result<Self, CliError> {
+        if !world::is_node() {
+            return Ok(Self::default());
+        }
         let cluster = world::cluster();
         let read = || {
             anyhow::Ok(Self {
@@ -145,6 +151,10 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
 }
 
 fn judged(args: &Args, max_age: Option<i64>) -> Result<Cover, CliError> {
+    if !world::is_node() {
+        let text = "this machine is no PVE node and knows no guests; `pve-ferry job list` says how its jobs ended";
+        return Err(CliError::usage(text));
+    }
     let cfg = job::checked_jobs()?;
     let mut stock = Stock::new()?;
     let mut jobs = cfg.jobs;
@@ -211,12 +221,16 @@ fn first_line(cover: &Cover, now: Moment) -> String {
     let count = |severity| cover.guests.iter().filter(|guest| guest.severity == severity).count();
     let (all, good) = (cover.guests.len(), count(Severity::Ok));
     let unprotected = cover.guests.iter().filter(|guest| guest.jobs.is_empty()).count();
+    let only = cover.guests.iter().filter(|guest| guest.has_snapshots_only()).count();
     let mut parts = vec![match all {
         0 => "no guest in this cluster".to_owned(),
         _ => format!("{good} of {all} guests have a good point that is new enough"),
     }];
-    if unprotected > 0 {
-        parts.push(format!("{unprotected} in no job"));
+    if unprotected > only {
+        parts.push(format!("{} in no job", unprotected - only));
+    }
+    if only > 0 {
+        parts.push(format!("{only} with snapshots only, which are no backup"));
     }
     parts.extend(cover.problems.first().cloned());
     let oldest = cover.guests.iter().filter_map(|guest| guest.good).min();
@@ -235,7 +249,8 @@ fn first_line(cover: &Cover, now: Moment) -> String {
 fn row(cover: &GuestCover, now: Moment) -> Vec<String> {
     let age =
         |moment: Option<Moment>| moment.map_or("none".into(), |m| Age::of(m, now).to_string());
-    let jobs: Vec<&str> = cover.jobs.iter().map(crate::job::JobName::as_str).collect();
+    let all = cover.jobs.iter().chain(&cover.snapshot_jobs);
+    let jobs: Vec<&str> = all.map(JobName::as_str).collect();
     vec![
         cover.guest.vmid.to_string(),
         cover.guest.name.clone(),
@@ -258,6 +273,7 @@ fn document(cover: &Cover) -> StatusAnswer {
         status: guest.severity,
         why: guest.why.clone(),
         jobs: guest.jobs.clone(),
+        snapshot_jobs: guest.snapshot_jobs.clone(),
         good_point: guest.good,
         good_age_seconds: seconds(guest.good),
         verified_point: guest.verified,

@@ -3,25 +3,37 @@
 
 use super::error::CliError;
 use super::hooks::HookOptions;
-use super::{blocking, output, signals, world};
+use super::{blocking, output, signals, who, world};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, host_name};
 use crate::hooks::{Hooks, JobFacts};
 use crate::model::Moment;
-use crate::notify::Occasion;
+use crate::notify::{Occasion, Sink, syslog};
 use crate::operation::Performed;
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{GuestOutcome, Report};
 use crate::repository::{Disk, Repository};
 use crate::secret::SecretSource;
 use crate::told::{self, InfluxWish, Settings, When, Wishes};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Who is told of the run, besides whom `notify.cfg` names.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Being told (defaults and SMTP: notify.cfg)")]
 pub struct ToldOptions {
+    #[command(flatten)]
+    listeners: Listeners,
+    /// Do not check the certificate of InfluxDB.
+    #[arg(long, requires = "influxurl")]
+    no_verify_ssl: bool,
+}
+
+/// The same without the word about certificates, for commands whose own word about them holds for
+/// everything that they reach.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Being told (defaults and SMTP: notify.cfg)")]
+pub struct Listeners {
     /// Mail the report to these addresses.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     mail: Vec<String>,
@@ -44,18 +56,42 @@ pub struct ToldOptions {
     /// Where its token stands (USER:PASSWORD for InfluxDB 1.x).
     #[arg(long, value_name = "file:PATH|env:NAME|-", requires = "influxurl", value_parser = source)]
     influxtoken: Option<SecretSource>,
-    /// Do not check the certificate of InfluxDB.
-    #[arg(long, requires = "influxurl")]
-    no_verify_ssl: bool,
     /// The job that this run belongs to, for subjects, metrics and hooks.
     #[arg(long, value_name = "NAME", hide = true)]
-    pub job_name: Option<String>,
+    job_name: Option<String>,
+}
+
+/// Whether certificates of those who are told are checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certificates {
+    /// They are.
+    Checked,
+    /// They are not, as the user wants it.
+    Ignored,
+}
+
+impl From<bool> for Certificates {
+    /// From the flag that switches the check off.
+    fn from(ignored: bool) -> Self {
+        if ignored { Self::Ignored } else { Self::Checked }
+    }
 }
 
 /// clap repeats a refused value in its error, so a secret in clear must not be refused by it: it
-/// becomes the empty source, which [`ToldOptions::teller`] refuses in words of its own.
+/// becomes the empty source, which [`Listeners::teller`] refuses in words of its own.
 fn source(text: &str) -> Result<SecretSource, std::convert::Infallible> {
     Ok(text.parse().unwrap_or_else(|_| SecretSource::Variable(String::new())))
+}
+
+/// Who does it: that decides what of it is told without asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// Jobs do it time and again.
+    Run,
+    /// A person does it once: it stands in the system's log with that person, if this machine has a log,
+    /// and no metrics are written unless the command line asks for them, as an alert on the age of a
+    /// series that never goes on would never end.
+    Act,
 }
 
 /// What a run is about, as far as being told goes.
@@ -79,17 +115,31 @@ pub struct Teller {
 }
 
 impl ToldOptions {
+    /// See [`Listeners::teller`].
+    ///
+    /// # Errors
+    /// A secret in clear, or one that cannot be read.
+    pub fn teller(&self, subject: &Subject) -> Result<Teller, CliError> {
+        self.listeners.teller(subject, self.no_verify_ssl.into())
+    }
+}
+
+impl Listeners {
     /// Reads `notify.cfg` and every secret now, so that what is wrong on the command line is
     /// refused before anything was changed.
     ///
     /// # Errors
     /// A secret in clear, or one that cannot be read.
-    pub fn teller(&self, subject: &Subject) -> Result<Teller, CliError> {
+    pub fn teller(
+        &self,
+        subject: &Subject,
+        certificates: Certificates,
+    ) -> Result<Teller, CliError> {
         let (text, unread) = match world::our_files().read("notify.cfg") {
             Ok(text) => (text, None),
             Err(error) => (String::new(), Some(anyhow::Error::from(error))),
         };
-        let settings = Settings::new(Some(&text), &self.wishes()?, &host_name());
+        let settings = Settings::new(Some(&text), &self.wishes(certificates)?, &host_name());
         let mut settings =
             settings.map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))?;
         // Who would have been told is not known then, which must be said and stops no backup.
@@ -107,7 +157,7 @@ impl ToldOptions {
         Ok(Teller { settings, operation, occasion, started })
     }
 
-    fn wishes(&self) -> Result<Wishes, CliError> {
+    fn wishes(&self, certificates: Certificates) -> Result<Wishes, CliError> {
         if self.influxtoken == Some(SecretSource::Variable(String::new())) {
             let error = crate::secret::SecretError::InClear;
             return Err(CliError::usage(format!("--influxtoken: {error}")));
@@ -123,12 +173,22 @@ impl ToldOptions {
                 bucket: bucket.clone(),
                 token: self.influxtoken.clone(),
             }),
-            ignore_certificates: self.no_verify_ssl,
+            ignore_certificates: certificates == Certificates::Ignored,
         })
     }
 }
 
 impl Teller {
+    /// The job that this run belongs to.
+    pub fn job(&self) -> Option<&str> {
+        self.occasion.job.as_deref()
+    }
+
+    /// The variables that hold secrets of those who are told, which no hook inherits.
+    pub fn secret_variables(&self) -> &[String] {
+        &self.settings.secret_variables
+    }
+
     /// The hooks of the run, which are told what it is about and inherit no secret.
     ///
     /// # Errors
@@ -143,7 +203,11 @@ impl Teller {
             operation: self.operation.to_owned(),
             job: self.occasion.job.clone(),
             label: self.occasion.label.clone(),
-            path: self.occasion.repository.clone(),
+            // Hooks run in another directory than the user.
+            path: self.occasion.repository.as_ref().map(|path| {
+                let absolute = std::path::absolute(path);
+                absolute.map_or_else(|_| path.clone(), |path| path.display().to_string())
+            }),
             keep: keep.map(|keep| keep.to_string()),
             memory: false,
         };
@@ -160,9 +224,21 @@ impl Teller {
         result: Result<Performed, CliError>,
         as_json: bool,
     ) -> Result<u8, CliError> {
+        self.conclude_with(result, |performed| output::performed(performed, as_json))
+    }
+
+    /// The same for a result that is printed in a way of its own.
+    ///
+    /// # Errors
+    /// The result's own.
+    pub fn conclude_with(
+        self,
+        result: Result<Performed, CliError>,
+        print: impl FnOnce(&Performed),
+    ) -> Result<u8, CliError> {
         match result {
             Ok(performed) => {
-                output::performed(&performed, as_json);
+                print(&performed);
                 let code = performed.report.exit_code();
                 self.tell(&performed.report);
                 Ok(code)
@@ -175,6 +251,31 @@ impl Teller {
                 Err(error)
             }
         }
+    }
+
+    /// The same for what is done to one guest and said in one line.
+    ///
+    /// # Errors
+    /// The result's own, or why the guest failed.
+    pub fn conclude_one(
+        self,
+        result: Result<Performed, CliError>,
+        line: impl Fn(&GuestOutcome) -> String,
+    ) -> Result<u8, CliError> {
+        let started = self.started;
+        let report = result.map(|performed| performed.report);
+        if let Ok(report) = &report {
+            let warnings = report.guests.iter().flat_map(|guest| &guest.warnings);
+            for warning in warnings.chain(&report.warnings) {
+                output::notice(&format!("warning: {warning}"));
+            }
+            let done = report.guests.iter().filter(|guest| guest.failure.is_none());
+            done.for_each(|guest| output::line(&line(guest)));
+        }
+        let error =
+            report.as_ref().ok().and_then(|r| r.guests.iter().find_map(|g| g.error.clone()));
+        let code = self.told(|| (started, Clock::System.now()), report)?;
+        error.map_or(Ok(code), |error| Err(CliError::Coded(code, error)))
     }
 
     /// The same for a result that is printed already.
@@ -203,6 +304,11 @@ impl Teller {
             return;
         }
         self.add_points(report);
+        for (sink, _) in &mut self.settings.sinks {
+            if let Sink::Syslog(log) = sink {
+                log.socket = log_socket();
+            }
+        }
         for problem in &self.settings.problems {
             output::notice(&format!("pve-ferry: warning: {problem}"));
         }
@@ -222,9 +328,7 @@ impl Teller {
 
     /// What the repository holds of the guests is read only for those who want it.
     fn add_points(&mut self, report: &Report) {
-        let wanted = |(sink, _): &(crate::notify::Sink, When)| {
-            matches!(sink, crate::notify::Sink::Prometheus(_))
-        };
+        let wanted = |(sink, _): &(Sink, When)| matches!(sink, Sink::Prometheus(_));
         if !self.settings.sinks.iter().any(wanted) {
             return;
         }
@@ -234,4 +338,34 @@ impl Teller {
             self.occasion.points = told::newest_points(&repository, label.as_ref(), report);
         }
     }
+}
+
+impl ToldOptions {
+    /// Makes what is told that of an act: see [`Nature::Act`]. A dry run is none.
+    pub fn act(&self, mut teller: Teller, subject: &Subject) -> Teller {
+        if subject.dry_run {
+            return teller;
+        }
+        teller.occasion.who = Some(who::who());
+        let sinks = &mut teller.settings.sinks;
+        let has_log = sinks.iter().any(|(sink, _)| matches!(sink, Sink::Syslog(_)));
+        sinks.retain(|(sink, _)| match sink {
+            Sink::Prometheus(_) => false,
+            Sink::Influx(_) => self.listeners.influxurl.is_some(),
+            Sink::Syslog(_) | Sink::Mail(_) | Sink::Pve(_) => true,
+        });
+        for (_, when) in sinks.iter_mut().filter(|(sink, _)| matches!(sink, Sink::Syslog(_))) {
+            *when = When::Always;
+        }
+        if !has_log && log_socket().as_deref().unwrap_or(Path::new("/dev/log")).exists() {
+            sinks.insert(0, (Sink::Syslog(syslog::Target::default()), When::Always));
+        }
+        teller
+    }
+}
+
+/// Where the system's log is, if `PVE_FERRY_SYSLOG` moves it.
+fn log_socket() -> Option<PathBuf> {
+    let moved = std::env::var_os("PVE_FERRY_SYSLOG").filter(|path| !path.is_empty());
+    moved.map(PathBuf::from)
 }

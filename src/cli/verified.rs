@@ -78,22 +78,25 @@ pub fn guest(vmid: VmId) -> Guest {
     Guest { vmid, kind: GuestKind::Qemu, name: String::new(), node: host_name() }
 }
 
+/// What was found of one guest, as others are told of it.
+pub fn outcome(vmid: VmId, result: &anyhow::Result<VerifyReport>) -> GuestOutcome {
+    let outcome = GuestOutcome::new(&guest(vmid));
+    match result {
+        Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+        Ok(report) if report.damage.is_empty() => outcome,
+        Ok(report) => {
+            let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
+            let lost = report.points_lost();
+            let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
+            let cost = format!("restore points that this costs: {}", lost.join(", "));
+            outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
+        }
+    }
+}
+
 /// What was found, as the one report that others are told from.
 pub fn report(verified: &[Verified], span: (Moment, Moment)) -> Report {
-    let outcome = |verified: &Verified| {
-        let outcome = GuestOutcome::new(&guest(verified.vmid));
-        match &verified.result {
-            Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
-            Ok(report) if report.damage.is_empty() => outcome,
-            Ok(report) => {
-                let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
-                let lost = report.points_lost();
-                let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
-                let cost = format!("restore points that this costs: {}", lost.join(", "));
-                outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
-            }
-        }
-    };
+    let outcome = |verified: &Verified| outcome(verified.vmid, &verified.result);
     let mut report = Report::new("verify", span, verified.iter().map(outcome).collect(), vec![]);
     // Mail and exit code never disagree; an empty repository is verified, too.
     report.error_code = Some(exit_code(verified));

@@ -1,16 +1,17 @@
 //! `pve-ferry verify`: reads what is stored and says what is damaged, and which points that costs.
 
+use super::around::{About, Around};
 use super::error::CliError;
-use super::hooks::HookOptions;
 use super::options::{Common, Logging};
-use super::told::{Subject, Teller, ToldOptions};
-use super::verified::{Verified, document, exit_code, guest, report, text};
+use super::told::{Nature, Subject};
+use super::verified::{Verified, document, guest, outcome, report, text};
 use super::{bars, output, source};
 use crate::cancel::Cancel;
-use crate::clock::{Clock, Stopwatch};
-use crate::hooks::{About, At, Event, Hooks, Phase};
+use crate::clock::Clock;
+use crate::hooks::Hooks;
 use crate::model::{Label, Moment, VmId};
-use crate::operation::{AuditRequest, Performed, hooked::job_blocking};
+use crate::operation::hooked::{Caller, job_blocking};
+use crate::operation::{AuditRequest, Performed};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
@@ -70,9 +71,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    hooks: HookOptions,
-    #[command(flatten)]
-    told: ToldOptions,
+    around: Around,
 }
 
 /// Runs the command.
@@ -81,117 +80,137 @@ pub struct Args {
 /// The repository is missing or cannot be listed, or the words make no sense.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
-    let teller =
-        args.told.teller(&Subject { operation: "verify", label, repository, dry_run: false })?;
+    let subject = Subject { operation: "verify", label, repository, dry_run: false };
+    let about = About { subject, nature: Nature::Run, logging, keep: None };
+    let (teller, hooks) = args.around.begin(&about)?;
     let started = Clock::System.now();
     let span = || (started, Clock::System.now());
-    if args.source {
-        return teller.told(span, compared(args, logging, span));
-    }
-    match hooked(args, logging, &teller) {
-        Ok((verified, warnings)) => {
-            match args.json {
-                true => output::json(&document(&verified)),
-                false => output::text(&text(&verified)),
-            }
-            warnings.iter().for_each(|warning| output::notice(&format!("warning: {warning}")));
-            let mut report = report(&verified, span());
-            report.warnings = warnings;
-            teller.tell(&report);
-            Ok(exit_code(&verified))
-        }
-        Err(error) => {
-            let (text, code) = (error.to_string(), error.exit_code());
-            teller.tell(&Report::broken_off("verify", span(), text, code));
-            Err(error)
-        }
-    }
+    let report = hooks.and_then(|hooks| match args.source {
+        true => between_hooks(&hooks, || compared(args, logging, &hooks, span)),
+        false => between_hooks(&hooks, || checked(args, logging, &hooks, span)),
+    });
+    teller.told(span, report)
 }
 
-/// All checks between the hooks of the run, with what those warned of.
-fn hooked(
-    args: &Args,
-    logging: &Logging,
-    teller: &Teller,
-) -> Result<(Vec<Verified>, Vec<String>), CliError> {
-    let hooks = teller.hooks(&args.hooks, None, bars::progress(logging))?;
-    let started = Clock::System.now();
-    let mut found = None;
-    let work = || {
-        let all = run_all(args, logging, &hooks);
-        let report = all.as_ref().map(|all| report(all, (started, Clock::System.now())));
-        let performed = report.map(|report| Performed { report, plans: Vec::new() });
-        let performed = performed.map_err(|error| anyhow::anyhow!(error.to_string()));
-        found = Some(all);
-        performed
-    };
-    let performed = job_blocking(&hooks, &Cancel::default(), work);
-    match found {
-        Some(found) => {
-            found.map(|all| (all, performed.map(|p| p.report.warnings).unwrap_or_default()))
-        }
-        // A hook stopped it before it began.
-        None => performed.map(|_| (Vec::new(), Vec::new())).map_err(CliError::from),
-    }
-}
-
-fn run_all(args: &Args, logging: &Logging, hooks: &Hooks) -> Result<Vec<Verified>, CliError> {
-    let repository = Repository::open(&args.common.path, Disk::real())?;
-    let wanted = vmids(&args.vmid)?;
-    let progress = bars::progress(logging);
-    let mut verified = Vec::new();
-    for directory in repository.guests()? {
-        if wanted.is_empty() || wanted.contains(&directory.names().vmid) {
-            let meter = progress.begin(&survey::relative(&directory), 0);
-            let check = || one(args, &directory, &|bytes| meter.add(bytes));
-            let result = between_hooks(hooks, directory.names().vmid, check)?;
-            meter.end();
-            let (vmid, directory) = (directory.names().vmid, survey::relative(&directory));
-            verified.push(Verified { vmid, directory, result });
-        }
-    }
-    verified.extend(barc(args, progress.as_ref())?);
-    Ok(verified)
-}
-
-/// One guest's check between its hooks; those before it can stop it, which is its failure.
+/// All checks between the hooks of the run. What they found is printed before the last hooks are
+/// called; an error keeps its exit code.
 fn between_hooks(
     hooks: &Hooks,
-    vmid: VmId,
-    check: impl FnOnce() -> Result<Result<VerifyReport, anyhow::Error>, CliError>,
-) -> Result<Result<VerifyReport, anyhow::Error>, CliError> {
-    let event = |at| Event::new(Phase::new(About::Verify, at)).of(&guest(vmid));
-    let (begun, cancel) = (Stopwatch::start(), Cancel::default());
-    let result = match hooks.call_blocking(&event(At::Before), &cancel) {
-        Ok(_) => check()?,
-        Err(veto) => Err(veto.into()),
-    };
-    let error = match &result {
-        Err(error) => Some(format!("{error:#}")),
-        Ok(report) if !report.damage.is_empty() => Some("damage was found".to_owned()),
-        Ok(_) => None,
-    };
-    let at = if error.is_none() { At::After } else { At::Abort };
-    let ended = event(at).ended(error, begun.elapsed().as_secs_f64());
-    for warning in hooks.call_blocking(&ended, &cancel).unwrap_or_default() {
-        output::notice(&format!("warning: {warning}"));
-    }
-    Ok(result)
+    work: impl FnOnce() -> Result<Report, CliError>,
+) -> Result<Report, CliError> {
+    let mut stopped = None;
+    let performed = job_blocking(hooks, &Cancel::default(), || match work() {
+        Ok(report) => Ok(Performed { report, plans: Vec::new() }),
+        Err(error) => {
+            let text = error.to_string();
+            stopped = Some(error);
+            Err(anyhow::anyhow!(text))
+        }
+    });
+    let report = performed.map_err(|error| stopped.unwrap_or_else(|| error.into()))?.report;
+    report.warnings.iter().for_each(|warning| output::notice(&format!("warning: {warning}")));
+    Ok(report)
 }
 
-/// Compares with the snapshots on the storages. No hook is called: nothing of ours is checked.
+/// Checks what is stored, and prints what was found.
+fn checked(
+    args: &Args,
+    logging: &Logging,
+    hooks: &Hooks,
+    span: impl Fn() -> (Moment, Moment),
+) -> Result<Report, CliError> {
+    let cancel = Cancel::default();
+    let check = Check {
+        args,
+        caller: Caller { hooks, cancel: &cancel },
+        progress: bars::progress(logging),
+    };
+    let (verified, warnings) = check.all()?;
+    match args.json {
+        true => output::json(&document(&verified)),
+        false => output::text(&text(&verified)),
+    }
+    let mut report = report(&verified, span());
+    report.warnings = warnings;
+    Ok(report)
+}
+
+/// Compares with the snapshots on the storages, and prints what was found.
 fn compared(
     args: &Args,
     logging: &Logging,
+    hooks: &Arc<Hooks>,
     span: impl Fn() -> (Moment, Moment),
 ) -> Result<Report, CliError> {
     let repository = Repository::open(&args.common.path, Disk::real())?;
-    source::run(&repository, with_source(args, logging, vmids(&args.vmid)?)?, span)
+    let wanted = with_source(args, (logging, hooks), vmids(&args.vmid)?)?;
+    source::run(&repository, wanted, span)
+}
+
+/// One check of everything that is meant.
+struct Check<'a> {
+    args: &'a Args,
+    caller: Caller<'a>,
+    progress: Arc<dyn Progress>,
+}
+
+impl Check<'_> {
+    /// Guest after guest, with what their hooks warned of.
+    fn all(&self) -> Result<(Vec<Verified>, Vec<String>), CliError> {
+        let args = self.args;
+        let repository = Repository::open(&args.common.path, Disk::real())?;
+        let (wanted, subset) = (vmids(&args.vmid)?, self.subset()?);
+        let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
+        let (mut verified, mut warnings) = (Vec::new(), Vec::new());
+        for directory in repository.guests()? {
+            let vmid = directory.names().vmid;
+            if wanted.is_empty() || wanted.contains(&vmid) {
+                let name = survey::relative(&directory);
+                let check = |told: &(dyn Fn(u64) + Sync)| {
+                    one(args, &directory, (label.as_ref(), subset), told)
+                };
+                verified.push(self.turn((vmid, name), check, &mut warnings));
+            }
+        }
+        let histories = survey::barc_histories(&args.common.path, &super::world::home())?;
+        for history in super::barc::selected(histories, &wanted, args.label.as_deref()) {
+            let (vmid, name) = (history.directory.vmid, history.directory.name());
+            // Nothing is noted in what eve4pve-barc wrote.
+            let check = |told: &(dyn Fn(u64) + Sync)| {
+                let told = |bytes: u64| {
+                    told(bytes);
+                    Ok(())
+                };
+                Ok(history.verify(subset, threads(args), &told)?)
+            };
+            verified.push(self.turn((vmid, name), check, &mut warnings));
+        }
+        Ok((verified, warnings))
+    }
+
+    fn subset(&self) -> Result<Option<Subset>, CliError> {
+        self.args.read_data_subset.as_deref().map(subset).transpose()
+    }
+
+    /// One guest's check between its hooks; those before it can stop it, which is its failure.
+    fn turn(
+        &self,
+        (vmid, directory): (VmId, String),
+        check: impl FnOnce(&(dyn Fn(u64) + Sync)) -> anyhow::Result<VerifyReport>,
+        warnings: &mut Vec<String>,
+    ) -> Verified {
+        let meter = self.progress.begin(&directory, 0);
+        let work = || check(&|bytes| meter.add(bytes));
+        let (result, said) = self.caller.check(&guest(vmid), work, |result| outcome(vmid, result));
+        meter.end();
+        warnings.extend(said);
+        Verified { vmid, directory, result }
+    }
 }
 
 fn with_source(
     args: &Args,
-    logging: &Logging,
+    (logging, hooks): (&Logging, &Arc<Hooks>),
     vmids: Vec<VmId>,
 ) -> Result<source::Wanted, CliError> {
     let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
@@ -208,28 +227,8 @@ fn with_source(
         lock_wait: Some(Duration::from_secs(args.lock_wait)),
     };
     let request = AuditRequest { label, parts: args.audit.unwrap_or(1) };
-    let logging = logging.clone();
-    Ok(source::Wanted { vmids, request, limits, logging, json: args.json })
-}
-
-/// Checks what eve4pve-barc wrote below the same path. Nothing is noted there.
-fn barc(args: &Args, progress: &dyn Progress) -> Result<Vec<Verified>, CliError> {
-    let histories = survey::barc_histories(&args.common.path, &super::world::home())?;
-    let histories = super::barc::selected(histories, &vmids(&args.vmid)?, args.label.as_deref());
-    let subset = args.read_data_subset.as_deref().map(subset).transpose()?;
-    let mut verified = Vec::new();
-    for history in histories {
-        let directory = history.directory.name();
-        let meter = progress.begin(&directory, 0);
-        let told = |bytes: u64| {
-            meter.add(bytes);
-            Ok(())
-        };
-        let result = history.verify(subset, threads(args), &told).map_err(anyhow::Error::from);
-        meter.end();
-        verified.push(Verified { vmid: history.directory.vmid, directory, result });
-    }
-    Ok(verified)
+    let (logging, hooks) = (logging.clone(), hooks.clone());
+    Ok(source::Wanted { vmids, request, limits, logging, hooks, json: args.json })
 }
 
 fn threads(args: &Args) -> usize {
@@ -240,16 +239,14 @@ fn threads(args: &Args) -> usize {
 fn one(
     args: &Args,
     directory: &GuestDir,
+    (label, subset): (Option<&Label>, Option<Subset>),
     progress: &(dyn Fn(u64) + Sync),
-) -> Result<Result<VerifyReport, anyhow::Error>, CliError> {
-    let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
-    let subset = args.read_data_subset.as_deref().map(subset).transpose()?;
-    let threads = threads(args);
+) -> anyhow::Result<VerifyReport> {
     let select = |point: &crate::repository::StoredPoint| {
-        label.as_ref().is_none_or(|label| point.manifest.label == *label)
+        label.is_none_or(|label| point.manifest.label == *label)
     };
-    let request = VerifyRequest { select: &select, subset, threads, progress };
-    Ok(verified(args, directory, &request).map_err(anyhow::Error::from))
+    let request = VerifyRequest { select: &select, subset, threads: threads(args), progress };
+    Ok(verified(args, directory, &request)?)
 }
 
 fn verified(

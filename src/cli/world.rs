@@ -23,12 +23,17 @@ pub fn cluster() -> ClusterFiles {
     ClusterFiles::new(etc_pve())
 }
 
-/// Our own files: below the cluster file system on a node, else in /etc/pve-ferry.
+/// Whether this machine is a PVE node: it has the cluster file system's directory, mounted or not.
+pub fn is_node() -> bool {
+    etc_pve().is_dir()
+}
+
+/// Our own files: below the cluster file system on a node, else in /etc/pve-ferry (or where
+/// `PVE_FERRY_ETC` says).
 pub fn our_files() -> OurFiles {
-    let moved = std::env::var_os("PVE_FERRY_ETC_PVE").is_some_and(|path| !path.is_empty());
-    match moved || Path::new("/etc/pve").is_dir() {
+    match is_node() {
         true => OurFiles::of_node(cluster().root()),
-        false => OurFiles::of_machine(Path::new("/etc/pve-ferry")),
+        false => OurFiles::of_machine(&directory("PVE_FERRY_ETC", "/etc/pve-ferry")),
     }
 }
 

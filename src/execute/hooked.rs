@@ -68,10 +68,18 @@ impl Execution {
             }
             Err(_) if self.world.cancel.is_cancelled() => Err(Stopped::Interrupted),
             Err(veto) if self.is_committed() => Err(Stopped::Failed(veto.into())),
-            Err(veto) => {
-                let error = anyhow::Error::from(veto);
-                Err(Stopped::Failed(error.context("what was begun for the guest is undone")))
-            }
+            Err(veto) => Err(Stopped::Failed(anyhow::Error::from(veto).context(self.what_stays()))),
+        }
+    }
+
+    /// What a hook that says no leaves of the guest's plan.
+    fn what_stays(&self) -> &'static str {
+        let deleted = || !self.state().outcome.changes.is_empty();
+        match &self.work {
+            // A reset makes nothing, and what it took away does not come back.
+            Work::Reset(_) if deleted() => "what was deleted before is gone, the rest stays",
+            Work::Reset(_) => "nothing was changed",
+            _ => "what was begun for the guest is undone",
         }
     }
 
@@ -123,6 +131,13 @@ impl Execution {
                 facts.file = self.in_repository(&file);
                 about_volume(About::Export, facts)
             }
+            Action::AdoptVolume { disk, volume, snapshot, .. } => {
+                let compression = self.world.limits.image.compression;
+                let mut facts = self.volume_facts(volume, &snapshot.name);
+                facts.disk = disk.to_string();
+                facts.file = self.in_repository(&image_file(disk, ImageKind::Base, compression));
+                about_volume(About::Export, facts)
+            }
             Action::RestoreVolume { disk, volume } => {
                 let mut facts = self.volume_facts(volume, "");
                 facts.disk = disk.to_string();
@@ -153,8 +168,12 @@ impl Execution {
 
     /// The path of a file of the open restore point; its name alone where none is open.
     fn in_repository(&self, file: &str) -> String {
-        let Work::Backup(work) = &self.work else { return file.to_owned() };
-        let directory = work.with_draft(|draft| draft.path().to_owned());
+        let open = match &self.work {
+            Work::Backup(work) => work.as_ref(),
+            Work::Adopt(work) => &work.open,
+            Work::Restore(_) | Work::Reset(_) => return file.to_owned(),
+        };
+        let directory = open.with_draft(|draft| draft.path().to_owned());
         directory.map_or_else(|_| file.to_owned(), |path| path.join(file).display().to_string())
     }
 }

@@ -115,7 +115,8 @@ impl Execution {
         let mut rest = &self.plan.items[..];
         while let Some(item) = rest.first() {
             let beside = rest.iter().take_while(|other| run_together(item, other)).count().max(1);
-            let (group, later) = rest.split_at(beside);
+            let count = if is_removal(rest) { 2 } else { beside };
+            let (group, later) = rest.split_at(count);
             rest = later;
             self.judged(group.first())?;
             if self.world.cancel.is_cancelled() {
@@ -160,9 +161,20 @@ impl Execution {
                     let work = self.clone().run_beside(steps.clone());
                     return self.between_hooks(&steps, work).await;
                 }
+                if is_removal(items) {
+                    return self.between_hooks(&steps, self.clone().run_in_order(&steps)).await;
+                }
                 self.run_hooked(steps).await
             }
         }
+    }
+
+    /// Runs steps one after another.
+    async fn run_in_order(self: Arc<Self>, steps: &[Step]) -> Result<(), Stopped> {
+        for step in steps {
+            self.clone().run_beside(vec![step.clone()]).await?;
+        }
+        Ok(())
     }
 
     /// Runs steps at the same time and waits for all of them, so that nothing of a failed group
@@ -260,6 +272,19 @@ impl Execution {
     fn note(&self, line: &str) {
         self.world.progress.note(line);
         tracing::info!(guest = %self.plan.guest.vmid, "{line}");
+    }
+}
+
+/// Whether a protected snapshot's removal begins here. Its two steps have one pair of hooks, so that one
+/// that says no leaves the protection, too.
+fn is_removal(items: &[Item]) -> bool {
+    let [Item::Step(first), Item::Step(second), ..] = items else { return false };
+    match (&first.action, &second.action) {
+        (
+            Action::ReleaseSnapshot { volume, snapshot },
+            Action::DeleteSnapshot { volume: same, snapshot: the_same },
+        ) => (volume, snapshot) == (same, the_same),
+        _ => false,
     }
 }
 

@@ -48,6 +48,8 @@ fn barc(event: &Event, job: &JobFacts) -> Option<Vec<(String, String)>> {
         // It had no phase for a job that broke off: its end was the end.
         (About::Job, At::After | At::Abort) => format!("{}-job-end", command(job)?),
         (About::SnapCreate, _) => format!("snap-create-{suffix}"),
+        // It exported volumes; whole points, as copy does, it never had.
+        (About::Export, _) if volume.is_none() => return None,
         (About::Export, _) if increment => format!("export-diff-{suffix}"),
         (About::Export, _) => format!("export-{suffix}"),
         (About::SnapRemove, _) => format!("snap-remove-{suffix}"),

@@ -1,7 +1,7 @@
 //! What a hook is told: facts of the moment, as variables. Pure; what older tools' scripts expect is
 //! added by `compat.rs`.
 
-use super::phase::Phase;
+use super::phase::{At, Phase};
 use crate::model::Guest;
 
 /// What is the same in all calls of one run.
@@ -72,6 +72,13 @@ impl Event {
     #[must_use]
     pub fn of(mut self, guest: &Guest) -> Self {
         self.guest = Some(guest.clone());
+        self
+    }
+
+    /// The same at another moment of what it is about.
+    #[must_use]
+    pub fn at(mut self, at: At) -> Self {
+        self.phase.at = at;
         self
     }
 

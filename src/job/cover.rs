@@ -61,6 +61,9 @@ const SLACK: i64 = 2 * 3600;
 /// What a guest may wait for where no job says it.
 const DAY_AND_SLACK: i64 = 24 * 3600 + SLACK;
 
+/// A snapshot is on the storage of the guest and goes with it.
+const SNAPSHOTS_ONLY: &str = "in no backup job: snapshots only";
+
 /// How bad it is, in the order in which the worst counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -104,6 +107,8 @@ pub struct GuestCover {
     pub guest: Guest,
     /// The enabled jobs that save it.
     pub jobs: Vec<JobName>,
+    /// The enabled jobs that make snapshots of it, which are lost with its storage.
+    pub snapshot_jobs: Vec<JobName>,
     /// Its newest good point.
     pub good: Option<Moment>,
     /// Its newest verified point.
@@ -112,6 +117,13 @@ pub struct GuestCover {
     pub severity: Severity,
     /// Why, in words; empty when all is well.
     pub why: String,
+}
+
+impl GuestCover {
+    /// Whether snapshots are all that any job makes of it.
+    pub fn has_snapshots_only(&self) -> bool {
+        self.jobs.is_empty() && !self.snapshot_jobs.is_empty()
+    }
 }
 
 /// The judgement of the whole cluster.
@@ -128,10 +140,13 @@ pub struct Cover {
 /// Judges every guest.
 pub fn cover(facts: &CoverFacts, policy: &CoverPolicy) -> Cover {
     let candidates: Vec<Candidate> = facts.guests.iter().map(|g| g.candidate.clone()).collect();
-    let saving: Vec<(&Job, Vec<Guest>)> =
-        facts.jobs.iter().filter_map(|job| Some((job, saved_by(job, &candidates)?))).collect();
+    let of = |made: fn(&Job, &[Candidate]) -> Option<Vec<Guest>>| -> Vec<(&Job, Vec<Guest>)> {
+        let enabled = facts.jobs.iter().filter(|job| job.enabled);
+        enabled.filter_map(|job| Some((job, made(job, &candidates)?))).collect()
+    };
+    let about = Jobs { saving: of(selected_by), snapshotting: of(snapshotted_by) };
     let real = facts.guests.iter().filter(|guest| !guest.candidate.template);
-    let guests: Vec<GuestCover> = real.map(|guest| judged(guest, &saving, facts, policy)).collect();
+    let guests: Vec<GuestCover> = real.map(|guest| judged(guest, &about, facts, policy)).collect();
     let mut problems: Vec<String> = facts
         .unreadable
         .iter()
@@ -144,9 +159,23 @@ pub fn cover(facts: &CoverFacts, policy: &CoverPolicy) -> Cover {
     Cover { guests, problems, severity: worst.unwrap_or(Severity::Unknown) }
 }
 
-/// The guests that an enabled backup job saves; none for other jobs.
-fn saved_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
-    if job.enabled { selected_by(job, candidates) } else { None }
+/// The enabled jobs with their guests.
+struct Jobs<'a> {
+    saving: Vec<(&'a Job, Vec<Guest>)>,
+    snapshotting: Vec<(&'a Job, Vec<Guest>)>,
+}
+
+/// Those of the jobs that are about a guest.
+fn about<'a>(jobs: &[(&'a Job, Vec<Guest>)], guest: &Guest) -> Vec<&'a Job> {
+    jobs.iter().filter(|(_, guests)| guests.contains(guest)).map(|(job, _)| *job).collect()
+}
+
+/// The guests of this cluster that a job makes snapshots of; with a `--host` it may be another.
+fn snapshotted_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
+    if job.operation != "snapshot" || job.option("host").is_some() {
+        return None;
+    }
+    selected(job, candidates)
 }
 
 /// The guests that a backup job is about, enabled or not; none for other jobs.
@@ -154,43 +183,49 @@ pub fn selected_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
     if job.operation != "backup" {
         return None;
     }
+    selected(job, candidates)
+}
+
+fn selected(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
     let selection = Selection::parse(job.option("vmid")?).ok()?;
     Some(select(&selection, candidates).guests)
 }
 
 fn judged(
     facts: &GuestFacts,
-    saving: &[(&Job, Vec<Guest>)],
+    known: &Jobs<'_>,
     all: &CoverFacts,
     policy: &CoverPolicy,
 ) -> GuestCover {
     let guest = facts.candidate.guest.clone();
-    let jobs: Vec<&Job> =
-        saving.iter().filter(|(_, guests)| guests.contains(&guest)).map(|(job, _)| *job).collect();
+    let jobs = about(&known.saving, &guest);
+    let snapshots = about(&known.snapshotting, &guest);
+    let no_job = if snapshots.is_empty() { "in no job" } else { SNAPSHOTS_ONLY };
     let good = facts.points.iter().filter_map(|points| points.good).max();
     let verified = facts.points.iter().filter_map(|points| points.verified).max();
     let limit = policy.max_age.unwrap_or_else(|| allowed(&jobs, policy));
     let age = good.map(|good| Age::of(good, policy.now));
     let (severity, why) = match age {
-        Some(age) if age <= Age(limit) => fresh(facts, &jobs),
-        _ if jobs.is_empty() => (Severity::Warning, stale_words(age, "in no job")),
+        Some(age) if age <= Age(limit) => fresh(facts, &jobs, no_job),
+        _ if jobs.is_empty() => (Severity::Warning, stale_words(age, no_job)),
         // What cannot be read may hold the point.
         _ if !all.unreadable.is_empty() => {
             (Severity::Unknown, stale_words(age, "a repository cannot be read"))
         }
         _ => (Severity::Critical, stale_words(age, &format!("at most {} allowed", Age(limit)))),
     };
-    let jobs = jobs.iter().map(|job| job.name.clone()).collect();
-    GuestCover { guest, jobs, good, verified, severity, why }
+    let names = |jobs: Vec<&Job>| jobs.iter().map(|job| job.name.clone()).collect();
+    let (jobs, snapshot_jobs) = (names(jobs), names(snapshots));
+    GuestCover { guest, jobs, snapshot_jobs, good, verified, severity, why }
 }
 
 /// A guest may be saved by something else than a job: its points say that it is.
-fn fresh(facts: &GuestFacts, jobs: &[&Job]) -> (Severity, String) {
+fn fresh(facts: &GuestFacts, jobs: &[&Job], no_job: &str) -> (Severity, String) {
     if let Some(points) = facts.points.iter().find(|points| points.newest_failed) {
         let why = format!("its newest point in {} is damaged", points.path);
         return (Severity::Critical, why);
     }
-    (Severity::Ok, if jobs.is_empty() { "in no job".to_owned() } else { String::new() })
+    (Severity::Ok, if jobs.is_empty() { no_job.to_owned() } else { String::new() })
 }
 
 fn stale_words(age: Option<Age>, why: &str) -> String {
@@ -304,6 +339,26 @@ mod tests {
             severities(&facts(vec![disabled], vec![guest(100, None)]), None),
             [Warning, Warning]
         );
+    }
+
+    #[test]
+    fn snapshots_are_no_backup() {
+        let snapshots = |name: &str, host: Option<&str>| {
+            let mut job = job(name, "100,101", "hourly");
+            job.operation = "snapshot".into();
+            job.options.extend(host.map(|host| ("host".into(), host.into())));
+            job
+        };
+        let jobs =
+            vec![snapshots("s", None), snapshots("far", Some("a")), job("b", "100", "daily")];
+        let guests = vec![guest(100, Some(60)), guest(101, None), guest(102, None)];
+        let policy =
+            CoverPolicy { max_age: None, now: Moment::from_unix(NOW), zone: TimeZone::UTC };
+        let cover = cover(&facts(jobs, guests), &policy);
+        let only: Vec<bool> = cover.guests.iter().map(GuestCover::has_snapshots_only).collect();
+        assert_eq!(only, [false, true, false]);
+        assert_eq!(cover.guests[1].why, "no good point, in no backup job: snapshots only");
+        assert_eq!((cover.guests[1].severity, cover.guests[0].snapshot_jobs.len()), (Warning, 1));
     }
 
     #[test]

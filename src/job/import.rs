@@ -5,8 +5,9 @@
 //! always wrote: here all of the line counts.
 
 use super::Schedule;
+use super::autosnap;
 use super::crontab::{self, CronLine};
-use super::words::split;
+use super::words::{split, words_of_file};
 use crate::model::Label;
 
 /// What a line of a crontab became.
@@ -37,23 +38,28 @@ pub struct Proposal {
     pub notes: Vec<String>,
 }
 
-/// An older tool: the names of its program, our command, its options.
+/// An older tool: the names of its program, its commands, its options.
 struct Tool {
     names: &'static [&'static str],
-    operation: &'static str,
-    /// Its commands that a job may be made of; empty where the program has none.
-    commands: &'static [&'static str],
+    /// Its commands that a job may be made of, each with our operation.
+    commands: &'static [(&'static str, &'static str)],
     with_value: &'static [&'static str],
     flags: &'static [&'static str],
     /// Options that hold a secret.
     secrets: &'static [&'static str],
+    /// What stands between an option and its value, besides a blank.
+    separators: &'static [char],
+    /// Whether the words of a file may take the place of `@FILE`.
+    files: bool,
 }
+
+/// Reads a file that a line names by its whole path; the error says why it cannot.
+pub type ReadFile<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
 const TOOLS: [Tool; 3] = [
     Tool {
         names: &["eve4pve-barc", "cv4pve-barc"],
-        operation: "backup",
-        commands: &["backup"],
+        commands: &[("backup", "backup")],
         with_value: &[
             "vmid",
             "label",
@@ -71,11 +77,12 @@ const TOOLS: [Tool; 3] = [
         ],
         flags: &["qemu-freeze", "unprotect-snap", "syslog", "debug", "dry-run"],
         secrets: &[],
+        separators: &['='],
+        files: false,
     },
     Tool {
         names: &["crossover"],
-        operation: "mirror",
-        commands: &["mirror"],
+        commands: &[("mirror", "mirror")],
         with_value: &[
             "jobname",
             "vmid",
@@ -107,11 +114,12 @@ const TOOLS: [Tool; 3] = [
             "syslog",
         ],
         secrets: &["influxtoken"],
+        separators: &['='],
+        files: false,
     },
     Tool {
         names: &["cv4pve-autosnap", "eve4pve-autosnap"],
-        operation: "snapshot",
-        commands: &["snap"],
+        commands: &[("snap", "snapshot"), ("clean", "snapshot-prune")],
         with_value: &[
             "host",
             "api-token",
@@ -128,13 +136,15 @@ const TOOLS: [Tool; 3] = [
         ],
         flags: &["validate-certificate", "state", "only-running", "debug", "dry-run"],
         secrets: &["api-token", "password"],
+        separators: &['=', ':'],
+        files: true,
     },
 ];
 
 /// The lines of a crontab that run one of the older tools.
-pub fn found(text: &str) -> Vec<Found> {
+pub fn found(text: &str, read: ReadFile<'_>) -> Vec<Found> {
     let lines = crontab::lines(text);
-    let mut found: Vec<Found> = lines.iter().filter_map(line).collect();
+    let mut found: Vec<Found> = lines.iter().filter_map(|one| line(one, read)).collect();
     for (index, text) in text.lines().enumerate() {
         if !lines.iter().any(|line| line.number == index + 1) {
             found.extend(without_schedule(index + 1, text));
@@ -158,7 +168,7 @@ fn without_schedule(number: usize, line: &str) -> Option<Found> {
     })
 }
 
-fn line(line: &CronLine) -> Option<Found> {
+fn line(line: &CronLine, read: ReadFile<'_>) -> Option<Found> {
     let (tool, name) = TOOLS.iter().find_map(|tool| {
         let name = tool.names.iter().find(|name| line.rest.contains(**name))?;
         Some((tool, *name))
@@ -172,26 +182,109 @@ fn line(line: &CronLine) -> Option<Found> {
         let base = word.rsplit('/').next().unwrap_or(word);
         tool.names.contains(&base.trim_end_matches(".sh"))
     };
-    let words = commands.into_iter().find_map(|command| {
+    let (place, words) = commands.iter().enumerate().find_map(|(place, command)| {
         let at = command.iter().position(is_program)?;
         // `cd /opt/crossover` names the program's directory.
-        Some(command[at + 1..].to_vec()).filter(|words| !words.is_empty())
+        Some((place, command[at + 1..].to_vec())).filter(|(_, words)| !words.is_empty())
     })?;
-    found(proposal(tool, line, &words))
+    let around = Around { read, directory: directory(&commands[..place]) };
+    let proposal = around.expanded(tool, words).and_then(|words| proposal(tool, line, &words));
+    let proposal = proposal.and_then(|proposal| around.completed(tool, proposal));
+    found(proposal.map(|mut proposal| {
+        proposal.notes.extend(others(&commands, place));
+        proposal
+    }))
+}
+
+/// What a line means depends on the files that it names and on where it stands.
+struct Around<'a> {
+    read: ReadFile<'a>,
+    /// The directory that the line goes to before.
+    directory: Option<String>,
+}
+
+impl Around<'_> {
+    /// The words with those of files in the place of their names.
+    fn expanded(&self, tool: &Tool, words: Vec<String>) -> Result<Vec<String>, String> {
+        let mut all = Vec::new();
+        // Files may name files; a file that names itself must not be read for ever.
+        self.expand_into(&mut all, words, if tool.files { 8 } else { 0 })?;
+        Ok(all)
+    }
+
+    fn expand_into(
+        &self,
+        all: &mut Vec<String>,
+        words: Vec<String>,
+        depth: usize,
+    ) -> Result<(), String> {
+        for word in words {
+            let is_value = all.last().is_some_and(|last| last == "--vmid");
+            match word.strip_prefix('@').filter(|_| depth > 0 && !is_value) {
+                Some(file) => {
+                    let path = autosnap::absolute(file, self.directory.as_deref())?;
+                    let text = (self.read)(&path)?;
+                    let words = words_of_file(&text);
+                    let words = words.ok_or_else(|| format!("a quote in {path} is not closed"))?;
+                    self.expand_into(all, words, depth - 1)?;
+                }
+                None => all.push(word),
+            }
+        }
+        Ok(())
+    }
+
+    /// What only shows when all of a line is known.
+    fn completed(&self, tool: &Tool, proposal: Proposal) -> Result<Proposal, String> {
+        match tool.files {
+            true => autosnap::completed(proposal, self.directory.as_deref()),
+            false => Ok(proposal),
+        }
+    }
+}
+
+/// Where the commands before the program go to.
+fn directory(before: &[Vec<String>]) -> Option<String> {
+    before.iter().rev().find_map(|command| {
+        let at = command.iter().position(|word| word == "cd")?;
+        command.get(at + 1).filter(|path| path.starts_with('/')).cloned()
+    })
+}
+
+/// The other programs of a line, which no job of ours runs. Only their names: their words may hold
+/// secrets.
+fn others(commands: &[Vec<String>], own: usize) -> Option<String> {
+    let is_cd = |command: &[String]| command.iter().any(|word| word == "cd");
+    let name = |command: &Vec<String>| {
+        let mut words = command.iter().map(String::as_str);
+        words.find(|word| *word != "root").unwrap_or_default().to_owned()
+    };
+    let others: Vec<String> = commands
+        .iter()
+        .enumerate()
+        .filter(|(place, command)| *place != own && !is_cd(command))
+        .map(|(_, command)| name(command))
+        .collect();
+    let all = others.join(", ");
+    (!others.is_empty()).then(|| format!("the line runs more, which is left out: {all}"))
 }
 
 fn proposal(tool: &Tool, line: &CronLine, words: &[String]) -> Result<Proposal, String> {
     let Read { options, mut plain } = read(tool, words)?;
     plain.retain(|word| !word.is_empty());
     let command = plain.first().map_or("", String::as_str);
-    if !tool.commands.contains(&command) {
+    let known = tool.commands.iter().find(|(name, _)| *name == command);
+    let Some((_, operation)) = known else {
         return Err(format!("its command {command:?} is no job here"));
+    };
+    if let Some(word) = plain.get(1).filter(|_| tool.files) {
+        return Err(format!("its word {word:?} is not known"));
     }
     if options.iter().any(|(key, _)| *key == "dry-run") {
         return Err("it is a dry run, which saves nothing".to_owned());
     }
     let mut proposal = Proposal {
-        operation: tool.operation,
+        operation,
         schedule: line.schedule.clone(),
         enabled: line.enabled,
         options: Vec::new(),
@@ -202,7 +295,8 @@ fn proposal(tool: &Tool, line: &CronLine, words: &[String]) -> Result<Proposal, 
         match tool.secrets.contains(&key) {
             // Some tools know references to files, which are no secret themselves.
             true if !value.starts_with("file:") => proposal.secrets.push((key.to_owned(), value)),
-            _ if tool.operation == "backup" => barc_option(&mut proposal, key, value)?,
+            _ if *operation == "backup" => barc_option(&mut proposal, key, value)?,
+            _ if tool.files => autosnap::option(&mut proposal, key, value)?,
             _ => proposal.options.push((key.to_owned(), value)),
         }
     }
@@ -216,6 +310,7 @@ struct Read {
 }
 
 /// Reads options as getopt does: `--x=v`, `--x v`, abbreviations; the last of two counts.
+/// cv4pve-autosnap also takes `--x:v`, and none of its lines that work has an option twice.
 fn read(tool: &Tool, words: &[String]) -> Result<Read, String> {
     let mut read = Read { options: Vec::new(), plain: Vec::new() };
     let mut words = words.iter();
@@ -224,7 +319,7 @@ fn read(tool: &Tool, words: &[String]) -> Result<Read, String> {
             read.plain.push(word.clone());
             continue;
         };
-        let (name, value) = match option.split_once('=') {
+        let (name, value) = match option.split_once(tool.separators) {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (option, None),
         };
@@ -302,7 +397,7 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> Found {
-        let mut all = found(text);
+        let mut all = found(text, &|path| Err(format!("cannot read {path}")));
         assert_eq!(all.len(), 1, "{all:?}");
         all.remove(0)
     }
@@ -367,6 +462,7 @@ mod tests {
         assert!(reason("eve4pve-barc backup --dry-run").contains("dry run"));
         assert!(reason("eve4pve-barc backup --label='my label'").contains("label"));
         assert!(reason("eve4pve-barc backup --nonsense").contains("nonsense"));
+        let found = |text: &str| found(text, &|path| Err(format!("cannot read {path}")));
         assert!(found("0 0 * * * root vzdump 100\n").is_empty());
         assert!(found("# eve4pve-barc\nPATH=/opt/crossover\n").is_empty());
         let odd = found("@reboot root eve4pve-barc backup\n5-1 * * * * root eve4pve-barc backup\n");
@@ -374,20 +470,12 @@ mod tests {
     }
 
     #[test]
-    fn crossovers_and_autosnaps_tokens_are_kept_apart() {
+    fn crossovers_token_is_kept_apart() {
         let job =
             one("0 4 * * * root cd /opt/crossover && ./crossover mirror --jobname=x --vmid=100 \
              --destination=pve9 --influxtoken=s3cret --online >/dev/null 2>&1\n");
         let job = job.job.unwrap();
         assert_eq!((job.operation, &job.secrets[0].1[..]), ("mirror", "s3cret"));
         assert_eq!(options(&job), ["jobname x", "vmid 100", "destination pve9", "online"]);
-
-        let job = one(
-            "0 0 * * * cv4pve-autosnap --host=pve1 --api-token='root@pam!a=uuid' --vmid=all snap \
-             --label=daily --keep=7\n",
-        );
-        let job = job.job.unwrap();
-        assert_eq!(job.secrets, [("api-token".to_owned(), "root@pam!a=uuid".to_owned())]);
-        assert!(!options(&job).join(" ").contains("uuid"));
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs: an operation with its options, when it runs and on which node. Values and decisions only:
 //! files are read and written elsewhere, and nothing runs here.
 
+mod autosnap;
 pub mod cover;
 pub mod crontab;
 pub mod import;
@@ -99,7 +100,8 @@ impl Job {
             // With the sign in between a value may begin with a dash.
             false => format!("--{key}={value}"),
         };
-        std::iter::once(self.operation.clone()).chain(self.options.iter().map(word)).collect()
+        let command = command_of(&self.operation).into_iter().map(str::to_owned);
+        command.chain(self.options.iter().map(word)).collect()
     }
 
     /// Whether a node runs it.
@@ -115,6 +117,15 @@ impl Job {
             && same("label", label)
             && path
                 .is_none_or(|path| self.option("path").is_some_and(|own| bare(own) == bare(path)))
+    }
+}
+
+/// The words of the command that an operation stands for. Those of snapshots have two.
+pub fn command_of(operation: &str) -> Vec<&str> {
+    match operation {
+        "snapshot" => vec!["snapshot", "create"],
+        "snapshot-prune" => vec!["snapshot", "prune"],
+        other => vec![other],
     }
 }
 
@@ -196,5 +207,8 @@ mod tests {
         assert!(job.is_called("-100,all", "daily", None));
         assert!(!job.is_called("-100,all", "daily", Some("/mnt/a")));
         assert!(!job.is_called("all", "daily", None));
+        let of = |operation: &str| Job { operation: operation.into(), ..job.clone() }.words();
+        assert_eq!(of("snapshot")[..3], ["snapshot", "create", "--vmid=-100,all"]);
+        assert_eq!(of("snapshot-prune")[..2], ["snapshot", "prune"]);
     }
 }

@@ -114,6 +114,34 @@ impl Splitter {
     }
 }
 
+/// The words of an argument file: newlines are spaces, quotes group, lines that begin with `#` are
+/// comments. `None` when a quote stays open.
+pub fn words_of_file(text: &str) -> Option<Vec<String>> {
+    let is_comment = |line: &str| line.trim_start().starts_with('#');
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    for line in text.lines() {
+        if quote.is_none() && is_comment(line) {
+            continue;
+        }
+        for c in line.chars().chain(['\n']) {
+            match (quote, c) {
+                (Some(open), c) if c == open => quote = None,
+                (Some(_), c) => word.get_or_insert_default().push(c),
+                (None, '"' | '\'') => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                (None, c) if c.is_whitespace() => words.extend(word.take()),
+                (None, c) => word.get_or_insert_default().push(c),
+            }
+        }
+    }
+    words.extend(word);
+    quote.is_none().then_some(words)
+}
+
 /// Joins words into a line that a shell splits into the same words.
 pub fn joined(words: &[String]) -> String {
     words.iter().map(|word| one(word)).collect::<Vec<_>>().join(" ")

@@ -16,6 +16,8 @@ pub struct Occasion {
     pub label: Option<String>,
     /// The repository, where there is one.
     pub repository: Option<String>,
+    /// Who did it, where a person did and not a job.
+    pub who: Option<String>,
     /// What the repository holds of each guest after the run.
     pub points: BTreeMap<VmId, NewestPoints>,
 }

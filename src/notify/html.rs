@@ -2,7 +2,7 @@
 //! escaped. Styles stand in the elements, as mail programs drop style sheets.
 
 use super::facts::{Occasion, Verdict};
-use super::text::{HEADINGS, WORDS, about, rows, sections};
+use super::text::{HEADINGS, WORDS, about, columns, rows, sections};
 use crate::report::Report;
 use std::fmt::Write as _;
 
@@ -42,7 +42,7 @@ fn table(html: &mut String, report: &Report) {
     html.push_str(
         "<table style=\"border-collapse:collapse;margin-top:16px;font-size:13px\">\n<tr>",
     );
-    for (column, heading) in HEADINGS.iter().enumerate() {
+    for (column, heading) in HEADINGS[columns(report)].iter().enumerate() {
         let _ =
             write!(html, "<th style=\"{CELL};{};background:#f2f2f2\">{heading}</th>", side(column));
     }
@@ -54,7 +54,7 @@ fn table(html: &mut String, report: &Report) {
             _ => "",
         };
         let _ = write!(html, "<tr style=\"{shade}\">");
-        for (column, cell) in row.iter().enumerate() {
+        for (column, cell) in row[columns(report)].iter().enumerate() {
             let _ = write!(html, "<td style=\"{CELL};{}\">{}</td>", side(column), escaped(cell));
         }
         html.push_str("</tr>\n");

@@ -2,7 +2,7 @@
 //! report goes to it through a few lines of Perl, as there is no other door.
 
 use super::facts::{Occasion, Verdict};
-use super::text::{HEADINGS, about, rows, sections};
+use super::text::{HEADINGS, about, columns, rows, sections};
 use super::{DEADLINE, NotifyError};
 use crate::report::Report;
 use crate::transport::{Command, Host, TransportError};
@@ -65,13 +65,14 @@ fn section((heading, entries): super::text::Section) -> Value {
 /// A table as PVE's template helper `table` draws it.
 fn table(report: &Report) -> Value {
     let id = |heading: &str| heading.to_lowercase();
-    let columns: Vec<Value> =
-        HEADINGS.iter().map(|heading| json!({ "label": heading, "id": id(heading) })).collect();
+    let headings = &HEADINGS[columns(report)];
+    let schema: Vec<Value> =
+        headings.iter().map(|heading| json!({ "label": heading, "id": id(heading) })).collect();
     let row = |row: [String; 9]| -> Value {
-        HEADINGS.iter().map(|heading| id(heading)).zip(row.map(Value::from)).collect()
+        headings.iter().map(|heading| id(heading)).zip(row.map(Value::from)).collect()
     };
     json!({
-        "schema": { "columns": columns },
+        "schema": { "columns": schema },
         "data": rows(report).into_iter().map(row).collect::<Vec<_>>(),
     })
 }

@@ -71,6 +71,7 @@ fn occasion() -> Occasion {
         job: None,
         label: Some("daily".into()),
         repository: Some("/mnt/my backups".into()),
+        who: None,
         points: BTreeMap::from([(100.try_into().unwrap(), points)]),
     }
 }
@@ -106,6 +107,24 @@ fn every_rendering_is_golden_and_holds_no_secret_and_no_colour() {
         assert!(!found.contains("hunter22") && !found.contains('\u{1b}'), "{name}: {found}");
         golden(name, &found);
     }
+}
+
+#[test]
+fn the_log_says_what_a_person_changed_and_who_it_was() {
+    let mut deleted = guest(100, "web");
+    deleted.changes.push("point daily 2026-01-01T00:00:00Z of guest 100: removed".into());
+    let span = (Moment::from_unix(0), Moment::from_unix(0));
+    let report = Report::new("delete", span, vec![deleted], vec![]);
+    let act = Occasion { who: Some("anna (as root)".into()), ..occasion() };
+    let lines = text::lines(&act, &report);
+    let line = |text: &str| lines.iter().find(|(_, line)| line.contains(text)).unwrap();
+    let (level, removed) = line("removed");
+    assert_eq!(*level, text::Severity::Info);
+    assert!(removed.starts_with("delete daily: guest 100"), "{removed}");
+    assert!(removed.ends_with("of guest 100: removed, by anna (as root)"), "{removed}");
+    assert!(line("[OK]").1.ends_with(", by anna (as root)"), "{lines:?}");
+    assert!(text::body(&act, &report).contains("by anna (as root)."));
+    assert!(!text::body(&occasion(), &report).contains("by anna"));
 }
 
 #[test]
@@ -391,4 +410,23 @@ fn an_age_does_not_vanish_when_the_repository_does() {
     assert_eq!(points(&prometheus::text(&occasion, &report, &first)), points(&first));
     let other = Report::new("backup", span, vec![guest(101, "")], vec![]);
     assert_eq!(points(&prometheus::text(&unknown, &other, &first)), [""; 0]);
+}
+
+#[test]
+fn snapshots_are_told_of_in_words_that_fit_them() {
+    let mut web = guest(100, "web");
+    web.changes = vec!["made snapshot autodaily1".into(), "removed snapshot autodaily0".into()];
+    let span = (Moment::from_unix(1_790_000_000), Moment::from_unix(1_790_000_012));
+    let report = Report::new("snapshot create", span, vec![web], vec![]);
+    let occasion = Occasion { label: Some("daily".into()), ..Occasion::default() };
+    let body = text::body(&occasion, &report);
+    for part in ["snapshot create daily: 1 of 1 guests ok", "(12 s), 2 changes.", "\nChanged\n"] {
+        assert!(body.contains(part), "{part} in {body}");
+    }
+    let html = html::document(&occasion, &report);
+    let pve = pve::message(&occasion, &report).to_string();
+    for text in [&body, &html, &pve] {
+        assert!(text.contains("Status") && !text.contains("Stored"), "{text}");
+        assert!(!text.contains("volumes"), "{text}");
+    }
 }

@@ -37,6 +37,9 @@ pub fn lines(occasion: &Occasion, report: &Report) -> Vec<(Severity, String)> {
         lines.extend(missed.map(|disk| {
             (Severity::Error, format!("{about}: {} not saved: {}", disk.disk, disk.reason))
         }));
+        // Whoever looks for a point or a snapshot that is gone finds it here, with who took it.
+        let changes = guest.changes.iter();
+        lines.extend(changes.map(|c| (Severity::Info, format!("{about}: {c}{}", by(occasion)))));
     }
     lines.extend(report.error.iter().map(|e| (Severity::Error, format!("{title}: {e}"))));
     let unknown = |item| (Severity::Error, format!("{title}: nothing selected by {item}"));
@@ -47,9 +50,15 @@ pub fn lines(occasion: &Occasion, report: &Report) -> Vec<(Severity, String)> {
         Verdict::Warning => Severity::Warning,
         Verdict::Partial | Verdict::Failed => Severity::Error,
     };
-    lines.push((severity, format!("{}, {}", occasion.subject(report), totals(report))));
+    let ending = format!("{}, {}{}", occasion.subject(report), totals(report), by(occasion));
+    lines.push((severity, ending));
     // One line is one record: what follows a line end would be a record without a name.
     lines.into_iter().map(|(severity, text)| (severity, text.replace('\n', " | "))).collect()
+}
+
+/// `, by anna (as root)`; nothing where no person did it.
+fn by(occasion: &Occasion) -> String {
+    occasion.who.as_ref().map(|who| format!(", by {who}")).unwrap_or_default()
 }
 
 /// The body of a mail: what needs a person first, then a table of all guests.
@@ -65,7 +74,7 @@ pub fn body(occasion: &Occasion, report: &Report) -> String {
     let rows = rows(report);
     if !rows.is_empty() {
         body.push('\n');
-        body.push_str(&table(&rows));
+        body.push_str(&table(&rows, columns(report)));
     }
     body
 }
@@ -77,17 +86,22 @@ pub fn about(occasion: &Occasion, report: &Report) -> String {
         occasion.repository.as_ref().map(|path| format!(", repository {path}")).unwrap_or_default()
     });
     format!(
-        "{}{place}, from {} to {} ({}), {}.",
+        "{}{place}, from {} to {} ({}), {}{}.",
         report.operation,
         report.started,
         report.finished,
         duration(seconds(report)),
-        totals(report)
+        totals(report),
+        by(occasion)
     )
 }
 
-/// `3 volumes, 1.00 GiB read, 512.00 MiB stored`.
+/// `3 volumes, 1.00 GiB read, 512.00 MiB stored`; snapshots move no bytes: `3 changes`.
 pub fn totals(report: &Report) -> String {
+    if is_of_snapshots(report) {
+        let changes = report.guests.iter().map(|guest| guest.changes.len()).sum::<usize>();
+        return format!("{changes} change{}", if changes == 1 { "" } else { "s" });
+    }
     let totals = &report.totals;
     format!(
         "{} volume{}, {} read, {} stored",
@@ -96,6 +110,16 @@ pub fn totals(report: &Report) -> String {
         Bytes(totals.stream_bytes),
         Bytes(totals.stored_bytes)
     )
+}
+
+/// Whether the report is about snapshots of guests through PVE, which have no volumes.
+fn is_of_snapshots(report: &Report) -> bool {
+    report.operation.starts_with("snapshot ")
+}
+
+/// Which columns of the table have anything to say of a report.
+pub fn columns(report: &Report) -> std::ops::Range<usize> {
+    if is_of_snapshots(report) { 0..ABOUT_GUESTS } else { 0..HEADINGS.len() }
 }
 
 /// One list under a heading: who, and what about it.
@@ -126,7 +150,7 @@ pub fn sections(report: &Report) -> Vec<Section> {
         ("Not done", missed),
         ("Warnings", warnings),
         ("Left out by configuration", left_out),
-        ("Taken away", changes),
+        ("Changed", changes),
     ];
     all.into_iter().filter(|(_, entries)| !entries.is_empty()).collect()
 }
@@ -136,6 +160,8 @@ pub const HEADINGS: [&str; 9] =
     ["Guest", "Name", "Node", "Status", "Point", "Worth", "Read", "Stored", "Seconds"];
 /// How many of its first columns hold words, not numbers.
 pub const WORDS: usize = 6;
+/// How many of its first columns are about the guest, and not about a restore point.
+const ABOUT_GUESTS: usize = 4;
 
 /// The table of guests, failures first.
 pub fn rows(report: &Report) -> Vec<[String; 9]> {
@@ -162,7 +188,7 @@ fn row(guest: &GuestOutcome) -> [String; 9] {
     ]
 }
 
-fn table(rows: &[[String; 9]]) -> String {
+fn table(rows: &[[String; 9]], columns: std::ops::Range<usize>) -> String {
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.chain([HEADINGS[column].chars().count()]).max().unwrap_or(0)
@@ -170,10 +196,11 @@ fn table(rows: &[[String; 9]]) -> String {
     let headings = HEADINGS.map(str::to_owned);
     let mut text = String::new();
     for row in std::iter::once(&headings).chain(rows) {
-        let cells = row.iter().enumerate().map(|(column, cell)| match column < WORDS {
-            true => format!("{cell:<width$}", width = width(column)),
-            false => format!("{cell:>width$}", width = width(column)),
-        });
+        let cells =
+            row[columns.clone()].iter().enumerate().map(|(column, cell)| match column < WORDS {
+                true => format!("{cell:<width$}", width = width(column)),
+                false => format!("{cell:>width$}", width = width(column)),
+            });
         let line = cells.collect::<Vec<_>>().join("  ");
         let _ = writeln!(text, "{}", line.trim_end());
     }

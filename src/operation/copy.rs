@@ -1,12 +1,14 @@
 //! Copying between repositories: the same order as everywhere (select, lock, survey, plan, check,
 //! execute, report), without a cluster. Decisions stand in `plan::copy`.
 
+use super::hooked::{self, Caller, Failed};
 use super::prune::chosen;
 use super::waiting::take;
 use super::{Mode, Performed, kind_of};
 use crate::cancel::Cancel;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::execute::copy::{CopyWork, Proven, step};
+use crate::hooks::Hooks;
 use crate::model::Label;
 use crate::plan::copy::{CopyPolicy, NoCopy, Source, plan};
 use crate::plan::{Action, Plan, Step, check};
@@ -37,6 +39,8 @@ pub struct CopyRequest {
     pub lock_wait: Option<Duration>,
     /// Who is told how far a copy is.
     pub progress: Arc<dyn Progress>,
+    /// The user's own programs that are called on the way.
+    pub hooks: Arc<Hooks>,
 }
 
 /// Copies the points of the selected guests, one guest after another.
@@ -49,7 +53,21 @@ pub fn copy(
     clock: &Clock,
     cancel: &Cancel,
 ) -> anyhow::Result<Performed> {
+    // Words that make no sense are no run.
     request.from.is_apart_from(&request.to)?;
+    let work = || copy_in_turns(request, mode, clock, cancel);
+    match mode {
+        Mode::DryRun => work(),
+        Mode::Execute => hooked::job_blocking(&request.hooks, cancel, work),
+    }
+}
+
+fn copy_in_turns(
+    request: &CopyRequest,
+    mode: Mode,
+    clock: &Clock,
+    cancel: &Cancel,
+) -> anyhow::Result<Performed> {
     let started = clock.now();
     let (guests, not_found) = chosen(&request.from, request.selection.as_ref())?;
     let (mut outcomes, mut plans) = (Vec::new(), Vec::new());
@@ -59,13 +77,16 @@ pub fn copy(
             outcomes.push(outcome.failed(Failure::Interrupted, "interrupted".to_owned()));
             continue;
         }
-        match (Turn { request, cancel }).take(&source, mode) {
-            Ok((outcome, plan)) => {
-                outcomes.push(outcome);
-                plans.extend(plan);
-            }
-            Err((failure, error)) => outcomes.push(outcome.failed(failure, format!("{error:#}"))),
+        let (turn, begun) = (Turn { request, cancel }, Stopwatch::start());
+        let (mut outcome, plan) = match turn.take(&source, mode) {
+            Ok(taken) => taken,
+            Err(failed) => (hooked::ended_early(outcome, failed), None),
+        };
+        if mode == Mode::Execute {
+            turn.caller().guest_end(&guest, &mut outcome, begun);
         }
+        outcomes.push(outcome);
+        plans.extend(plan);
     }
     let mut report = Report::new("copy", (started, clock.now()), outcomes, not_found);
     report.warnings.extend(of_barc(&request.from)?);
@@ -83,8 +104,6 @@ fn of_barc(from: &Repository) -> anyhow::Result<Option<String>> {
     Ok((!legacy.directories()?.is_empty()).then_some(text))
 }
 
-type Failed = (Failure, anyhow::Error);
-
 /// One guest's turn.
 struct Turn<'a> {
     request: &'a CopyRequest,
@@ -101,9 +120,13 @@ impl Turn<'_> {
         if mode == Mode::DryRun {
             return Ok((GuestOutcome::new(&plan.guest), Some(plan)));
         }
-        // Where nothing is to be copied, nothing is made.
+        // Where nothing is to be copied, nothing is made. A lock makes the guest's directory in
+        // the target, so the hooks come before it.
+        let warnings = self.caller().guest_start(&plan.guest)?;
         if plan.items.is_empty() {
-            return Ok((with_unreadable(outcome_of(&plan), Vec::new(), unreadable), None));
+            let mut outcome = outcome_of(&plan);
+            outcome.warnings.extend(warnings);
+            return Ok((with_unreadable(outcome, Vec::new(), unreadable), None));
         }
         let moves = self.request.source == Source::Moves;
         let source_mode = if moves { LockMode::Exclusive } else { LockMode::Shared };
@@ -121,7 +144,13 @@ impl Turn<'_> {
             proven: Proven::default(),
             volumes: Vec::new(),
         };
-        Ok((self.carry_out(&plan, work, unreadable), None))
+        let mut outcome = self.carry_out(&plan, work, unreadable);
+        outcome.warnings.extend(warnings);
+        Ok((outcome, None))
+    }
+
+    fn caller(&self) -> Caller<'_> {
+        Caller { hooks: &self.request.hooks, cancel: self.cancel }
     }
 
     fn lock(&self, directory: &GuestDir, mode: LockMode) -> Result<Lock, Failed> {
@@ -159,14 +188,20 @@ impl Turn<'_> {
             if !copies && !failures.is_empty() {
                 break;
             }
-            match step(&mut work, &planned.action) {
+            let mut act = || step(&mut work, &planned.action).map_err(|e| self.failure(planned, e));
+            let (done, warnings) = match hooked::step_event(&plan.guest, &planned.action) {
+                Some(event) => self.caller().around(event, act),
+                None => (act(), Vec::new()),
+            };
+            outcome.warnings.extend(warnings);
+            match done {
                 Ok(done) => {
                     tracing::info!(guest = %plan.guest.vmid, "{done}");
                     self.request.progress.note(&done);
                     outcome.changes.push(done);
                 }
-                Err(error) => {
-                    failures.push(self.failure(planned, error));
+                Err((kind, error)) => {
+                    failures.push((kind, format!("{error:#}")));
                     if failures.last().is_some_and(|(kind, _)| *kind != Failure::Damage) {
                         break;
                     }
@@ -177,7 +212,7 @@ impl Turn<'_> {
         with_unreadable(outcome, failures, unreadable)
     }
 
-    fn failure(&self, planned: &Step, error: anyhow::Error) -> (Failure, String) {
+    fn failure(&self, planned: &Step, error: anyhow::Error) -> Failed {
         let kind = match error.downcast_ref::<RepositoryError>() {
             _ if self.cancel.is_cancelled() => Failure::Interrupted,
             Some(RepositoryError::Damaged { .. } | RepositoryError::Incomplete { .. }) => {
@@ -186,7 +221,7 @@ impl Turn<'_> {
             Some(RepositoryError::Taken { .. }) => Failure::Conflict,
             _ => Failure::Other,
         };
-        (kind, format!("{:#}", error.context(planned.to_string())))
+        (kind, error.context(planned.to_string()))
     }
 }
 

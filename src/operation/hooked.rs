@@ -1,5 +1,13 @@
-//! The hooks of a whole run and of one guest's turn in it. Those around single steps are the
-//! executor's.
+//! The hooks of a whole run and of one guest's turn in it, and for work that needs no cluster those
+//! around its parts. Those around the steps of a plan on storages are the executor's.
+//!
+//! What each command calls inside of `job-*` and `guest-*`: `backup` and `restore` what the
+//! executor's table says; `adopt` `export-*` around each volume, as it writes an image of it; `reset`
+//! `snap-remove-*` around each snapshot; `prune` `prune-*` and `merge-*`; `delete` `prune-*`, as the
+//! point is gone either way and whoever guards points must not be passed by; `copy` `export-*` around
+//! each point, `verify-*` where it is read in the target, `prune-*` where it goes from the source;
+//! `verify`, with `--source` too, `verify-*`; `assemble` `restore-*`. `protect` and `unprotect` call none:
+//! they change a mark, take nothing away and are done before a hook would have started.
 
 use super::Performed;
 use crate::cancel::Cancel;
@@ -7,6 +15,7 @@ use crate::clock::Stopwatch;
 use crate::hooks::{About, At, Event, Hooks, Phase, Veto};
 use crate::model::Guest;
 use crate::notify::Verdict;
+use crate::plan::Action;
 use crate::report::{Failure, GuestOutcome, GuestStatus};
 
 /// The event before the run.
@@ -112,4 +121,124 @@ fn finish(
 pub fn vetoed(outcome: GuestOutcome, veto: Veto, cancel: &Cancel) -> GuestOutcome {
     let failure = if cancel.is_cancelled() { Failure::Interrupted } else { Failure::Other };
     outcome.failed(failure, format!("{:#}; nothing was changed", anyhow::Error::from(veto)))
+}
+
+/// What ended a turn, or a part of one, before its time: its kind, and why.
+pub type Failed = (Failure, anyhow::Error);
+
+/// The outcome of a guest whose turn ended before its time, with what was done and said until then.
+pub fn ended_early(outcome: GuestOutcome, (failure, error): Failed) -> GuestOutcome {
+    outcome.failed(failure, format!("{error:#}"))
+}
+
+/// The table of plans that need no cluster: the event before a step that has hooks.
+pub fn step_event(guest: &Guest, action: &Action) -> Option<Event> {
+    let (about, label, moment) = match action {
+        Action::MergeImages { into, .. } => (About::Merge, &into.label, into.moment),
+        Action::HidePoint(point)
+        | Action::DeleteRestorePoint(point)
+        | Action::RemoveMoved(point) => (About::Prune, &point.label, point.moment),
+        Action::CopyPoint(point) => (About::Export, &point.label, point.moment),
+        Action::VerifyCopy(point) => (About::Verify, &point.label, point.moment),
+        _ => return None,
+    };
+    let mut event = Event::new(Phase::new(about, At::Before)).of(guest);
+    event.point = Some(format!("{label} {moment}"));
+    Some(event)
+}
+
+/// Calls hooks for work that is not async.
+#[derive(Clone, Copy)]
+pub struct Caller<'a> {
+    /// The hooks.
+    pub hooks: &'a Hooks,
+    /// The user's wish to stop.
+    pub cancel: &'a Cancel,
+}
+
+impl Caller<'_> {
+    /// Calls those that come before something, with what failed without stopping it.
+    ///
+    /// # Errors
+    /// One of them stops it, or the user does.
+    pub fn before(&self, event: &Event) -> Result<Vec<String>, Failed> {
+        let called = self.hooks.call_blocking(event, self.cancel);
+        called.map_err(|veto| match self.cancel.is_cancelled() {
+            true => (Failure::Interrupted, anyhow::anyhow!("interrupted; nothing is half")),
+            false => (Failure::Other, anyhow::Error::from(veto)),
+        })
+    }
+
+    /// Begins a guest's turn.
+    ///
+    /// # Errors
+    /// As [`Caller::before`]; nothing was changed.
+    pub fn guest_start(&self, guest: &Guest) -> Result<Vec<String>, Failed> {
+        let called = self.before(&guest_start(guest));
+        called.map_err(|(kind, error)| (kind, error.context("nothing was changed")))
+    }
+
+    /// Ends a guest's turn.
+    pub fn guest_end(&self, guest: &Guest, outcome: &mut GuestOutcome, begun: Stopwatch) {
+        let event = guest_end(guest, outcome, begun);
+        outcome.warnings.extend(event.map(|event| self.after(&event)).unwrap_or_default());
+    }
+
+    /// Does a part of a guest's turn between its hooks; those that come before it can stop it. Beside
+    /// the result stands what failed without stopping anything.
+    pub fn around<T>(
+        &self,
+        event: Event,
+        work: impl FnOnce() -> Result<T, Failed>,
+    ) -> (Result<T, Failed>, Vec<String>) {
+        let begun = Stopwatch::start();
+        let (mut warnings, result) = match self.before(&event) {
+            Ok(warnings) => (warnings, work()),
+            Err((kind, error)) => {
+                let about =
+                    event.point.as_ref().map_or_else(|| event.phase.to_string(), Clone::clone);
+                (Vec::new(), Err((kind, error.context(about))))
+            }
+        };
+        let at = if result.is_ok() { At::After } else { At::Abort };
+        let error = result.as_ref().err().map(|(_, error)| format!("{error:#}"));
+        warnings.extend(self.after(&event.at(at).ended(error, begun.elapsed().as_secs_f64())));
+        (result, warnings)
+    }
+
+    /// Checks a guest's points: a turn with this one part. What `judge` makes of the result is what
+    /// the hooks hear of, so that damage is none of the ends that are good.
+    pub fn check<T>(
+        &self,
+        guest: &Guest,
+        work: impl FnOnce() -> anyhow::Result<T>,
+        judge: impl Fn(&anyhow::Result<T>) -> GuestOutcome,
+    ) -> (anyhow::Result<T>, Vec<String>) {
+        let begun = Stopwatch::start();
+        let (mut warnings, mut found) = (Vec::new(), None);
+        let checked = self.guest_start(guest).and_then(|said| {
+            warnings.extend(said);
+            let event = Event::new(Phase::new(About::Verify, At::Before)).of(guest);
+            let (checked, said) = self.around(event, || {
+                let outcome = judge(found.insert(work()));
+                let why = anyhow::anyhow!(outcome.error.unwrap_or_default());
+                outcome.failure.map_or(Ok(()), |failure| Err((failure, why)))
+            });
+            warnings.extend(said);
+            checked
+        });
+        // What was not found was stopped before.
+        let stopped = checked.err().map(|(_, error)| error);
+        let result =
+            found.unwrap_or_else(|| Err(stopped.unwrap_or_else(|| anyhow::anyhow!("stopped"))));
+        let mut outcome = judge(&result);
+        outcome.warnings.clear();
+        self.guest_end(guest, &mut outcome, begun);
+        warnings.extend(outcome.warnings);
+        (result, warnings)
+    }
+
+    fn after(&self, event: &Event) -> Vec<String> {
+        self.hooks.call_blocking(event, self.cancel).unwrap_or_default()
+    }
 }

@@ -2,11 +2,13 @@
 //! that changes something ends here; what it may change stands in its plan and nowhere else.
 
 mod adopt;
+mod assemble;
 mod audit;
 mod backup;
 mod copy;
 mod guests;
 pub mod hooked;
+mod point;
 mod prune;
 mod reset;
 mod restore;
@@ -14,9 +16,11 @@ mod snapshot;
 mod waiting;
 
 pub use adopt::AdoptRequest;
+pub use assemble::{AssembleRequest, assemble};
 pub use audit::{AuditRequest, DiskAudit, PointAudit, audit};
 pub use backup::BackupRequest;
 pub use copy::{CopyRequest, copy};
+pub use point::{PointAct, PointRequest, act_on_point, point_name};
 pub use prune::{PruneRequest, prune};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;

@@ -2,16 +2,17 @@
 //! report), without a cluster: guests that are long gone and hosts that are no node have points,
 //! too. Decisions stand in `plan::prune`.
 
+use super::hooked::{Caller, Failed};
 use super::waiting::take;
 use super::{Mode, Performed, hooked};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
 use crate::execute::damaged_file;
 use crate::execute::prune::step;
-use crate::hooks::{About, At, Event, Hooks, Phase};
+use crate::hooks::Hooks;
 use crate::model::{Guest, Label, Moment};
 use crate::plan::prune::{PruneFacts, PrunePolicy, plan};
-use crate::plan::{Action, Plan, Step, check};
+use crate::plan::{Plan, Step, check};
 use crate::report::{Failure, GuestOutcome, Report};
 use crate::repository::image::ImageOptions;
 use crate::repository::{GuestDir, Lock, LockMode, LockOptions, Repository};
@@ -75,12 +76,10 @@ fn prune_in_turns(
         let begun = Stopwatch::start();
         let (mut outcome, plan) = match turn.take(mode) {
             Ok(taken) => taken,
-            Err((failure, error)) => (outcome.failed(failure, format!("{error:#}")), None),
+            Err(failed) => (hooked::ended_early(outcome, failed), None),
         };
         if mode == Mode::Execute {
-            let event = hooked::guest_end(&guest, &outcome, begun);
-            let called = event.map(|event| request.hooks.call_blocking(&event, cancel));
-            outcome.warnings.extend(called.and_then(Result::ok).unwrap_or_default());
+            turn.caller().guest_end(&guest, &mut outcome, begun);
         }
         outcomes.push(outcome);
         plans.extend(plan);
@@ -125,8 +124,6 @@ struct Turn<'a> {
     cancel: &'a Cancel,
 }
 
-type Failed = (Failure, anyhow::Error);
-
 impl Turn<'_> {
     fn take(&self, mode: Mode) -> Result<(GuestOutcome, Option<Plan>), Failed> {
         if mode == Mode::DryRun {
@@ -151,66 +148,36 @@ impl Turn<'_> {
         Ok(plan)
     }
 
+    fn caller(&self) -> Caller<'_> {
+        Caller { hooks: &self.request.hooks, cancel: self.cancel }
+    }
+
     fn carry_out(&self, plan: &Plan, lock: &Lock) -> Result<GuestOutcome, Failed> {
         tracing::debug!("plan:\n{plan}");
         let mut outcome = GuestOutcome::new(&plan.guest);
         outcome.warnings.clone_from(&plan.warnings);
-        outcome.warnings.extend(self.call(&hooked::guest_start(&plan.guest))?);
+        outcome.warnings.extend(self.caller().guest_start(&plan.guest)?);
         for planned in plan.steps() {
             if self.cancel.is_cancelled() {
-                return Err((
-                    Failure::Interrupted,
-                    anyhow::anyhow!("interrupted; nothing is half"),
-                ));
+                let text = "interrupted; nothing is half".to_owned();
+                return Ok(outcome.failed(Failure::Interrupted, text));
             }
-            let work = || step(self.directory, lock, &self.request.image, &planned.action);
-            let (done, warnings) = self.between_hooks(&plan.guest, planned, work)?;
+            let image = &self.request.image;
+            let work = || done(planned, step(self.directory, lock, image, &planned.action));
+            let (done, warnings) = match hooked::step_event(&plan.guest, &planned.action) {
+                Some(event) => self.caller().around(event, work),
+                None => (work(), Vec::new()),
+            };
             outcome.warnings.extend(warnings);
+            // What went before is told all the same.
+            let done = match done {
+                Ok(done) => done,
+                Err(failed) => return Ok(hooked::ended_early(outcome, failed)),
+            };
             tracing::info!(guest = %plan.guest.vmid, "{done}");
             outcome.changes.push(done);
         }
         Ok(outcome)
-    }
-}
-
-impl Turn<'_> {
-    fn call(&self, event: &Event) -> Result<Vec<String>, Failed> {
-        let called = self.request.hooks.call_blocking(event, self.cancel);
-        called.map_err(|veto| match self.cancel.is_cancelled() {
-            true => (Failure::Interrupted, anyhow::anyhow!("interrupted; nothing is half")),
-            false => (Failure::Other, anyhow::Error::from(veto)),
-        })
-    }
-
-    /// One step between its hooks; those that come before it can stop it.
-    fn between_hooks(
-        &self,
-        guest: &Guest,
-        planned: &Step,
-        work: impl FnOnce() -> anyhow::Result<String>,
-    ) -> Result<(String, Vec<String>), Failed> {
-        let (about, point) = match &planned.action {
-            Action::MergeImages { into, .. } => (About::Merge, into),
-            Action::HidePoint(point) | Action::DeleteRestorePoint(point) => (About::Prune, point),
-            _ => return done(planned, work()).map(|done| (done, Vec::new())),
-        };
-        let event = |at| {
-            let mut event = Event::new(Phase::new(about, at)).of(guest);
-            event.point = Some(format!("{} {}", point.label, point.moment));
-            event
-        };
-        let begun = Stopwatch::start();
-        let started = self.call(&event(At::Before));
-        let result = match started {
-            Ok(warnings) => done(planned, work()).map(|done| (done, warnings)),
-            Err(veto) => Err(veto),
-        };
-        let at = if result.is_ok() { At::After } else { At::Abort };
-        let error = result.as_ref().err().map(|(_, error)| format!("{error:#}"));
-        let ended = self.call(&event(at).ended(error, begun.elapsed().as_secs_f64()));
-        let (done, mut warnings) = result?;
-        warnings.extend(ended.unwrap_or_default());
-        Ok((done, warnings))
     }
 }
 

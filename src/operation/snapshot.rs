@@ -9,7 +9,7 @@ use crate::execute::snapshot::{Hands, Patience};
 use crate::hooks::Hooks;
 use crate::model::{GuestSnapshot, VmId};
 use crate::plan::snapshot::{
-    SnapshotFacts, SnapshotPolicy, SnapshotRefusal, plan, rollback as plan_rollback,
+    Memory, SnapshotFacts, SnapshotPolicy, SnapshotRefusal, plan, rollback as plan_rollback,
 };
 use crate::plan::{Plan, check};
 use crate::pve::api::{Api, ApiError, ApiGuest, ApiStorage};
@@ -244,7 +244,7 @@ impl Turns {
             let text = "interrupted; nothing was changed".to_owned();
             return (outcome.failed(Failure::Interrupted, text), None);
         }
-        let facts = match self.run.surveyed(guest, &self.storages).await {
+        let facts = match self.facts(guest).await {
             Ok(facts) => facts,
             Err(error) => return (outcome.failed(Failure::Other, chain(error.into())), None),
         };
@@ -260,6 +260,17 @@ impl Turns {
         }
         tracing::debug!("plan:\n{plan}");
         (self.carry_out(outcome, &plan).await, None)
+    }
+
+    /// How full the storages are is asked once for all guests; but memory fills them within the run,
+    /// so that each guest's turn asks anew.
+    async fn facts(&self, guest: ApiGuest) -> Result<SnapshotFacts, ApiError> {
+        let create = self.policy.create.as_ref();
+        if create.is_some_and(|create| create.memory == Memory::Included) {
+            let now = self.run.api.storages().await?;
+            return self.run.surveyed(guest, &now).await;
+        }
+        self.run.surveyed(guest, &self.storages).await
     }
 
     /// Carries a plan out between the hooks of the guest's turn.

@@ -5,9 +5,10 @@
 //! does not make the newest snapshot the oldest. What was there before a run never outlives the
 //! snapshot that the run makes, and that one is never removed by it.
 
+use super::vmstate::MemoryFacts;
 use super::{Action, Item, KeptPoint, Plan};
 use crate::model::guest_snapshot::label_in;
-use crate::model::{Guest, GuestKind, GuestSnapshot, Label, Moment, TimestampFormat};
+use crate::model::{Bytes, Guest, GuestKind, GuestSnapshot, Label, Moment, TimestampFormat};
 
 /// What PVE tells of a guest, just before its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub struct SnapshotFacts {
     pub agent: Option<bool>,
     /// Its volumes, cd-roms left out.
     pub disks: Vec<DiskFacts>,
+    /// What its memory needs; none when it has none to save, or PVE does not tell where it goes.
+    pub memory: Option<MemoryFacts>,
     /// Its snapshots.
     pub snapshots: Vec<GuestSnapshot>,
 }
@@ -179,7 +182,7 @@ fn may_be_made(facts: &SnapshotFacts, create: &NewSnapshot) -> Result<(), Snapsh
         let text = format!("PVE cannot snapshot a directory or device of the node: {keys}");
         return Err(SnapshotRefusal::Skipped(text));
     }
-    if let Some(full) = facts.disks.iter().find_map(|disk| too_full(disk, create.most_percent)) {
+    if let Some(full) = no_room(facts, create) {
         return Err(SnapshotRefusal::Failed(full));
     }
     if facts.snapshots.iter().any(|snapshot| snapshot.name == create.name) {
@@ -189,18 +192,43 @@ fn may_be_made(facts: &SnapshotFacts, create: &NewSnapshot) -> Result<(), Snapsh
     Ok(())
 }
 
-/// Why the storage of a disk is too full, if it is. One without a known size is not.
-fn too_full(disk: &DiskFacts, most: u8) -> Option<String> {
-    let (used, total) = disk.usage?;
-    let storage = disk.storage.as_deref()?;
+/// Why one of the storages has no room, if one has none.
+fn no_room(facts: &SnapshotFacts, create: &NewSnapshot) -> Option<String> {
+    let of_disk = |disk: &DiskFacts| {
+        let storage = disk.storage.as_deref()?;
+        too_full((storage, &disk.key), disk.usage, create.most_percent)
+    };
+    let of_memory = |memory: &MemoryFacts| {
+        let who = (memory.storage.as_str(), "the memory");
+        too_full(who, memory.usage, create.most_percent).or_else(|| does_not_fit(memory))
+    };
+    let memory = facts.memory.as_ref().filter(|_| is_memory_saved(facts, create));
+    facts.disks.iter().find_map(of_disk).or_else(|| memory.and_then(of_memory))
+}
+
+/// Why a storage is too full, if it is. One without a known size is not.
+fn too_full((storage, of): (&str, &str), usage: Option<(u64, u64)>, most: u8) -> Option<String> {
+    let (used, total) = usage?;
     let is_more = u128::from(used) * 100 > u128::from(total) * u128::from(most);
     let tenths = u128::from(used) * 1000 / u128::from(total.max(1));
     is_more.then(|| {
         format!(
-            "storage {storage} of {} is {}.{} % full, and the limit is {most} % (--max-perc-storage)",
-            disk.key,
+            "storage {storage} of {of} is {}.{} % full, and the limit is {most} % (--max-perc-storage)",
             tenths / 10,
             tenths % 10
+        )
+    })
+}
+
+fn does_not_fit(memory: &MemoryFacts) -> Option<String> {
+    let (used, total) = memory.usage?;
+    let free = total.saturating_sub(used);
+    (memory.needed > free).then(|| {
+        format!(
+            "its memory needs {} on storage {} (twice the memory and 500 MiB, as PVE allocates it), which has {} free: make room, set vmstatestorage of the guest, or leave out --state",
+            Bytes(memory.needed),
+            memory.storage,
+            Bytes(free)
         )
     })
 }
@@ -215,9 +243,14 @@ fn refuse_locked(facts: &SnapshotFacts) -> Result<(), SnapshotRefusal> {
 }
 
 fn creation(facts: &SnapshotFacts, create: &NewSnapshot) -> Action {
-    let runs = facts.guest.kind == GuestKind::Qemu && facts.status == "running";
-    let with_memory = runs && create.memory == Memory::Included;
+    let with_memory = is_memory_saved(facts, create);
     Action::CreateGuestSnapshot { name: create.name.clone(), with_memory }
+}
+
+/// Only a machine that runs has memory to save.
+fn is_memory_saved(facts: &SnapshotFacts, create: &NewSnapshot) -> bool {
+    let runs = facts.guest.kind == GuestKind::Qemu && facts.status == "running";
+    runs && create.memory == Memory::Included
 }
 
 fn advice(facts: &SnapshotFacts) -> Option<String> {

@@ -120,6 +120,28 @@ impl OurFiles {
         Ok(path)
     }
 
+    /// The name under which a secret is kept: that of the file that holds it already, else the next
+    /// one that is free, as `api-token-2`. A name is public, so nothing of the secret is in it.
+    ///
+    /// # Errors
+    /// The files that are there cannot be read.
+    pub fn secret_name(&self, begin: &str, secret: &str) -> Result<String, OurFilesError> {
+        self.is_mounted()?;
+        let mut number = 1_u32;
+        loop {
+            let name = format!("{begin}-{number}");
+            match read_optional(&self.private.join(&name))? {
+                Some(text) if text.trim_end() != secret => number += 1,
+                _ => return Ok(name),
+            }
+        }
+    }
+
+    /// Where a secret of this name is kept.
+    pub fn secret_path(&self, name: &str) -> PathBuf {
+        self.private.join(name)
+    }
+
     fn is_mounted(&self) -> Result<(), OurFilesError> {
         match &self.cluster {
             Some(root) if !root.join("nodes").is_dir() => {
@@ -247,5 +269,9 @@ mod tests {
         assert_eq!(parent & 0o777, 0o700);
         assert_eq!(files.keep_secret("a.token", "s3cret").unwrap(), path);
         assert!(files.keep_secret("a.token", "other").is_err());
+        assert_eq!(files.secret_name("token", "s3cret").unwrap(), "token-1");
+        files.keep_secret("token-1", "s3cret").unwrap();
+        assert_eq!(files.secret_name("token", "s3cret").unwrap(), "token-1");
+        assert_eq!(files.secret_name("token", "other").unwrap(), "token-2");
     }
 }

@@ -8,7 +8,7 @@ use std::fs;
 const STAMP: &str = "20200102120000";
 
 /// A guest that eve4pve-barc saved once, to `old`, with its snapshot on each disk.
-fn saved_by_barc() -> Env {
+pub fn saved_by_barc() -> Env {
     let env = Env::with_guest();
     let directory = env.path("old/barc/100/daily");
     fs::create_dir_all(&directory).unwrap();

@@ -77,7 +77,7 @@ fn a_damaged_point_is_said_and_a_guest_of_which_nothing_is_readable_is_never_ok(
     said.says(&["FAILED", "cannot be read"]);
 }
 
-fn find(below: &std::path::Path, name: &str, found: &mut Vec<std::path::PathBuf>) {
+pub fn find(below: &std::path::Path, name: &str, found: &mut Vec<std::path::PathBuf>) {
     for entry in fs::read_dir(below).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

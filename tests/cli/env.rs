@@ -190,6 +190,7 @@ impl Env {
             // Nothing of this machine's own must be called or remembered.
             .env("PVE_FERRY_HOOKS_D", self.path("hooks.d"))
             .env("PVE_FERRY_STATE", self.path("remembered"))
+            .env("PVE_FERRY_SYSLOG", self.path("log"))
             .env("PERL5LIB", self.path("perl5"))
             .env(
                 "FAKE_PVE_TEMPLATES",

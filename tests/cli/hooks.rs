@@ -10,13 +10,13 @@ const BACKUP: &str =
     "backup --vmid 100 --label daily --path REPO --jobs 1 --threads 1 --script DIR/hook";
 
 /// A hook that writes its phases between the commands of the run.
-fn with_hook(more: &str) -> Env {
+pub fn with_hook(more: &str) -> Env {
     let env = Env::with_guest();
     put(&env, "hook", more);
     env
 }
 
-fn put(env: &Env, name: &str, more: &str) {
+pub fn put(env: &Env, name: &str, more: &str) {
     let log = "echo \"x x hook $* ${PVE_FERRY_DISK}${PVE_FERRY_STATUS:+ $PVE_FERRY_STATUS}\" >>\"$FAKE_PVE_STATE/log\"";
     fs::write(env.path(name), format!("#!/bin/sh\nset -u\n{log}\n{more}\n")).unwrap();
     fs::set_permissions(env.path(name), fs::Permissions::from_mode(0o755)).unwrap();
@@ -115,8 +115,10 @@ fn restore_prune_and_verify_call_them_too_and_a_dry_run_does_not() {
         phases(&env),
         [
             "hook job-start",
+            "hook guest-start verify 100",
             "hook verify-pre verify 100",
             "hook verify-post verify 100  ok",
+            "hook guest-end verify 100  ok",
             "hook job-end  ok"
         ]
     );

@@ -7,18 +7,22 @@
 
 mod adopt;
 mod breaking;
+mod cluster;
 mod copying;
 mod documents;
 mod env;
 mod golden;
 mod hooks;
 mod jobs;
+mod phases;
 mod removal;
 mod reset;
 #[path = "../common/schema.rs"]
 mod schema;
 mod show;
 mod snapshot;
+mod snapshot_jobs;
+mod snapshot_told;
 mod told;
 mod usage;
 mod work;

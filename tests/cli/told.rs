@@ -187,7 +187,7 @@ fn damage_that_verify_finds_and_points_that_prune_removes_are_told() {
     (0..3).for_each(|_| drop(run(&env, "--renew 0").exits(0)));
     env.run("prune --path REPO --retain 1 --mail a@b.example").exits(0);
     let mail = mails(&env).pop().unwrap();
-    assert!(mail.contains("Taken away") && mail.contains("removed point daily"), "{mail}");
+    assert!(mail.contains("Changed") && mail.contains("removed point daily"), "{mail}");
     let image = env.path("repository");
     let mut open = vec![image];
     while let Some(path) = open.pop() {

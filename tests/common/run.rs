@@ -110,7 +110,7 @@ impl Lab {
     }
 
     /// Runs to the end; with hooks, which are real processes, on a real clock.
-    fn in_a_runtime<T>(&self, work: impl Future<Output = T>) -> T {
+    pub fn in_a_runtime<T>(&self, work: impl Future<Output = T>) -> T {
         let hooked = !self.hooks.lock().unwrap().is_empty();
         if hooked { block_on_real_time(work) } else { block_on(work) }
     }

@@ -42,13 +42,29 @@ def resources(state, kind):
     answers = {
         "vm": lambda: guests(state),
         "node": lambda: nodes(state),
-        "storage": lambda: [dict(entry, id=f"storage/{state.node}/{entry['storage']}") for entry in storages(state)],
+        "storage": lambda: [storage_resource(state, entry) for entry in storages(state)],
     }
     if kind is None:
         return [entry for answer in answers.values() for entry in answer()]
     if kind not in answers:
         raise Unexpected()
     return answers[kind]()
+
+
+def storage_resource(state, entry):
+    """A storage as the list of the whole cluster shows it (PVE::API2Tools::extract_storage_stats)."""
+    return {
+        "id": f"storage/{state.node}/{entry['storage']}",
+        "type": "storage",
+        "storage": entry["storage"],
+        "node": state.node,
+        "plugintype": entry["type"],
+        "status": "available",
+        "shared": entry["shared"],
+        "content": entry["content"],
+        "disk": entry["used"],
+        "maxdisk": entry["total"],
+    }
 
 
 def guests(state):

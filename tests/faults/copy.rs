@@ -60,6 +60,7 @@ fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
         threads: 1,
         lock_wait: Some(Duration::ZERO),
         progress: wanted.progress.clone(),
+        hooks: Arc::default(),
     };
     copy(&request, wanted.mode, &lab.clock, &wanted.cancel)
 }

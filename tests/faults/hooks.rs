@@ -5,7 +5,11 @@ use crate::common::Notes;
 use crate::common::{Backup, Lab, Restore, VMID};
 use crate::situation::{Before, Situation, converges};
 use pve_ferry::hooks::{Hooks, JobFacts};
+use pve_ferry::operation::{Mode, Operation, ResetRequest, ResetTarget, perform};
+use pve_ferry::plan::reset::ResetPolicy;
 use pve_ferry::report::GuestStatus;
+use pve_ferry::repository::{Disk, Repository};
+use pve_ferry::select::Selection;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,4 +106,36 @@ fn a_restore_that_a_hook_stops_leaves_no_guest_and_no_volume() {
         without_hook(&lab);
         assert_eq!(lab.restore(&Restore::to(900)).unwrap().exit_code(), 0, "{phase}");
     }
+}
+
+#[test]
+fn a_reset_that_a_hook_stops_halfway_says_what_is_gone_and_the_next_one_ends_it() {
+    let lab = Lab::new();
+    lab.good_backup(&Backup::default());
+    let request = || ResetRequest {
+        target: ResetTarget::Guests(Selection::parse("100").unwrap()),
+        repository: Some(Repository::open(&lab.repository("repository"), Disk::real()).unwrap()),
+        policy: ResetPolicy::default(),
+    };
+    let reset = || {
+        let operation = Operation::Reset(request());
+        let performed = perform(lab.world(), operation, Mode::Execute);
+        lab.in_a_runtime(performed).unwrap().report
+    };
+    let own = || -> usize {
+        lab.volumes_of(VMID).iter().map(|volume| lab.own_snapshots(volume).len()).sum()
+    };
+    assert_eq!(own(), 2);
+    let second = "if [ $1 = snap-remove-pre ]; then [ ! -e $0.once ] || exit 7; touch $0.once; fi";
+    hook(&lab, &format!("echo \"phase $1\"; {second}"));
+    let outcome = reset().guests.remove(0);
+    assert_eq!((outcome.status, outcome.changes.len()), (GuestStatus::Failed, 1), "{outcome:#?}");
+    let error = outcome.error.unwrap();
+    assert!(error.contains("what was deleted before is gone, the rest stays"), "{error}");
+    assert_eq!(own(), 1);
+    let expected = "job-start guest-start snap-remove-pre snap-remove-post snap-remove-pre \
+                    snap-remove-abort guest-abort job-end";
+    assert_eq!(phases(&lab).join(" "), expected);
+    without_hook(&lab);
+    assert_eq!((reset().exit_code(), own()), (0, 0));
 }

@@ -4,7 +4,7 @@
   terminal.py [EXPECT KEYS]... -- COMMAND...
 
 Waits until EXPECT appears in what the program writes after the last answer, then types KEYS: `{enter}`, `{down}`,
-`{space}` and `{ctrl-c}` are keys, everything else is text. Prints all that the program wrote, without the terminal's
+`{space}`, `{ctrl-c}` and `{ctrl-d}` are keys, `{hang-up}` takes the terminal away, everything else is text. Prints all that the program wrote, without the terminal's
 control sequences, and exits as it does; 124 when a question does not come within 20 seconds.
 """
 
@@ -15,7 +15,7 @@ import select
 import sys
 import time
 
-KEYS = {"{enter}": "\r", "{down}": "\x1b[B", "{space}": " ", "{ctrl-c}": "\x03"}
+KEYS = {"{enter}": "\r", "{down}": "\x1b[B", "{space}": " ", "{ctrl-c}": "\x03", "{ctrl-d}": "\x04"}
 PATIENCE = 20
 
 
@@ -35,8 +35,14 @@ def main():
             print(f"terminal.py: {expected!r} did not come", file=sys.stderr)
             os.kill(pid, 9)
             return 124
+        if keys == "{hang-up}":
+            os.close(terminal)
+            return ending(pid, written)
         os.write(terminal, re.sub(r"\{[a-z-]+\}", lambda key: KEYS[key[0]], keys).encode())
-    written += read_until(terminal, None)
+    return ending(pid, written + read_until(terminal, None))
+
+
+def ending(pid, written):
     print(plain(written))
     status = os.waitpid(pid, 0)[1]
     return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)

@@ -6,6 +6,7 @@ use pve_ferry::model::{Guest, GuestKind, GuestSnapshot, TimestampFormat};
 use pve_ferry::plan::snapshot::{
     DiskFacts, Memory, NewSnapshot, SnapshotFacts, SnapshotPolicy, Which,
 };
+use pve_ferry::plan::vmstate::MemoryFacts;
 use pve_ferry::plan::{Plan, snapshot};
 
 /// The plan of a case, or its refusal in words. `snapshots create|prune LABEL` or
@@ -51,6 +52,7 @@ fn facts(lines: &[Vec<String>]) -> SnapshotFacts {
         lock: None,
         agent: Some(true),
         disks: Vec::new(),
+        memory: None,
         snapshots: Vec::new(),
     };
     for line in lines {
@@ -62,6 +64,7 @@ fn facts(lines: &[Vec<String>]) -> SnapshotFacts {
             "container" => (facts.guest.kind, facts.agent) = (GuestKind::Lxc, None),
             "no-agent" => facts.agent = Some(false),
             "lock" => facts.lock = Some(line[1].clone()),
+            "memory" => facts.memory = Some(memory(line)),
             "disk" => facts.disks.push(disk(line)),
             "has" => facts.snapshots.push(present(line)),
             other => panic!("unknown fact {other}"),
@@ -76,6 +79,16 @@ fn disk(line: &[String]) -> DiskFacts {
     DiskFacts {
         key: line[1].clone(),
         storage: after(line, "on").map(str::to_owned),
+        usage: number("used").zip(number("of")),
+    }
+}
+
+/// `memory needs BYTES on STORAGE [used N of N]`.
+fn memory(line: &[String]) -> MemoryFacts {
+    let number = |key: &str| after(line, key).map(|text| text.parse().unwrap());
+    MemoryFacts {
+        storage: after(line, "on").unwrap().to_owned(),
+        needed: number("needs").unwrap(),
         usage: number("used").zip(number("of")),
     }
 }

@@ -39,6 +39,7 @@ fn facts(snapshots: Vec<GuestSnapshot>) -> SnapshotFacts {
         lock: None,
         agent: Some(true),
         disks: Vec::new(),
+        memory: None,
         snapshots,
     }
 }

@@ -97,6 +97,8 @@ pub struct CoveredGuest {
     pub why: String,
     /// The enabled jobs that save it.
     pub jobs: Vec<JobName>,
+    /// The enabled jobs that make snapshots of it, which save nothing from a lost storage.
+    pub snapshot_jobs: Vec<JobName>,
     /// Its newest point that was not found damaged; null when there is none.
     pub good_point: Option<Moment>,
     /// The age of that point, seconds.

@@ -4,7 +4,7 @@
 use super::super::error::CliError;
 use super::super::output;
 use super::define::{Form, changed_job, defined, new_job, operation_in};
-use super::{FILE, Which, by_name, our_files, render, runs, this_node, when};
+use super::{FILE, Which, by_name, our_files, render, runs, secrets, this_node, when};
 use crate::job::{Job, JobName, Runner};
 use crate::pve::JobsCfg;
 use crate::pve::jobs_cfg::with_job;
@@ -15,7 +15,8 @@ use crate::pve::jobs_cfg::with_job;
 /// The words make no sense, there is such a job, or files cannot be written.
 pub fn create(words: &[String]) -> Result<u8, CliError> {
     let operation = operation_in(words).unwrap_or_else(|| "backup".to_owned());
-    let defined = defined(words, &operation, Form::Whole)?;
+    let mut defined = defined(words, &operation, Form::Whole)?;
+    let secrets = secrets::taken_out(&mut defined.options)?;
     let node = this_node()?;
     let mut defined = Some(defined);
     let job = change(|cfg| {
@@ -24,6 +25,7 @@ pub fn create(words: &[String]) -> Result<u8, CliError> {
         let names_it = defined.job.name.is_some();
         let job = new_job(defined, &cfg.names(), &node)?;
         refuse_twice(cfg, &job, names_it)?;
+        secrets.keep()?;
         Ok((job.name.clone(), Some(job)))
     })?;
     if let Some(job) = job {
@@ -61,7 +63,8 @@ pub fn set(words: &[String]) -> Result<u8, CliError> {
     let cfg = super::jobs()?;
     let known = words.iter().find_map(|word| cfg.jobs.iter().find(|job| job.name.as_str() == word));
     let operation = known.map_or("backup", |job| job.operation.as_str()).to_owned();
-    let changes = defined(words, &operation, Form::Changes)?;
+    let mut changes = defined(words, &operation, Form::Changes)?;
+    let secrets = secrets::taken_out(&mut changes.options)?;
     if changes.is_empty() {
         return Err(CliError::usage(
             "nothing to change: `pve-ferry job set --help` shows the options",
@@ -74,7 +77,9 @@ pub fn set(words: &[String]) -> Result<u8, CliError> {
             Some(name) => by_name(cfg, name)?.clone(),
             None => meant(cfg, &changes.options)?.clone(),
         };
-        Ok((job.name.clone(), Some(changed_job(&job, changes)?)))
+        let changed = changed_job(&job, changes)?;
+        secrets.keep()?;
+        Ok((job.name.clone(), Some(changed)))
     })?;
     if let Some(job) = job {
         tell("changed", &job, &this_node()?);

@@ -2,8 +2,8 @@
 //! are those of its own command, read by the same parser. Changes nothing.
 
 use super::super::error::CliError;
-use super::super::{Cli, Command, backup, output, prune, reference};
-use crate::job::{Job, JobName, Runner, Schedule};
+use super::super::{Cli, Command, backup, output, prune, reference, snapshot};
+use crate::job::{Job, JobName, Runner, Schedule, command_of};
 use crate::node::timers;
 use crate::schema::{self, JobOptions, SchemaError, properties};
 use clap::parser::ValueSource;
@@ -11,17 +11,19 @@ use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, FromArgMatches
 use serde_json::Value;
 
 /// The commands that make sense without a person.
-const OPERATIONS: [&str; 7] = ["backup", "prune", "verify", "copy", "mirror", "sync", "report"];
+const OPERATIONS: [&str; 9] =
+    ["backup", "prune", "verify", "copy", "snapshot", "snapshot-prune", "mirror", "sync", "report"];
 
-/// Options of eve4pve-barc that are always so here: a job need not say them each time.
-const NEEDLESS: [&str; 6] =
-    ["qemu-freeze", "cksum", "ckmethod", "unprotect-snap", "yes", "job-name"];
-
-/// Options of commands that a job cannot have, each with the reason.
-pub const NOT_IN_JOBS: [(&str, &str); 2] = [
+/// Options that mean nothing where no person is.
+const SENSELESS: [(&str, &str); 4] = [
     ("dry-run", "a job with --dry-run would save nothing"),
+    ("otp", "a one-time password serves once: a job needs an API token"),
+    ("compat", "--compat is about exit codes, which nobody sees of a job"),
     ("job-name", "a job has its own name, and tells it by itself"),
 ];
+
+/// Options of eve4pve-barc that are always so here: a job need not say them each time.
+const NEEDLESS: [&str; 5] = ["qemu-freeze", "cksum", "ckmethod", "unprotect-snap", "yes"];
 
 /// What a job has beside the options of its operation.
 #[derive(Debug, clap::Args)]
@@ -30,7 +32,8 @@ pub struct JobArgs {
     /// The job's name [default: made of operation and label].
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
-    /// The command that the job runs: backup, prune, verify, ... [default: backup].
+    /// What the job does: backup, prune, verify, copy, snapshot (create and --keep), snapshot-prune
+    /// [default: backup].
     #[arg(long, value_name = "COMMAND")]
     pub operation: Option<String>,
     /// hourly, daily, weekly, monthly, or five fields of cron, as '30 2 * * mon-fri', in local time
@@ -134,18 +137,32 @@ Examples:
   pve-ferry job create --vmid all,-105 --label daily --path /mnt/backup --keep 7
   pve-ferry job create nightly --vmid @tag-prod --label nightly --path /mnt/backup --schedule '30 2 * * *'
   pve-ferry job create --operation verify --path /mnt/backup --mark --schedule weekly --systemd
+  pve-ferry job create --operation snapshot --vmid all --label hourly --keep 24
   pve-ferry job set nightly --schedule '0 3 * * *' --delete keep";
 
 /// The command of an operation, if a job may have it.
 pub fn operation_command(operation: &str) -> Result<clap::Command, CliError> {
     let known = OPERATIONS.contains(&operation);
-    let command = Cli::command().find_subcommand(operation).filter(|_| known).cloned();
+    let command = if known { command_named(operation) } else { None };
     command.ok_or_else(|| {
-        let cli = Cli::command();
         let there: Vec<&str> =
-            OPERATIONS.into_iter().filter(|name| cli.find_subcommand(name).is_some()).collect();
+            OPERATIONS.into_iter().filter(|name| command_named(name).is_some()).collect();
         CliError::usage(format!("{operation:?} is no operation of a job: {}", there.join(", ")))
     })
+}
+
+/// The command of an operation with all its options, also those that may stand before its last
+/// word. The options of the program itself are none of a job.
+fn command_named(operation: &str) -> Option<clap::Command> {
+    let mut command = Cli::command();
+    let mut inherited: Vec<clap::Arg> = Vec::new();
+    for (depth, word) in command_of(operation).into_iter().enumerate() {
+        if depth > 0 {
+            inherited.extend(command.get_arguments().filter(|arg| arg.is_global_set()).cloned());
+        }
+        command = command.find_subcommand(word)?.clone();
+    }
+    Some(command.args(inherited))
 }
 
 /// The options that were typed, by their long names and in the order of the help.
@@ -163,18 +180,22 @@ fn options(
             return Err(CliError::usage(format!("{id} is no option: it cannot stand in a job")));
         };
         match (long, arg.get_action()) {
+            (long, _) if let_alone(long).is_some() => {
+                return Err(CliError::usage(let_alone(long).unwrap_or_default()));
+            }
             (long, _) if NEEDLESS.contains(&long) => {
                 output::notice(&format!("--{long}: always so, left out of the job"));
-            }
-            (long, _) if NOT_IN_JOBS.iter().any(|(other, _)| *other == long) => {
-                let why = NOT_IN_JOBS.iter().find(|(other, _)| *other == long);
-                return Err(CliError::usage(why.map_or("", |(_, why)| *why)));
             }
             (_, ArgAction::SetTrue) => options.push((long.to_owned(), String::new())),
             _ => options.extend(values(matches, id).map(|value| (long.to_owned(), value))),
         }
     }
     Ok(options)
+}
+
+/// Why an option is none of a job, if it is none.
+fn let_alone(long: &str) -> Option<&'static str> {
+    SENSELESS.iter().find(|(name, _)| *name == long).map(|(_, why)| *why)
 }
 
 /// The values of an option, one for each time it was given.
@@ -289,7 +310,7 @@ pub fn operations() -> Vec<String> {
 
 /// The schema of a section of `jobs.cfg` with this operation.
 pub fn section_schema(operation: &str) -> Value {
-    let without = NOT_IN_JOBS.map(|(long, _)| long);
+    let without = SENSELESS.map(|(long, _)| long);
     match operation_command(operation) {
         Ok(command) => reference::section(&command, &without),
         Err(_) => Value::Null,
@@ -317,6 +338,7 @@ pub fn check(job: &Job) -> Result<(), CliError> {
     match parsed(&job.words())?.command {
         Command::Backup(args) => backup::check(&args)?,
         Command::Prune(args) => prune::check(&args)?,
+        Command::Snapshot(args) => snapshot::check(&args)?,
         _ => {}
     }
     if job.runner == Runner::Systemd {
@@ -388,6 +410,12 @@ mod tests {
             "RULES" => "keep-last=3",
             "1/N" => "1/50",
             "N/M" => "1/2",
+            "H[:P],.." => "pve1,pve2:8006",
+            "SOURCE" => "env:TOKEN",
+            "USER@REALM" => "snap@pve",
+            "SHA256" => return ["ab"; 32].join(":"),
+            "FORMAT" => "yyMMddHHmmss",
+            "PERCENT" => "95",
             "N|Nd|Nw|Nm" | "Nd|Nw|Nm" => "14d",
             "METHOD" => "zstd:3",
             "AGE" => "26h",
@@ -404,6 +432,13 @@ mod tests {
     /// What must stand beside an option for clap.
     fn beside(operation: &str, key: &str) -> &'static [&'static str] {
         match (operation, key) {
+            ("snapshot" | "snapshot-prune", "host") => &["api-token"],
+            ("snapshot" | "snapshot-prune", "api-token") => &["host"],
+            ("snapshot" | "snapshot-prune", "username") => &["host", "password"],
+            ("snapshot" | "snapshot-prune", "password") => &["host", "username"],
+            ("snapshot" | "snapshot-prune", "no-verify-ssl" | "fingerprint" | "ca-file") => {
+                &["host", "api-token"]
+            }
             (_, "influxorg" | "influxtoken" | "no-verify-ssl") => &["influxurl", "influxbucket"],
             (_, "influxurl") => &["influxbucket"],
             (_, "influxbucket") => &["influxurl"],
@@ -423,7 +458,7 @@ mod tests {
     }
 
     /// Every option of a command that a job can run is one of its section in jobs.cfg, of the same
-    /// kind, and no other is. The exceptions, with their reasons, are `NOT_IN_JOBS`.
+    /// kind, and no other is. The exceptions, with their reasons, are `SENSELESS`.
     #[test]
     fn options_of_a_command_and_of_its_jobs_are_the_same() {
         for operation in operations() {
@@ -434,9 +469,15 @@ mod tests {
             let needed = schema.iter().filter(|property| property.required);
             let mut needed: Vec<&str> = needed.map(|property| property.name.as_str()).collect();
             needed.retain(|key| *key != "schedule");
-            if operation == "prune" {
-                needed.push("retain");
+            // What a command demands in words of its own.
+            match operation.as_str() {
+                "prune" => needed.push("retain"),
+                "snapshot" => needed.push("vmid"),
+                "snapshot-prune" => needed.extend(["vmid", "keep"]),
+                _ => {}
             }
+            needed.sort_unstable();
+            needed.dedup();
             let with = |keys: &[&str]| {
                 let mut all: Vec<&str> = keys.to_vec();
                 all.extend(needed.iter().filter(|key| !keys.contains(key)));
@@ -445,7 +486,7 @@ mod tests {
             assert_eq!(with(&[]), Ok(()), "{operation}");
             for arg in command.get_arguments() {
                 let Some(long) = arg.get_long() else { panic!("{operation} {}", arg.get_id()) };
-                if NOT_IN_JOBS.iter().any(|(key, why)| *key == long && !why.is_empty()) {
+                if SENSELESS.iter().any(|(key, why)| *key == long && !why.is_empty()) {
                     let other: Vec<(String, String)> = vec![(long.to_owned(), "x".to_owned())];
                     assert!(written(&operation, &other).is_err(), "{operation} {long}");
                     continue;
@@ -516,6 +557,44 @@ mod tests {
             "Name --vmid 100 --label daily --path /b",
         ] {
             let error = made(text).err().unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(error.exit_code(), 2, "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn jobs_of_snapshots_have_the_options_of_both_words() {
+        let job = made(
+            "--operation snapshot --vmid all,-105 --label hourly --keep 24 --state --jobs 4 \
+             --host pve1,pve2 --api-token file:/t --mail a@b.example",
+        );
+        let job = job.unwrap();
+        assert_eq!((job.name.as_str(), job.node.as_deref()), ("snapshot-hourly", Some("pve1")));
+        assert_eq!(job.schedule.fields(), "0 * * * *");
+        let words = "snapshot create --label=hourly --keep=24 --state --jobs=4 --mail=a@b.example \
+                     --host=pve1,pve2 --api-token=file:/t --vmid=all,-105";
+        assert_eq!(job.words().join(" "), words);
+        let job = made("--operation snapshot-prune --vmid all --label daily --keep 0").unwrap();
+        assert_eq!(job.words().join(" "), "snapshot prune --label=daily --keep=0 --vmid=all");
+        for text in [
+            "--label daily",
+            "--vmid all",
+            "--vmid all --label Daily",
+            "--vmid 9:1 --label daily",
+            "--vmid all --label daily --keep 0",
+            "--vmid all --label daily --dry-run",
+            "--vmid all --label daily --compat autosnap",
+            "--vmid all --label daily --timestamp-format ddMMyy",
+            "--vmid all --label daily --host pve1",
+            "--vmid all --label daily --host pve1:x --api-token file:/t",
+            "--vmid all --label daily --host pve1 --username a",
+            "--vmid all --label daily --api-token file:/t",
+            "--vmid all --label daily --host p --api-token file:/t --otp file:/o",
+            "--vmid all --label daily --host p --api-token file:/t --fingerprint 00",
+            "--vmid all --label daily --systemd",
+            "--vmid all --label abcdefghijklmnopqrstuvwx --timestamp-format yyyy-MM-dd_HH-mm-ss",
+        ] {
+            let error = made(&format!("--operation snapshot {text}"));
+            let error = error.err().unwrap_or_else(|| panic!("{text}"));
             assert_eq!(error.exit_code(), 2, "{text}: {error}");
         }
     }

@@ -4,10 +4,14 @@
 use super::super::error::CliError;
 use super::super::output;
 use super::define::{check, operation_command, order};
-use super::{change, jobs, our_files, this_node, when};
+use super::secrets::Pending;
+use super::{change, jobs, this_node, when};
 use crate::job::import::{Found, Proposal, found};
 use crate::job::{Job, JobName, Runner, free_name};
 use crate::pve::JobsCfg;
+use crate::pve::api::password_in;
+use crate::secret::SecretSource;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Take over the jobs of eve4pve-barc, crossover and cv4pve-autosnap from their crontabs
@@ -39,7 +43,7 @@ enum Outcome {
 pub fn run(args: &Args) -> Result<u8, CliError> {
     let mut counts = (0_usize, 0_usize);
     for (path, text) in texts(args)? {
-        for line in found(&text) {
+        for line in found(&text, &file) {
             counts.0 += 1;
             let about = format!("{}:{} ({})", path.display(), line.number, line.tool);
             match import(line, args)? {
@@ -111,16 +115,14 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
         let why = format!("pve-ferry has no jobs of `{}` yet", proposal.operation);
         return Ok(Outcome::Refused(why));
     }
-    let (job, mut notes, lost) = job_of(&proposal, line.tool)?;
-    let cfg = jobs()?;
-    if let Some(other) = same(&cfg, &job) {
-        return Ok(Outcome::Exists(other));
+    let Made { mut job, mut notes, lost } = job_of(&proposal, line.tool)?;
+    let mut pending = Pending::default();
+    for (key, secret) in &proposal.secrets {
+        let reference = pending.reference(key, secret)?;
+        notes.push(format!("--{key} is now {reference}"));
+        job.options.push((key.clone(), reference));
     }
-    if let Err(error) = check(&job) {
-        return Ok(Outcome::Refused(
-            error.to_string().lines().next().unwrap_or_default().to_owned(),
-        ));
-    }
+    order(&mut job)?;
     if !lost.is_empty() {
         let why = format!(
             "pve-ferry has no {} yet; without it the job would be another one",
@@ -128,14 +130,18 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
         );
         return Ok(Outcome::Refused(why));
     }
-    let name = free_name(&job.operation, job.option("label"), &cfg.names())?;
-    let mut job = Job { name, ..job };
-    for (key, secret) in &proposal.secrets {
-        let reference = kept(key, secret, args)?;
-        notes.push(format!("--{key} is now {reference}"));
-        job.options.push((key.clone(), reference));
+    let cfg = jobs()?;
+    if let Some(other) = same(&cfg, &job) {
+        return Ok(Outcome::Exists(other));
     }
+    if let Err(error) = check(&job).and_then(|()| usable(&job, &proposal)) {
+        return Ok(Outcome::Refused(
+            error.to_string().lines().next().unwrap_or_default().to_owned(),
+        ));
+    }
+    job.name = free_name(&job.operation, job.option("label"), &cfg.names())?;
     if !args.dry_run {
+        pending.keep()?;
         let new = job.clone();
         change::change(|cfg| match cfg.names().contains(&new.name) {
             true => Err(CliError::Coded(
@@ -148,8 +154,41 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
     Ok(Outcome::Imported(Box::new(job), notes))
 }
 
+/// A file that a line names.
+fn file(path: &str) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"))
+}
+
+/// Whether the files that a line of cv4pve-autosnap names serve: it asked for the password when the
+/// file was not there, which nobody answers in a cron job, and did not start without its script.
+fn usable(job: &Job, proposal: &Proposal) -> Result<(), CliError> {
+    if !job.operation.starts_with("snapshot") {
+        return Ok(());
+    }
+    if let Some(script) = job.option("script") {
+        let mode = std::fs::metadata(script).map(|facts| facts.permissions().mode());
+        if !mode.is_ok_and(|mode| mode & 0o111 != 0) {
+            return Err(CliError::usage(format!("its script {script} cannot be executed")));
+        }
+    }
+    let is_named = proposal.options.iter().any(|(key, _)| key == "password");
+    let Some(value) = job.option("password").filter(|_| is_named) else { return Ok(()) };
+    let source: SecretSource =
+        value.parse().map_err(|e: crate::secret::SecretError| CliError::usage(e.to_string()))?;
+    let secret =
+        source.read().map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))?;
+    password_in(secret.reveal()).map(drop).map_err(|e| CliError::usage(e.to_string()))
+}
+
+/// A job made of a line, what is different in it, and the options that our command does not know.
+struct Made {
+    job: Job,
+    notes: Vec<String>,
+    lost: Vec<String>,
+}
+
 /// A job with the options that our command knows, and those that it does not.
-fn job_of(proposal: &Proposal, tool: &str) -> Result<(Job, Vec<String>, Vec<String>), CliError> {
+fn job_of(proposal: &Proposal, tool: &str) -> Result<Made, CliError> {
     let command = operation_command(proposal.operation)?;
     let knows = |key: &str| {
         command.get_arguments().any(|arg| {
@@ -160,10 +199,11 @@ fn job_of(proposal: &Proposal, tool: &str) -> Result<(Job, Vec<String>, Vec<Stri
     let (mut known, lost): (Vec<_>, Vec<_>) =
         proposal.options.iter().cloned().partition(|(key, _)| knows(key));
     if known.iter().any(|(key, _)| key == "script") && knows("hook-compat") {
-        // Its hooks read its own variables, and cannot stop a backup.
-        known.push(("hook-compat".to_owned(), "barc".to_owned()));
+        // Its hooks read its own variables, and cannot stop anything.
+        let compat = if proposal.operation == "backup" { "barc" } else { "autosnap" };
+        known.push(("hook-compat".to_owned(), compat.to_owned()));
     }
-    let mut job = Job {
+    let job = Job {
         name: "imported".parse()?,
         operation: proposal.operation.to_owned(),
         schedule: proposal.schedule.clone(),
@@ -173,23 +213,11 @@ fn job_of(proposal: &Proposal, tool: &str) -> Result<(Job, Vec<String>, Vec<Stri
         comment: Some(format!("imported from {tool}")),
         options: known,
     };
-    order(&mut job)?;
     let lost = lost.into_iter().map(|(key, _)| format!("--{key}")).collect();
-    Ok((job, proposal.notes.clone(), lost))
+    Ok(Made { job, notes: proposal.notes.clone(), lost })
 }
 
 fn same(cfg: &JobsCfg, job: &Job) -> Option<JobName> {
     let words = |job: &Job| (job.operation.clone(), job.schedule.clone(), job.options.clone());
     cfg.jobs.iter().find(|other| words(other) == words(job)).map(|other| other.name.clone())
-}
-
-/// Moves a secret into the private directory, and gives the reference to it.
-fn kept(key: &str, secret: &str, args: &Args) -> Result<String, CliError> {
-    let digest: String = blake3::hash(secret.as_bytes()).to_hex().chars().take(8).collect();
-    let name = format!("{key}-{digest}");
-    if args.dry_run {
-        return Ok(format!("file:{name} in the private directory"));
-    }
-    let path = our_files().keep_secret(&name, secret).map_err(anyhow::Error::from)?;
-    Ok(format!("file:{}", path.display()))
 }

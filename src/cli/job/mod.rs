@@ -6,6 +6,7 @@ mod import;
 mod list;
 mod render;
 mod run;
+mod secrets;
 
 use super::error::CliError;
 use super::options::Logging;

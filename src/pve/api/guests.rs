@@ -28,7 +28,14 @@ pub struct ApiStorage {
     pub storage: String,
     /// Bytes used and bytes in all; none where PVE knows no size, or none above zero.
     pub usage: Option<(u64, u64)>,
+    /// Whether all nodes see the same.
+    pub shared: bool,
+    /// Whether its volumes are files.
+    pub file_based: bool,
 }
+
+/// The types of PVE's storages whose configuration has a path (PVE::Storage::*Plugin).
+const FILE_BASED: [&str; 6] = ["dir", "nfs", "cifs", "cephfs", "glusterfs", "btrfs"];
 
 impl Api {
     /// All guests that the user may see.
@@ -126,7 +133,13 @@ fn storage(entry: &Value) -> Option<ApiStorage> {
         _ => None,
     };
     let storage = text(entry, "storage");
-    (!storage.is_empty()).then(|| ApiStorage { node: text(entry, "node"), storage, usage })
+    (!storage.is_empty()).then(|| ApiStorage {
+        node: text(entry, "node"),
+        storage,
+        usage,
+        shared: number(entry, "shared") == Some(1),
+        file_based: FILE_BASED.contains(&text(entry, "plugintype").as_str()),
+    })
 }
 
 fn snapshot(entry: &Value) -> Option<GuestSnapshot> {
@@ -173,5 +186,8 @@ mod tests {
         assert_eq!(storage(&entry).unwrap().usage, Some((0, 10)));
         let entry = json!({"type": "storage", "storage": "ceph", "node": "pve1", "maxdisk": 0});
         assert_eq!(storage(&entry).unwrap().usage, None);
+        let entry = json!({"storage": "nas", "node": "pve1", "shared": 1, "plugintype": "nfs"});
+        let found = storage(&entry).unwrap();
+        assert!(found.shared && found.file_based);
     }
 }

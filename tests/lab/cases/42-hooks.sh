@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Hooks on a real run: the shipped ones, those of older tools, a veto, ^C in a hook, a child left behind; no token in argv.
+# Hooks on a real run: of every command, the shipped ones, those of older tools, a veto, ^C in a hook, a child left behind.
 # needs curl curl
 . "$LAB_SOURCE/lib.sh"
 begin_case
@@ -65,6 +65,70 @@ check "at once" test $((SECONDS - begun)) -lt 20
 check "nothing half is left" same "$(count_points 100)" "$points"
 backup 100
 check "the next run is a good one" exits 0
+
+# --- every command ---------------------------------------------------------------------------------------------------
+# A log of our own: what a person does stands in it.
+export PVE_FERRY_SYSLOG=$WORK/log
+/usr/bin/python3 -IBc 'import socket, sys
+log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); log.bind(sys.argv[1])
+while True: open(sys.argv[2], "ab").write(log.recv(9000) + b"\n")' "$PVE_FERRY_SYSLOG" "$WORK/logged" 9>&- &
+log=$!
+trap 'kill $log 2>/dev/null; end_case' EXIT
+wait_until 10 test -e "$PVE_FERRY_SYSLOG"
+# shellcheck disable=SC2016
+our_script phases 'echo "$1" >>'"$WORK/phases.log"
+# phases_of WORD...: runs the program with that hook; PHASES are those it was called in.
+phases_of() {
+    rm -f "$WORK/phases.log"
+    ferry "$@" --script "$WORK/phases"
+    PHASES=$(tr '\n' ' ' <"$WORK/phases.log")
+}
+turn() { same "$PHASES" "job-start guest-start $1 guest-end job-end "; }
+second="$WORK/second repository"
+mkdir "$second"
+disk=ceph:vm-100-disk-0
+phases_of verify --path "$REPO" --source
+check "verify --source: is a check of each guest" turn "verify-pre verify-post"
+check "verify --source: and a good one" exits 0
+phases_of copy --from "$REPO" --to "$second"
+check "copy: works" exits 0
+check "copy: a phase for each point" same "$(grep -c '^export-post' "$WORK/phases.log")" "$(count_points 100)"
+phases_of assemble --path "$REPO" --vmid 100 --disk scsi0 --output "$WORK/one.raw"
+check "assemble: brings a volume back" turn "restore-pre restore-post"
+phases_of delete --path "$second" --vmid 100 --time latest --yes
+check "delete: takes a point away" turn "prune-pre prune-post"
+check "delete: who did it is in the log" grep -qE 'delete daily: guest 100 .*: (removed|hidden).*, by .*root' "$WORK/logged"
+
+before=$(our_snapshots_of $disk)
+# shellcheck disable=SC2016
+our_script keep '[ "$1" != snap-remove-pre ] || { echo "not yet"; exit 9; }'
+ferry reset --vmid 100 --path "$REPO" --yes --script "$WORK/keep"
+check "reset: a pre hook that fails stops it" exits 1
+check "reset: nothing was changed, and that is said" says 'nothing was changed.*keep stopped it in phase snap-remove-pre'
+check "reset: the snapshot stays" same "$(our_snapshots_of $disk)" "$before"
+phases_of reset --vmid 100 --path "$REPO" --yes
+check "reset: each snapshot has its phases" turn "snap-remove-pre snap-remove-post"
+check "reset: the snapshot is gone" same "$(count_our_snapshots $disk)" 0
+check "reset: who did it is in the log" grep -qE 'reset: guest 100 .*deleted snapshot ceph:vm-100-disk-0@ferry.*, by .*root' "$WORK/logged"
+
+stamp=20260101120000
+mkdir -p "$WORK/old/barc/100/weekly"
+on_volume "$disk@barcweekly$stamp" snap create --no-progress {}
+on_volume $disk export --no-progress "{}@barcweekly$stamp" - >"$WORK/old/barc/100/weekly/${stamp}rbd.vm-100-disk-0.img"
+cp "$(conf_of 100)" "$WORK/old/barc/100/weekly/$stamp.conf"
+# shellcheck disable=SC2016
+our_script no-export '[ "$1" != export-pre ]'
+points=$(count_points 100)
+ferry adopt --path "$WORK/old" --to "$REPO" --vmid 100 --label weekly --script "$WORK/no-export"
+check "adopt: a pre hook that fails stops it" exits 1
+check "adopt: no point was made" same "$(count_points 100)" "$points"
+phases_of adopt --path "$WORK/old" --to "$REPO" --vmid 100 --label weekly
+check "adopt: each volume is exported" turn "export-pre export-post"
+check "adopt: and adopted" same "$(count_points 100)" $((points + 1))
+kill $log
+unset PVE_FERRY_SYSLOG
+backup 100
+check "a backup afterwards is a good one" exits 0
 
 # --- older tools' scripts -------------------------------------------------------------------------------------------
 # shellcheck disable=SC2016
