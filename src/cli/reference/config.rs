@@ -4,6 +4,7 @@
 use super::super::job::{about, operations, section_schema};
 use super::Format;
 use super::page::{Block, Page, Row};
+use crate::job::command_of;
 use crate::schema::notify_cfg::kinds;
 use crate::schema::{self, JobOptions, Property, properties};
 use serde_json::{Map, Value, json};
@@ -62,7 +63,8 @@ pub fn jobs_cfg() -> Page {
         let mut options = properties(&section_schema(&operation));
         options.retain(|option| !option.hidden && !own.contains(&option.name));
         blocks.push(Block::Heading(format!("Options of {operation}")));
-        blocks.push(Block::Text(format!("As of the command: `pve-ferry help {operation}`.")));
+        let command = command_of(&operation).join(" ");
+        blocks.push(Block::Text(format!("As of the command: `pve-ferry help {command}`.")));
         blocks.push(Block::Rows(rows(&options)));
     }
     Page { name: "jobs.cfg", summary: "the jobs of pve-ferry", blocks }
