@@ -13,6 +13,7 @@ mod prune;
 mod reset;
 mod restore;
 mod snapshot;
+mod turns;
 mod waiting;
 
 pub use adopt::AdoptRequest;
@@ -35,8 +36,6 @@ use crate::report::{Failure, GuestOutcome, Report};
 use crate::repository::RepositoryError;
 use crate::world::World;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
 /// What is to be done.
 // There is one per run: its size in memory does not matter.
@@ -96,7 +95,12 @@ async fn selected_in_turns(
     let name = operation.name();
     let (guests, not_found) = operation.select(&world)?;
     let operation = Arc::new(operation);
-    let turns = in_turns(&world, &operation, guests, mode).await;
+    let at_once = world.limits.guests;
+    let turns = turns::in_turns(guests, at_once, |guest| {
+        let (world, operation) = (world.clone(), operation.clone());
+        async move { operation.hooked_turn(&world, guest, mode).await }
+    });
+    let turns = turns.await;
     let (outcomes, plans): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
     let span = (started, world.clock.now());
     let report = Report::new(name, span, outcomes, not_found);
@@ -104,35 +108,6 @@ async fn selected_in_turns(
 }
 
 type Turn = (GuestOutcome, Option<Plan>);
-
-/// Gives every guest its turn, some at a time, and keeps the order of the selection.
-async fn in_turns(
-    world: &Arc<World>,
-    operation: &Arc<Operation>,
-    guests: Vec<Guest>,
-    mode: Mode,
-) -> Vec<Turn> {
-    let room = Arc::new(Semaphore::new(world.limits.guests.max(1)));
-    let mut turns = JoinSet::new();
-    let count = guests.len();
-    for (place, guest) in guests.into_iter().enumerate() {
-        let (world, operation, room) = (world.clone(), operation.clone(), room.clone());
-        turns.spawn(async move {
-            // The semaphore is never closed, so this waits and does not fail.
-            let _turn = room.acquire_owned().await;
-            (place, operation.hooked_turn(&world, guest, mode).await)
-        });
-    }
-    let mut done: Vec<Option<Turn>> = (0..count).map(|_| None).collect();
-    while let Some(joined) = turns.join_next().await {
-        // A turn catches its own failures; a panic in one is a fault of ours and ends the run.
-        match joined {
-            Ok((place, turn)) => done[place] = Some(turn),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
-    }
-    done.into_iter().flatten().collect()
-}
 
 impl Operation {
     fn name(&self) -> &'static str {

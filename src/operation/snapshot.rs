@@ -2,6 +2,7 @@
 //! execute, report), through PVE's API and so from any machine. Decisions stand in
 //! `plan::snapshot`; backups are not for here.
 
+use super::turns::in_turns;
 use super::{Mode, Performed, hooked};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
@@ -20,7 +21,6 @@ use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 /// What every command about snapshots works with.
@@ -89,7 +89,11 @@ async fn all_turns(
     };
     let turns = Turns { run: run.clone(), policy: request.policy, storages, mode };
     let turns = Arc::new(turns);
-    let done = in_turns(&turns, guests, request.at_once).await;
+    let done = in_turns(guests, request.at_once, |guest| {
+        let turns = turns.clone();
+        async move { turns.take(guest).await }
+    });
+    let done = done.await;
     let (outcomes, plans): (Vec<_>, Vec<_>) = done.into_iter().unzip();
     let report = Report::new(name, (started, run.clock.now()), outcomes, not_found);
     Ok(Performed { report, plans: plans.into_iter().flatten().collect() })
@@ -291,28 +295,6 @@ impl Turns {
         }
         outcome
     }
-}
-
-/// Gives every guest its turn, some at a time, and keeps the order of the selection.
-async fn in_turns(turns: &Arc<Turns>, guests: Vec<ApiGuest>, at_once: usize) -> Vec<Turn> {
-    let room = Arc::new(Semaphore::new(at_once.max(1)));
-    let mut running = JoinSet::new();
-    let mut done: Vec<Option<Turn>> = (0..guests.len()).map(|_| None).collect();
-    for (place, guest) in guests.into_iter().enumerate() {
-        let (turns, room) = (turns.clone(), room.clone());
-        running.spawn(async move {
-            // The semaphore is never closed, so this waits and does not fail.
-            let _turn = room.acquire_owned().await;
-            (place, turns.take(guest).await)
-        });
-    }
-    while let Some(joined) = running.join_next().await {
-        match joined {
-            Ok((place, turn)) => done[place] = Some(turn),
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-        }
-    }
-    done.into_iter().flatten().collect()
 }
 
 async fn listed_one(api: &Api, guest: ApiGuest) -> Snapshots {

@@ -132,7 +132,7 @@ fn autosnaps_crontab_is_taken_over_with_its_secrets_and_runs() {
         "is now job snapshot-prune-old: snapshot-prune disabled",
         "autosnap:6 (cv4pve-autosnap): NOT imported: cannot read the secret in",
         "autosnap:7 (cv4pve-autosnap): NOT imported: its label \"Upper\"",
-        "autosnap:8 (cv4pve-autosnap): NOT imported: error: invalid value '101x'",
+        "autosnap:8 (cv4pve-autosnap): NOT imported: option keep is \"101x\"",
         &format!(
             "autosnap:9 (cv4pve-autosnap): NOT imported: its script {home}/old cannot be executed"
         ),
