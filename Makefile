@@ -36,9 +36,10 @@ fuzz:
 perl:
 	@if [ -d tests/perl ]; then prove -r tests/perl; else echo 'perl: tests/perl is not in this tree'; fi
 
-# Builds the package, installs it in a clean Debian and lets its cron run a job.
+# Builds the package, installs it in a clean Debian, lets its cron run a job, and boots a systemd for its units.
 package:
 	tests/deb/run
+	tests/deb/systemd
 
 lab:
 	tests/lab/bench --small

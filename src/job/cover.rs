@@ -235,10 +235,10 @@ fn stale_words(age: Option<Age>, why: &str) -> String {
     }
 }
 
-/// The time between two runs of the job that comes most often, and some slack.
+/// The longest time between two runs of the job that comes most often, and some slack.
 fn allowed(jobs: &[&Job], policy: &CoverPolicy) -> i64 {
-    let intervals = jobs.iter().filter_map(|job| job.schedule.interval(policy.now, &policy.zone));
-    intervals.min().map_or(DAY_AND_SLACK, |seconds| seconds + SLACK)
+    let pause = |job: &&Job| job.schedule.longest_pause(policy.now, &policy.zone);
+    jobs.iter().filter_map(pause).min().map_or(DAY_AND_SLACK, |seconds| seconds + SLACK)
 }
 
 /// Reads an age as people type it: `26h`, `90m`, `2d`, `3600s`; seconds.

@@ -57,16 +57,24 @@ impl Schedule {
         None
     }
 
-    /// The longest time between two of its next runs in seconds; none when it never runs.
-    pub fn interval(&self, now: Moment, zone: &TimeZone) -> Option<i64> {
-        let mut at = self.next_after(now, zone)?;
-        let mut longest = 0;
-        for _ in 0..12 {
+    /// The longest time between two of its runs in seconds; none when it never runs. A week is
+    /// looked at, and twelve runs at least, so that nights and weekends without runs are known.
+    pub fn longest_pause(&self, now: Moment, zone: &TimeZone) -> Option<i64> {
+        const MORE_THAN_A_WEEK: i64 = 8 * 86_400;
+        let first = self.next_after(now, zone)?;
+        let (mut at, mut longest, mut runs) = (first, 0, 0);
+        while runs < 12 || at.unix() - first.unix() < MORE_THAN_A_WEEK {
             let next = self.next_after(at, zone)?;
             longest = longest.max(next.unix() - at.unix());
-            at = next;
+            (at, runs) = (next, runs + 1);
         }
         Some(longest)
+    }
+
+    /// The time between the next run and the one after it in seconds; none when it never runs.
+    pub fn next_pause(&self, now: Moment, zone: &TimeZone) -> Option<i64> {
+        let next = self.next_after(now, zone)?;
+        Some(self.next_after(next, zone)?.unix() - next.unix())
     }
 
     /// The schedule in words; the fields themselves where words would not be clearer.
@@ -178,7 +186,10 @@ impl Cron {
 
     fn in_words(&self) -> Option<String> {
         let Self { minute, hour, day, month, weekday } = self;
-        let every_day = day.is_all(1, 31) && month.is_all(1, 12) && weekday.is_all(0, 6);
+        let (all_days, all_weekdays) = (day.is_all(1, 31), weekday.is_all(0, 6));
+        // Without a star in either, a day that fits one of them is meant.
+        let is_either = !day.star && !weekday.star && (all_days || all_weekdays);
+        let every_day = month.is_all(1, 12) && (is_either || all_days && all_weekdays);
         if every_day && hour.is_all(0, 23) {
             return minutes_in_words(*minute);
         }
@@ -189,7 +200,7 @@ impl Cron {
         if !month.is_all(1, 12) {
             return None;
         }
-        match (day.is_all(1, 31), weekday.is_all(0, 6)) {
+        match (all_days, all_weekdays) {
             (true, _) => Some(format!("every week on {} at {at}", named(*weekday))),
             (_, true) => {
                 let days: Vec<String> = day.numbers().map(|n| n.to_string()).collect();
@@ -389,11 +400,14 @@ mod tests {
     #[test]
     fn intervals_are_the_longest_gaps() {
         let interval = |text: &str| {
-            schedule(text).interval("2026-01-01T00:00:00Z".parse().unwrap(), &TimeZone::UTC)
+            schedule(text).longest_pause("2026-01-01T00:00:00Z".parse().unwrap(), &TimeZone::UTC)
         };
         assert_eq!(interval("hourly"), Some(3600));
         assert_eq!(interval("daily"), Some(86_400));
         assert_eq!(interval("0 2 * * mon-fri"), Some(3 * 86_400));
+        assert_eq!(interval("0 8-18 * * mon-fri"), Some((2 * 24 + 14) * 3600));
+        assert_eq!(interval("*/15 6-10 * * *"), Some(19 * 3600 + 15 * 60));
+        assert_eq!(interval("monthly"), Some(31 * 86_400));
         assert_eq!(interval("0 0 30 2 *"), None);
     }
 
@@ -411,6 +425,7 @@ mod tests {
         assert_eq!(words("monthly"), "every month on day 1 at 00:00");
         assert_eq!(words("0 0 1,15 * *"), "every month on days 1, 15 at 00:00");
         assert_eq!(words("0 0 13 * fri"), "cron 0 0 13 * fri");
+        assert_eq!(words("0 0 1-31 * mon"), "every day at 00:00");
         assert_eq!(words("0 0 1 1 *"), "cron 0 0 1 1 *");
     }
 }

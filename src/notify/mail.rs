@@ -9,7 +9,7 @@ use crate::transport::{Command, Host};
 use lettre::message::header::{ContentType, Header, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, Tls, TlsParameters};
+use lettre::transport::smtp::client::{Certificate, CertificateStore, Tls, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use lettre::{SmtpTransport, Transport as _};
 use std::time::{Duration, SystemTime};
@@ -159,7 +159,9 @@ impl Smtp {
     fn parameters(&self) -> Result<TlsParameters, lettre::transport::smtp::Error> {
         let mut parameters = TlsParameters::builder(self.host.clone());
         if let Some(pem) = &self.authority {
-            parameters = parameters.add_root_certificate(Certificate::from_pem(pem)?);
+            parameters = parameters
+                .certificate_store(CertificateStore::None)
+                .add_root_certificate(Certificate::from_pem(pem)?);
         }
         parameters.build()
     }

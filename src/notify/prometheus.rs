@@ -8,6 +8,7 @@ use crate::report::{GuestOutcome, GuestStatus, Report};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 /// Where the node exporter looks for files.
@@ -29,6 +30,8 @@ impl Target {
         let before = std::fs::read_to_string(&path).unwrap_or_default();
         let write = || {
             let mut file = std::fs::File::create(&new)?;
+            // Whatever the umask is: the exporter runs as a user of its own.
+            file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
             file.write_all(text(occasion, report, &before).as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&new, &path)

@@ -98,12 +98,19 @@ fn texts(args: &Args) -> Result<Vec<(PathBuf, String)>, CliError> {
 fn usual_files() -> Vec<PathBuf> {
     let cron_d = super::world::directory("PVE_FERRY_CRON_D", "/etc/cron.d");
     let entries = std::fs::read_dir(cron_d).into_iter().flatten();
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let entries = entries.filter_map(Result::ok).filter(|entry| cron_reads(&entry.file_name()));
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     files.sort();
     files.extend(
         ["/etc/crontab", "/var/spool/cron/crontabs/root"].map(|path| Path::new(path).to_owned()),
     );
     files
+}
+
+/// Whether cron reads a file of this name in cron.d: a line that somebody switched off by the name
+/// of its file must not become a job that runs (cron(8) of Debian).
+fn cron_reads(name: &std::ffi::OsStr) -> bool {
+    name.as_encoded_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b))
 }
 
 fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {

@@ -103,8 +103,8 @@ fn scheduled_words(job: &Job) -> Result<Vec<String>, CliError> {
 /// (`snapshot-delete` after a removal that failed). So the wait ends half-way to the next run, which
 /// would be left out otherwise, and after four hours at last: then the guest is reported.
 fn until_the_next_run(job: &Job) -> String {
-    let interval = job.schedule.interval(Clock::System.now(), &crate::clock::local_zone());
-    let seconds = (interval.unwrap_or(0) / 2).clamp(0, 4 * 3600);
+    let pause = job.schedule.next_pause(Clock::System.now(), &crate::clock::local_zone());
+    let seconds = (pause.unwrap_or(0) / 2).clamp(0, 4 * 3600);
     format!("--lock-wait={seconds}")
 }
 
