@@ -15,7 +15,7 @@ if (!eval { require PVE::Notify; 1 }) {
     print STDERR "PVE::Notify cannot be loaded; a node of PVE 8.4 or later has it: $@";
     exit 3;
 }
-# Older ones have a notify, too, with other parameters; what tells them apart is what came after named templates.
+# Older ones have a notify, too, and not all with these parameters; this came after the named templates that we need.
 if (!PVE::Notify->can('common_template_data')) {
     print STDERR "PVE::Notify is too old for named templates; PVE 8.4 or later has them\n";
     exit 3;
