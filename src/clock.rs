@@ -68,9 +68,16 @@ pub fn local_zone() -> jiff::tz::TimeZone {
     jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC)
 }
 
-/// This machine's host name (gethostname(2)); empty where it has none.
+/// This machine's host name (gethostname(2)), with its domain where it was given one; empty where
+/// it has none.
 pub fn host_name() -> String {
     nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// A host name without its domain: so PVE names a node, whatever the host name is
+/// (pve-common, `INotify::nodename`).
+pub fn first_label(host: &str) -> &str {
+    host.split('.').next().unwrap_or_default()
 }
 
 // A machine's clock before 1970 is wrong in any case; zero says so as well as anything.

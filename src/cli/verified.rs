@@ -2,7 +2,7 @@
 //! are told from. It checks nothing itself.
 
 use super::document::{Damage, Verification, VerifiedGuest, VerifiedStatus};
-use crate::clock::host_name;
+use crate::clock::{first_label, host_name};
 use crate::model::{Bytes, Guest, GuestKind, Moment, VmId};
 use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::{DamageFound, VerifyReport};
@@ -75,7 +75,8 @@ pub fn exit_code(verified: &[Verified]) -> u8 {
 
 /// A guest of the repository, as far as its directory's name tells.
 pub fn guest(vmid: VmId) -> Guest {
-    Guest { vmid, kind: GuestKind::Qemu, name: String::new(), node: host_name() }
+    let node = first_label(&host_name()).to_owned();
+    Guest { vmid, kind: GuestKind::Qemu, name: String::new(), node }
 }
 
 /// What was found of one guest, as others are told of it.

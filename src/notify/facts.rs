@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// What a report does not hold: where, why and for which job the run was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Occasion {
-    /// The node that ran it.
+    /// The host name of the machine that ran it, as it is: it may have a domain.
     pub host: String,
     /// The job, when one ran it.
     pub job: Option<String>,

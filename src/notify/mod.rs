@@ -1,7 +1,7 @@
 //! Tells others what a run did: each sink is a pure rendering of the one [`Report`], then one
 //! send. Who is told when is not decided here: that is `told`.
 //!
-//! A sink never changes what a run did, and none may take longer than [`DEADLINE`].
+//! A sink never changes what a run did, and none may take longer than [`Sink::deadline`].
 
 pub mod clean;
 pub mod facts;
@@ -18,7 +18,7 @@ pub use facts::{Occasion, Verdict};
 use crate::report::Report;
 use std::time::Duration;
 
-/// How long one sink may take before it is given up.
+/// How long a sink may take before it is given up; PVE's has longer, see [`pve::DEADLINE`].
 pub const DEADLINE: Duration = Duration::from_secs(45);
 
 /// One way to tell.
@@ -77,9 +77,20 @@ pub enum NotifyError {
         /// Why.
         source: std::io::Error,
     },
+    /// PVE took the report and did not reach all targets to which it should go.
+    #[error(
+        "PVE did not tell all of its targets: {0}; each can be tested under Datacenter, Notifications"
+    )]
+    Targets(String),
+    /// PVE was still at it when its time was over.
+    #[error("PVE's notifications took longer than {} s; some targets may have been told already", pve::DEADLINE.as_secs())]
+    Unfinished {
+        /// How far it came.
+        source: crate::transport::TransportError,
+    },
     /// It did not end in time.
-    #[error("no answer within {} s", DEADLINE.as_secs())]
-    Late,
+    #[error("no answer within {} s", _0.as_secs())]
+    Late(Duration),
     /// Its thread died.
     #[error("its thread broke off")]
     Broken,
@@ -97,7 +108,16 @@ impl Sink {
         }
     }
 
-    /// Tells it, within [`DEADLINE`].
+    /// How long it may take before it is given up.
+    pub fn deadline(&self) -> Duration {
+        match self {
+            // Its Perl has a deadline of its own, and knows what was done until then.
+            Self::Pve(_) => pve::DEADLINE + Duration::from_secs(5),
+            Self::Syslog(_) | Self::Mail(_) | Self::Influx(_) | Self::Prometheus(_) => DEADLINE,
+        }
+    }
+
+    /// Tells it, within [`Sink::deadline`].
     ///
     /// # Errors
     /// It was not told.
@@ -118,7 +138,8 @@ impl Sink {
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, told).await.unwrap_or(Err(NotifyError::Late))
+        let deadline = self.deadline();
+        tokio::time::timeout(deadline, told).await.unwrap_or(Err(NotifyError::Late(deadline)))
     }
 }
 

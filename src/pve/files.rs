@@ -5,6 +5,7 @@ use super::guest_config::GuestConfig;
 use super::members::Members;
 use super::storage_cfg::StorageCfg;
 use super::user_cfg::{Pool, parse_pools};
+use crate::clock::{first_label, host_name};
 use crate::model::{ClusterId, ClusterName, Guest, GuestKind, Invalid, VmId};
 use std::collections::BTreeMap;
 use std::io;
@@ -112,8 +113,7 @@ impl ClusterFiles {
         if let Some(name) = self.members()?.nodename {
             return Ok(name);
         }
-        let host = nix::unistd::gethostname().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(host.split('.').next().unwrap_or_default().to_owned())
+        Ok(first_label(&host_name()).to_owned())
     }
 
     /// All nodes that have a directory, in the order of their names.

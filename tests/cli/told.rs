@@ -178,7 +178,26 @@ fn an_unreadable_notify_cfg_is_said_and_changes_no_result() {
 fn without_pve_its_notification_system_is_a_warning() {
     let env = Env::with_guest();
     notify_cfg(&env, "pve: default\n");
-    run(&env, "").exits(0).complains(&["not told: PVE notification", "PVE::Notify is not there"]);
+    let why = ["not told: PVE notification", "PVE::Notify cannot be loaded", "PVE/Notify.pm"];
+    run(&env, "").exits(0).complains(&why);
+}
+
+#[test]
+fn a_target_that_pve_does_not_reach_is_a_warning() {
+    let env = Env::with_guest();
+    symlink(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fakes/perl"), env.path("perl5")).unwrap();
+    fs::write(env.path("state/dead-target"), "gotify\n").unwrap();
+    notify_cfg(&env, "pve: default\n");
+    let said = run(&env, "--json").exits(0).complains(&[
+        "warning: not told: PVE notification: PVE did not tell all of its targets",
+        "could not notify via target `gotify`: could not notify via endpoint(s): connection refused",
+    ]);
+    assert_eq!(said.json()["status"], "ok");
+    assert!(!said.stderr.contains("notified via target `mail-to-root`"), "{}", said.stderr);
+    assert!(env.path("state/notify.json").exists());
+    fs::remove_file(env.path("state/dead-target")).unwrap();
+    let said = run(&env, "").exits(0);
+    assert!(!said.stderr.contains("PVE notification"), "{}", said.stderr);
 }
 
 #[test]
