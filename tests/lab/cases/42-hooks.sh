@@ -195,6 +195,13 @@ with "WEBHOOK_URL=$url/any WEBHOOK_TOKEN_FILE=$WORK/hook-token" notify-webhook
 check "notify-webhook: generic" grep -q '^Authorization: Bearer Zq7-hook-Token' "$WORK/posted"
 body() { sed -n '/^{/p' "$WORK/posted"; }
 check "notify-webhook: its JSON holds the report" same "$(body | jq -r '.status + " " + .report.operation + " " + (.report.guests | length | tostring)')" "ok backup 1"
+# Hundreds of guests make a report that is larger than an environment may be.
+rm -f "$WORK/posted"
+printf 'WEBHOOK_URL=%s/large\n' "$url" >"$PVE_FERRY_HOOKS_CONF"
+jq -nc '{operation: "backup", guests: [range(3000) | {vmid: ., name: "guest number \(.) äöü", status: "ok"}]}' >"$WORK/large"
+check "notify-webhook: a large report" env PVE_FERRY_STATUS=ok PVE_FERRY_OPERATION=backup PVE_FERRY_LABEL=daily PVE_FERRY_SECONDS=1 \
+    sh -c '"$0" job-end <"$1"' "$hooks/notify-webhook" "$WORK/large"
+check "notify-webhook: arrives whole" same "$(body | jq -r '.report.guests[2999].name')" "guest number 2999 äöü"
 with "WEBHOOK_KIND=gotify WEBHOOK_URL=$url/ WEBHOOK_TOKEN_FILE=$WORK/hook-token" notify-webhook
 check "notify-webhook: gotify's path and key" sh -c "grep -qx /message '$WORK/posted' && grep -q '^X-Gotify-Key: Zq7-hook-Token' '$WORK/posted'"
 check "notify-webhook: gotify's JSON" same "$(body | jq -r '.priority')" 2
