@@ -275,6 +275,40 @@ fn a_backup_with_retention_prunes_only_what_a_whole_new_point_replaces() {
     assert_eq!(visible(&lab).len(), 3);
 }
 
+/// The storage of one disk is lost, and every night's point lacks it.
+#[test]
+fn the_last_point_that_holds_a_lost_disk_stays_however_many_nights_it_lasts() {
+    let lab = Lab::new();
+    lab.good_backup(&Backup::default());
+    let last_whole = visible(&lab).remove(0);
+    lab.edit_config(VMID, "scsi1: ceph:", "scsi1: elsewhere:");
+    for night in 2..6 {
+        lab.write_somewhere(night);
+        assert_eq!(lab.backup(&Backup::default()).exit_code(), 3);
+        let report = pruned(&lab, retain(1), Disk::real(), Mode::Execute).report;
+        assert_eq!(report.exit_code(), 0, "{report:#?}");
+        let said = report.guests[0].warnings.iter().any(|text| text.contains("lacks scsi1"));
+        assert!(said, "{report:#?}");
+        assert_eq!(visible(&lab)[0], last_whole, "night {night}");
+    }
+    // By age they go, but for the newest.
+    lab.clock.advance(9 * 86_400);
+    let week = Rules { retain: Some(Span::Days(7)), ..Rules::default() };
+    pruned(&lab, week, Disk::real(), Mode::Execute);
+    let newest = lab.points("repository").pop().unwrap().dir;
+    assert_eq!(visible(&lab), [last_whole.clone(), newest]);
+    assert_whole(&lab, "scsi1 is lost");
+
+    // The disk is back: the pruning of a backup does not count those points either.
+    lab.edit_config(VMID, "scsi1: elsewhere:", "scsi1: ceph:");
+    let outcome = lab.good_backup(&Backup { retention: retain(2), ..Backup::default() });
+    assert_eq!(visible(&lab).len(), 3, "{outcome:#?}");
+    lab.write_somewhere(9);
+    let outcome = lab.good_backup(&Backup { retention: retain(2), ..Backup::default() });
+    assert!(!visible(&lab).contains(&last_whole), "two newer ones are whole: {outcome:#?}");
+    assert_whole(&lab, "scsi1 is back");
+}
+
 #[test]
 fn each_write_of_a_backup_with_retention_leaves_whole_points_and_a_newest_one() {
     let plain = Disk::failing_at(u64::MAX, Fault::NoSpace);
