@@ -51,6 +51,8 @@ pub struct PruneFacts {
     pub points: Vec<StoredFact>,
     /// Why nothing of this guest may be removed from the repository; `None` when it may.
     pub frozen_repository: Option<String>,
+    /// Whether that is damage; if not, a later version wrote there.
+    pub is_damaged: bool,
     /// The points, by their directories, in which an interrupted merge left files.
     pub leftovers: Vec<String>,
 }

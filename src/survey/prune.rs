@@ -3,7 +3,7 @@
 use super::relative;
 use crate::model::{Guest, GuestKind};
 use crate::plan::prune::{PruneFacts, StoredFact, StoredImage};
-use crate::repository::{GuestDir, History, Manifest, Skipped, StoredPoint};
+use crate::repository::{GuestDir, History, Manifest, Skipped, StoredPoint, UnreadableKind};
 use anyhow::Context as _;
 
 /// Reads what the pruning of a guest depends on; `None` when its directory holds no point, readable
@@ -20,9 +20,10 @@ pub fn prune(directory: &GuestDir) -> anyhow::Result<Option<PruneFacts>> {
     }
     let guest = guest(directory, &history);
     let frozen_repository = history.forbids_removal();
+    let is_damaged = history.unreadable.iter().any(|u| u.kind == UnreadableKind::Damaged);
     let leftovers = leftovers(directory, &history)?;
     let points = stored(directory, &history);
-    Ok(Some(PruneFacts { guest, points, frozen_repository, leftovers }))
+    Ok(Some(PruneFacts { guest, points, frozen_repository, is_damaged, leftovers }))
 }
 
 /// The guest as its newest readable point tells, or else its record, or the name of its directory.

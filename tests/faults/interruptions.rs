@@ -70,7 +70,8 @@ fn a_wish_to_stop_after_the_commit_tells_what_is_not_done() {
             continue;
         }
         let log = lab.events.log();
-        let is_compared = log.iter().filter(|event| event.contains("note compared scsi")).count() == 2;
+        let is_compared =
+            log.iter().filter(|event| event.contains("note compared scsi")).count() == 2;
         let error = report.guests[0].error.clone().unwrap_or_default();
         assert_eq!(error.contains("comparison"), !is_compared, "{context}");
         assert_eq!(error.contains("pruning"), !points[0].manifest.is_hidden(), "{context}");

@@ -156,6 +156,31 @@ fn damage_that_a_prune_meets_while_it_merges_is_damage_and_touches_nothing_f9() 
     assert_whole(&lab, "mended");
 }
 
+/// A point that cannot be read may need any other: nothing goes, and the code says so.
+#[test]
+fn a_prune_that_may_remove_nothing_is_not_ok() {
+    let lab = two_chains();
+    let manifest = lab.points("repository").remove(2).dir.join("manifest.json");
+    let whole = std::fs::read_to_string(&manifest).unwrap();
+    let newer = whole.replacen("\"format\": 1", "\"format\": 2", 1);
+    assert_ne!(newer, whole);
+    for (text, code, next) in [(&whole[1..], 12, "`verify`"), (&newer[..], 1, "the version")] {
+        std::fs::write(&manifest, text).unwrap();
+        for mode in [Mode::Execute, Mode::DryRun] {
+            let report = pruned(&lab, retain(1), Disk::real(), mode).report;
+            assert_eq!(report.exit_code(), code, "{report:#?}");
+            assert_eq!(report.guests[0].warnings, [""; 0], "it is said once");
+            let error = report.guests[0].error.clone().unwrap();
+            for part in ["nothing of this guest is removed", "manifest.json", next] {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+        }
+    }
+    std::fs::write(&manifest, &whole).unwrap();
+    assert_eq!(lab.points("repository").len(), 6, "nothing went");
+    assert_eq!(pruned(&lab, retain(1), Disk::real(), Mode::Execute).report.exit_code(), 0);
+}
+
 #[test]
 fn each_write_of_a_prune_that_merges_leaves_whole_points() {
     let mut failed = 0;

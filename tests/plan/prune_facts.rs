@@ -15,6 +15,7 @@ pub fn read(lines: &[Vec<String>]) -> (PruneFacts, PrunePolicy) {
         },
         points: Vec::new(),
         frozen_repository: None,
+        is_damaged: false,
         leftovers: Vec::new(),
     };
     let now = "2026-01-10T00:00:00Z".parse().unwrap();
