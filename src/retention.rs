@@ -2,8 +2,8 @@
 //! is due. Not for removing anything, and it knows no clock: the present is an argument.
 //!
 //! Order is `seq`. A point stays when any rule keeps it. Points that are protected or dated in the
-//! future stay and take nobody's place; damaged ones take nobody's place either; the newest whole
-//! point always stays. Days, weeks, months and years are those of UTC, so that no hour of a summer
+//! future stay and take nobody's place; damaged ones and those that lack a disk take nobody's place
+//! either; the newest whole point always stays, and so does the newest that is not damaged. Days, weeks, months and years are those of UTC, so that no hour of a summer
 //! or winter time is counted twice.
 
 mod grammar;
@@ -73,8 +73,17 @@ pub struct Item {
     pub is_base: bool,
     /// Whether it was found damaged.
     pub failed: bool,
+    /// Whether it lacks a disk that could not be saved.
+    pub incomplete: bool,
     /// Bytes of its images in the repository.
     pub bytes: u64,
+}
+
+impl Item {
+    /// Whether it can stand for its guest: all of it is there, and nothing of it was found damaged.
+    fn is_whole(&self) -> bool {
+        !self.failed && !self.incomplete
+    }
 }
 
 /// What becomes of a point.
@@ -191,10 +200,16 @@ impl<'a> Judged<'a> {
                 self.keep(i, "dated in the future");
             }
         }
-        // When every point is damaged, the newest of them is still the best that there is.
-        let whole = self.order.iter().find(|i| !self.items[**i].failed);
-        if let Some(newest) = whole.or(self.order.first()).copied() {
-            self.keep(newest, "the newest whole point");
+        let newest =
+            |is_it: fn(&Item) -> bool| self.order.iter().find(|i| is_it(&self.items[**i])).copied();
+        let (whole, undamaged) = (newest(Item::is_whole), newest(|item| !item.failed));
+        if let Some(whole) = whole {
+            self.keep(whole, "the newest whole point");
+        }
+        // Of the disks that it does hold, it may be the only one that is recent. When every point is
+        // damaged, the newest of them is still the best that there is.
+        if let Some(newest) = undamaged.or(self.order.first().copied()) {
+            self.keep(newest, "the newest point");
         }
     }
 
@@ -202,7 +217,7 @@ impl<'a> Judged<'a> {
     fn until(&self, n: u32) -> Vec<usize> {
         let mut seen = 0;
         let counts = |i: &&usize| {
-            seen += u32::from(!self.items[**i].failed);
+            seen += u32::from(self.items[**i].is_whole());
             seen <= n
         };
         self.order.iter().take_while(counts).copied().collect()
@@ -210,15 +225,19 @@ impl<'a> Judged<'a> {
 
     fn newest(&mut self, n: u32, why: &str) {
         for i in self.until(n) {
-            let damaged = format!("{why}, damaged: it does not count");
-            self.keep(i, if self.items[i].failed { &damaged } else { why });
+            let flaw = match self.items[i] {
+                Item { failed: true, .. } => ", damaged: it does not count",
+                Item { incomplete: true, .. } => ", incomplete: it does not count",
+                _ => "",
+            };
+            self.keep(i, &format!("{why}{flaw}"));
         }
     }
 
     /// The newest base's point that is not among the newest `n`.
     fn base_before(&mut self, n: u32, why: &str) {
         let skipped = self.until(n).len();
-        let is_base = |i: &&usize| self.items[**i].is_base && !self.items[**i].failed;
+        let is_base = |i: &&usize| self.items[**i].is_base && self.items[**i].is_whole();
         if let Some(base) = self.order[skipped..].iter().find(is_base).copied() {
             self.keep(base, why);
         }
@@ -228,9 +247,9 @@ impl<'a> Judged<'a> {
     /// they exceed their share of it and no rule keeps one of these points.
     fn fold_or_base(&mut self, n: u32, share: Share) {
         let older = &self.order[self.until(n).len()..];
-        let is_base = |i: &usize| self.items[*i].is_base && !self.items[*i].failed;
+        let is_base = |i: &usize| self.items[*i].is_base && self.items[*i].is_whole();
         let Some(place) = older.iter().position(is_base) else { return };
-        let goes = |i: &usize| !self.verdicts[*i].keeps() && !self.items[*i].failed;
+        let goes = |i: &usize| !self.verdicts[*i].keeps() && self.items[*i].is_whole();
         let bytes = older[..place].iter().map(|i| self.items[*i].bytes).sum();
         let due = share.is_exceeded(bytes, self.items[older[place]].bytes);
         let newest = older[0];
@@ -259,7 +278,7 @@ impl<'a> Judged<'a> {
         let mut taken = BTreeSet::new();
         for i in self.order.clone() {
             let name = period.name_of(self.items[i].moment);
-            let done = self.items[i].failed || served.contains(&name) || taken.contains(&name);
+            let done = !self.items[i].is_whole() || served.contains(&name) || taken.contains(&name);
             if done {
                 continue;
             }

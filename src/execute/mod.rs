@@ -3,7 +3,8 @@
 //! Consecutive steps of a kind that allows it run at the same time. Everything that a step makes
 //! goes onto a list before it is made; when a step fails, or the user wishes to stop, the list is
 //! undone backwards and the plan fails as a whole. After the commit of a restore point nothing is
-//! undone any more: what then fails becomes a warning, as the next run finds and repeats it.
+//! undone any more: what then fails becomes a warning, as the next run finds and repeats it; but
+//! nobody is told that all is well when something that was asked for was not done.
 
 mod adopt;
 mod audit;
@@ -120,7 +121,11 @@ impl Execution {
             rest = later;
             self.judged(group.first())?;
             if self.world.cancel.is_cancelled() {
-                return if self.is_committed() { Ok(()) } else { Err(Stopped::Interrupted) };
+                if !self.is_committed() {
+                    return Err(Stopped::Interrupted);
+                }
+                self.note_not_done(group.iter().chain(rest));
+                break;
             }
             if self.state().unaudited.is_some() && is_pruning(&group[0]) {
                 continue;
@@ -222,7 +227,10 @@ impl Execution {
         let text = match stopped {
             Stopped::Failed(error) => format!("{error:#}"),
             Stopped::Changed(what) => what,
-            Stopped::Interrupted => return Ok(()),
+            Stopped::Interrupted => {
+                self.note_not_done(group);
+                return Ok(());
+            }
             Stopped::Damaged(what) => {
                 self.state().damage.push(what);
                 return Ok(());
@@ -238,6 +246,11 @@ impl Execution {
         }
         let steps = group.len();
         tracing::debug!("{steps} steps failed after the commit");
+        if matches!(self.work, Work::Restore(_)) {
+            // There is no next run that would try again.
+            self.state().not_started.get_or_insert(text);
+            return Ok(());
+        }
         self.state().outcome.warnings.push(format!("{text}; the next run tries again"));
         Ok(())
     }
@@ -253,16 +266,42 @@ impl Execution {
     fn take_outcome(&self) -> GuestOutcome {
         let mut outcome = self.state().outcome.clone();
         outcome.volumes.sort_by(|a, b| a.disk.cmp(&b.disk));
-        match self.state().unaudited.take() {
-            // Whoever asks for a comparison is not told that all is well when there was none.
-            Some(why) => outcome.failed(
-                Failure::Other,
-                format!(
-                    "the restore point is committed, but could not be compared with its source: {why}; nothing was pruned"
-                ),
-            ),
+        match self.short_of() {
+            Some((failure, why)) => outcome.failed(failure, why),
             None => outcome,
         }
+    }
+
+    /// What was asked for and did not come about although the commit did.
+    fn short_of(&self) -> Option<(Failure, String)> {
+        let mut state = self.state();
+        if let Some(why) = state.unaudited.take() {
+            let text = format!(
+                "the restore point is committed, but could not be compared with its source: {why}; nothing was pruned"
+            );
+            return Some((Failure::Other, text));
+        }
+        if let Some(why) = state.not_started.take() {
+            return Some((Failure::Other, format!("restored, but not started: {why}")));
+        }
+        let what = match self.work {
+            Work::Restore(_) => "the guest is restored",
+            _ => "the restore point is committed",
+        };
+        let not_done: Vec<&str> = std::mem::take(&mut state.not_done).into_iter().collect();
+        let text = || format!("interrupted; {what}; not done: {}", not_done.join(", "));
+        (!not_done.is_empty()).then(|| (Failure::Interrupted, text()))
+    }
+
+    /// Notes what of these items a user asked for. A snapshot that stays a little longer is none of it:
+    /// the next run deletes it.
+    fn note_not_done<'a>(&self, items: impl IntoIterator<Item = &'a Item>) {
+        let asked_for = items.into_iter().filter_map(|item| match item {
+            Item::Step(Step { action: Action::StartGuest { .. }, .. }) => Some("its start"),
+            item if is_audit(item) => Some("the comparison with its source"),
+            item => is_pruning(item).then_some("pruning"),
+        });
+        self.state().not_done.extend(asked_for);
     }
 
     fn warn(&self, text: String) {

@@ -213,7 +213,8 @@ impl Execution {
         images.sort_by(|a, b| a.disk.cmp(&b.disk));
         let skipped = self.plan.skipped.iter().filter_map(|skipped| {
             let disk = skipped.disk.parse().ok()?;
-            Some(Skipped { disk, reason: skipped.reason.clone() })
+            let by_configuration = Some(skipped.by_configuration);
+            Some(Skipped { disk, reason: skipped.reason.clone(), by_configuration })
         });
         Manifest {
             format: crate::repository::FORMAT,

@@ -6,7 +6,7 @@ use crate::model::{VolumeId, VolumeIdentity};
 use crate::plan::facts::RunState;
 use crate::report::GuestOutcome;
 use crate::repository::{Consistency, ImageEntry};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of the freeze.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub(super) struct State {
     pub committed: bool,
     /// Why a volume could not be compared with its source.
     pub unaudited: Option<String>,
+    /// What a user asked for and is not done, as the user wished to stop after the commit.
+    pub not_done: BTreeSet<&'static str>,
+    /// Why a restored guest was not started.
+    pub not_started: Option<String>,
     /// What in the committed point is not what its source is.
     pub damage: Vec<String>,
     pub frozen: Frozen,
@@ -44,6 +48,8 @@ impl State {
             undo: Vec::new(),
             committed: false,
             unaudited: None,
+            not_done: BTreeSet::new(),
+            not_started: None,
             damage: Vec::new(),
             frozen: Frozen::default(),
             seen_running: false,

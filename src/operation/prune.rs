@@ -13,7 +13,7 @@ use crate::hooks::Hooks;
 use crate::model::{Guest, Label, Moment};
 use crate::plan::prune::{PruneFacts, PrunePolicy, plan};
 use crate::plan::{Plan, Step, check};
-use crate::report::{Failure, GuestOutcome, Report};
+use crate::report::{Failure, GuestOutcome, GuestStatus, Report};
 use crate::repository::image::ImageOptions;
 use crate::repository::{GuestDir, Lock, LockMode, LockOptions, Repository};
 use crate::retention::Rules;
@@ -127,17 +127,18 @@ struct Turn<'a> {
 impl Turn<'_> {
     fn take(&self, mode: Mode) -> Result<(GuestOutcome, Option<Plan>), Failed> {
         if mode == Mode::DryRun {
-            let plan = self.plan().map_err(|error| (Failure::Other, error))?;
-            return Ok((GuestOutcome::new(&plan.guest), Some(plan)));
+            let (plan, frozen) = self.plan().map_err(|error| (Failure::Other, error))?;
+            return Ok((frozen_or_ok(GuestOutcome::new(&plan.guest), frozen), Some(plan)));
         }
         let options = LockOptions { wait: self.request.lock_wait, what: "prune".to_owned() };
         let lock = take(self.directory, LockMode::Exclusive, &options, self.cancel);
         let lock = lock.map_err(|error| (error.failure(), error.into()))?;
-        let plan = self.plan().map_err(|error| (Failure::Other, error))?;
-        self.carry_out(&plan, &lock).map(|outcome| (outcome, None))
+        let (plan, frozen) = self.plan().map_err(|error| (Failure::Other, error))?;
+        self.carry_out(&plan, &lock).map(|outcome| (frozen_or_ok(outcome, frozen), None))
     }
 
-    fn plan(&self) -> anyhow::Result<Plan> {
+    /// The plan, and why nothing may be removed, if so.
+    fn plan(&self) -> anyhow::Result<(Plan, Option<Frozen>)> {
         let facts = survey::prune(self.directory)?;
         // Emptied since it was selected.
         let facts: PruneFacts =
@@ -145,7 +146,8 @@ impl Turn<'_> {
         let (label, rules) = (self.request.label.clone(), self.request.rules.clone());
         let plan = plan(&facts, &PrunePolicy { label, rules, now: self.now });
         check::check(&plan)?;
-        Ok(plan)
+        let failure = if facts.is_damaged { Failure::Damage } else { Failure::Other };
+        Ok((plan, facts.frozen_repository.map(|why| (failure, why))))
     }
 
     fn caller(&self) -> Caller<'_> {
@@ -179,6 +181,24 @@ impl Turn<'_> {
         }
         Ok(outcome)
     }
+}
+
+/// Why nothing of a guest may be removed, and what kind of failure that is.
+type Frozen = (Failure, String);
+
+/// A guest of which nothing may be removed was not pruned, whatever its plan came to.
+fn frozen_or_ok(mut outcome: GuestOutcome, frozen: Option<Frozen>) -> GuestOutcome {
+    let Some((failure, why)) = frozen.filter(|_| outcome.status == GuestStatus::Ok) else {
+        return outcome;
+    };
+    let next = match failure {
+        Failure::Damage => "`verify` tells what that costs",
+        _ => "prune with the version that wrote it",
+    };
+    let text = format!("nothing of this guest is removed from the repository: {why}; {next}");
+    // The plan's warning says the same.
+    outcome.warnings.retain(|warning| !text.starts_with(warning));
+    outcome.failed(failure, text)
 }
 
 fn done(planned: &Step, result: anyhow::Result<String>) -> Result<String, Failed> {

@@ -197,6 +197,8 @@ fn point_to_be(
         hidden: false,
         protected: false,
         failed: false,
+        // A run that lacks a disk prunes nothing.
+        missing: Vec::new(),
         images: parents.map(|parent| StoredImage { image: own, parent, bytes: 0 }).collect(),
     }
 }

@@ -319,4 +319,28 @@ mod tests {
         let sweep = Action::SweepDebris { directory: "daily/x".into() };
         assert_eq!(rule(vec![sweep, begin(), adopt(), Action::CommitRestorePoint]), alone);
     }
+
+    /// Two points may not go: the newest, and the newest that lacks no disk.
+    #[test]
+    fn neither_the_newest_point_nor_the_newest_whole_one_is_removed() {
+        use crate::model::{Moment, PointId};
+        use crate::plan::prune::{StoredFact, removed};
+        let point = |seq: i64, missing: &[&str]| StoredFact {
+            directory: format!("daily/{seq}"),
+            id: PointId(seq.unsigned_abs()),
+            label: "daily".parse().unwrap(),
+            seq: seq.unsigned_abs(),
+            moment: Moment::from_unix(seq),
+            hidden: false,
+            protected: false,
+            failed: false,
+            missing: missing.iter().map(ToString::to_string).collect(),
+            images: Vec::new(),
+        };
+        let lost = &["scsi1"];
+        let points = [point(1, &[]), point(2, &[]), point(3, lost), point(4, lost)];
+        let goes = |n: usize| rule(vec![Action::DeleteRestorePoint(removed(&points, &points[n]))]);
+        let newest = Some("the newest complete restore point is never removed");
+        assert_eq!([0, 1, 2, 3].map(goes), [None, newest, None, newest]);
+    }
 }

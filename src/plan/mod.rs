@@ -65,7 +65,8 @@ pub struct RemovedPoint {
     pub is_protected: bool,
     /// Whether the user does not see it any more.
     pub is_hidden: bool,
-    /// Whether it is its label's newest point that is not hidden and not damaged.
+    /// Whether it is its label's newest point that is not hidden and not damaged, or the newest of
+    /// those that lack no disk either.
     pub is_newest: bool,
     /// The points with increments on top of its images.
     pub needed_by: Vec<PointId>,

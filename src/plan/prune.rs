@@ -36,6 +36,8 @@ pub struct StoredFact {
     pub protected: bool,
     /// Whether it was found damaged.
     pub failed: bool,
+    /// The disks that it should hold and that could not be saved.
+    pub missing: Vec<String>,
     /// Its images.
     pub images: Vec<StoredImage>,
 }
@@ -49,6 +51,8 @@ pub struct PruneFacts {
     pub points: Vec<StoredFact>,
     /// Why nothing of this guest may be removed from the repository; `None` when it may.
     pub frozen_repository: Option<String>,
+    /// Whether that is damage; if not, a later version wrote there.
+    pub is_damaged: bool,
     /// The points, by their directories, in which an interrupted merge left files.
     pub leftovers: Vec<String>,
 }
@@ -68,6 +72,7 @@ pub struct PrunePolicy {
 pub fn plan(facts: &PruneFacts, policy: &PrunePolicy) -> Plan {
     let pruning = pruning(&facts.points, policy);
     let mut warnings = of_the_future(facts, policy);
+    warnings.extend(incomplete(facts, policy));
     let steps = sweep(&facts.leftovers).into_iter().chain(pruning.steps);
     let mut items: Vec<Item> = steps.map(Item::Step).collect();
     if let Some(why) = &facts.frozen_repository {
@@ -100,6 +105,25 @@ fn of_the_future(facts: &PruneFacts, policy: &PrunePolicy) -> Vec<String> {
         format!("point {} is dated in the future: look at the clocks of the nodes", name(point))
     };
     future.map(text).collect()
+}
+
+/// A word for each label whose newest point lacks a disk: while that goes on, nothing makes room.
+fn incomplete<'a>(
+    facts: &'a PruneFacts,
+    policy: &'a PrunePolicy,
+) -> impl Iterator<Item = String> + 'a {
+    let is_meant = |p: &&StoredFact| policy.label.as_ref().is_none_or(|label| *label == p.label);
+    let shown = facts.points.iter().filter(is_meant).filter(|p| !p.hidden);
+    let newest: BTreeMap<&Label, &StoredFact> = shown.map(|p| (&p.label, p)).collect();
+    let lacking = newest.into_values().filter(|p| !p.missing.is_empty());
+    lacking.filter(|_| !policy.rules.is_empty()).map(|point| {
+        format!(
+            "point {} lacks {}, which could not be saved: such points take no older one's place. Mend the disk's \
+             storage, or exclude the disk with backup=0",
+            name(point),
+            point.missing.join(", ")
+        )
+    })
 }
 
 /// Judges the points and orders the steps: what nothing needs is deleted first, as hiding and
@@ -280,8 +304,9 @@ fn hidden_fate(point: &StoredFact, policy: &PrunePolicy) -> Fate {
 
 fn item(point: &StoredFact) -> retention::Item {
     let (is_base, bytes) = (point.is_base(), point.bytes());
+    let incomplete = !point.missing.is_empty();
     let StoredFact { seq, moment, protected, failed, .. } = *point;
-    retention::Item { seq, moment, protected, is_base, failed, bytes }
+    retention::Item { seq, moment, protected, is_base, failed, incomplete, bytes }
 }
 
 /// The points whose images hold up a point that stays.
@@ -314,8 +339,9 @@ pub(super) fn needed_below(points: &[StoredFact], staying: &[&StoredFact]) -> BT
 /// The point with what the linter judges it by. This is read from the facts once more, and not
 /// taken from the decision that the linter is to judge.
 pub(super) fn removed(points: &[StoredFact], point: &StoredFact) -> RemovedPoint {
-    let whole = |p: &&StoredFact| p.label == point.label && !p.hidden && !p.failed;
-    let newest = points.iter().filter(whole).max_by_key(|p| p.seq);
+    let sound = || points.iter().filter(|p| p.label == point.label && !p.hidden && !p.failed);
+    let newest = sound().max_by_key(|p| p.seq);
+    let newest_whole = sound().filter(|p| p.missing.is_empty()).max_by_key(|p| p.seq);
     let is_child = |other: &&StoredFact| {
         let parents = other.images.iter().filter_map(|image| image.parent);
         let own = |parent: ImageId| point.images.iter().any(|image| image.image == parent);
@@ -328,7 +354,7 @@ pub(super) fn removed(points: &[StoredFact], point: &StoredFact) -> RemovedPoint
         moment: point.moment,
         is_protected: point.protected,
         is_hidden: point.hidden,
-        is_newest: newest.is_some_and(|newest| newest.id == point.id),
+        is_newest: newest.into_iter().chain(newest_whole).any(|newest| newest.id == point.id),
         needed_by: points.iter().filter(is_child).map(|other| other.id).collect(),
     }
 }

@@ -72,6 +72,25 @@ impl ConfigVolume {
     }
 }
 
+/// Whether a text is one of the reasons of [`Inclusion::Excluded`]: all that restore points of early
+/// versions tell of whether a disk was left out by the configuration.
+pub fn is_exclusion(reason: &str) -> bool {
+    let whole = [UNUSED, CD_ROM, EMPTY_CD_ROM, NO_BACKUP, NO_MOUNT_POINT];
+    let of_node = [PASSED_THROUGH, DEVICE, BIND_MOUNT];
+    whole.contains(&reason)
+        || (reason.starts_with('/') && of_node.iter().any(|ending| reason.ends_with(ending)))
+}
+
+const UNUSED: &str = "it is an unused disk";
+const CD_ROM: &str = "it is a cd-rom drive";
+const EMPTY_CD_ROM: &str = "it is an empty cd-rom drive";
+const NO_BACKUP: &str = "backup=0";
+const NO_MOUNT_POINT: &str = "it is a mount point without backup=1";
+/// These follow a path of the node.
+const PASSED_THROUGH: &str = " is passed through from the node";
+const DEVICE: &str = " is a device of the node";
+const BIND_MOUNT: &str = " is a bind mount";
+
 fn config_volume(key: DiskKey, value: PropertyString) -> ConfigVolume {
     let volume = value.volume().and_then(|text| text.parse().ok());
     let mut entry = ConfigVolume { key, value, volume, inclusion: Inclusion::Included };
@@ -84,7 +103,7 @@ fn config_volume(key: DiskKey, value: PropertyString) -> ConfigVolume {
 fn exclusion(entry: &ConfigVolume) -> Option<String> {
     let key = entry.key.as_str();
     if entry.is_unused() {
-        return Some("it is an unused disk".to_owned());
+        return Some(UNUSED.to_owned());
     }
     if key == "rootfs" || key.starts_with("mp") {
         return mount_point_exclusion(entry);
@@ -96,29 +115,28 @@ fn exclusion(entry: &ConfigVolume) -> Option<String> {
 fn drive_exclusion(entry: &ConfigVolume) -> Option<String> {
     let held = entry.value.volume().unwrap_or_default();
     if entry.is_cdrom() {
-        let image = if matches!(held, "" | "none") { "an empty" } else { "a" };
-        return Some(format!("it is {image} cd-rom drive"));
+        let reason = if matches!(held, "" | "none") { EMPTY_CD_ROM } else { CD_ROM };
+        return Some(reason.to_owned());
     }
     if held.starts_with('/') {
-        return Some(format!("{held} is passed through from the node"));
+        return Some(format!("{held}{PASSED_THROUGH}"));
     }
     let switched_off = entry.value.flag("backup") == Some(false);
     let always = entry.key.as_str().starts_with("efidisk");
-    (switched_off && !always).then(|| "backup=0".to_owned())
+    (switched_off && !always).then(|| NO_BACKUP.to_owned())
 }
 
 /// A container's rule: the root always, another mount point only with `backup=1`.
 fn mount_point_exclusion(entry: &ConfigVolume) -> Option<String> {
     let held = entry.value.volume().unwrap_or_default();
     if held.starts_with("/dev/") {
-        return Some(format!("{held} is a device of the node"));
+        return Some(format!("{held}{DEVICE}"));
     }
     if held.starts_with('/') {
-        return Some(format!("{held} is a bind mount"));
+        return Some(format!("{held}{BIND_MOUNT}"));
     }
     let asked_for = entry.value.flag("backup") == Some(true);
-    (entry.key.as_str() != "rootfs" && !asked_for)
-        .then(|| "it is a mount point without backup=1".to_owned())
+    (entry.key.as_str() != "rootfs" && !asked_for).then(|| NO_MOUNT_POINT.to_owned())
 }
 
 /// PVE's pattern `[:/](vm-\d+-)?cloudinit(\.<format>)?$` (`Drive::drive_is_cloudinit`).
@@ -144,7 +162,19 @@ mod tests {
         };
         match &entry.inclusion {
             Inclusion::Included => "included".to_owned(),
-            Inclusion::Excluded(reason) => reason.clone(),
+            Inclusion::Excluded(reason) => {
+                assert!(is_exclusion(reason), "{reason}");
+                reason.clone()
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_that_could_not_be_saved_has_no_reason_of_the_configuration() {
+        for reason in
+            ["storage nfs has no driver", "volume ceph:x does not exist", "", "a bind mount"]
+        {
+            assert!(!is_exclusion(reason), "{reason}");
         }
     }
 

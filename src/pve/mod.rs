@@ -23,7 +23,7 @@ pub mod storage_cfg;
 pub mod user_cfg;
 
 pub use ceph_access::{CephAccess, ceph_access};
-pub use config_volume::{ConfigVolume, Inclusion};
+pub use config_volume::{ConfigVolume, Inclusion, is_exclusion};
 pub use control::{ControlError, FreezeStatus, GuestControl, GuestStatus};
 pub use files::{ClusterFiles, FilesError};
 pub use guest_config::GuestConfig;

@@ -89,7 +89,11 @@ pub(crate) fn manifest(images: Vec<ImageEntry>) -> Manifest {
         config_digest: None,
         firewall_digest: None,
         images,
-        skipped: vec![Skipped { disk: "ide2".parse().unwrap(), reason: "a cd-rom".into() }],
+        skipped: vec![Skipped {
+            disk: "ide2".parse().unwrap(),
+            reason: "a cd-rom".into(),
+            by_configuration: None,
+        }],
         other: Map::new(),
     }
 }

@@ -60,6 +60,10 @@ pub struct Skipped {
     pub disk: DiskKey,
     /// Why it is not.
     pub reason: String,
+    /// Whether the guest's configuration leaves it out; if not, it should have been saved and could
+    /// not be. Absent: nobody noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by_configuration: Option<bool>,
 }
 
 /// One volume's image in a restore point.

@@ -54,7 +54,7 @@
 //! | `config_digest`, `firewall_digest` | of guest.conf and guest.fw; absent when there is no such file |
 //! | `images` | see below |
 //! | `adopted` | which point of eve4pve-barc it was made of, `barc/<vmid>/<label>/<stamp>`; else absent |
-//! | `skipped` | `disk` and `reason` of each volume that is not in the point |
+//! | `skipped` | `disk` and `reason` of each volume that is not in the point; `by_configuration`: whether the guest's configuration left it out, absent where nobody noted it |
 //!
 //! Each image:
 //!

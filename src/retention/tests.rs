@@ -11,7 +11,8 @@ fn at(seconds: i64) -> Moment {
 }
 
 fn item(seq: u64, seconds: i64) -> Item {
-    Item { seq, moment: at(seconds), protected: false, is_base: false, failed: false, bytes: 10 }
+    let (protected, is_base, failed, incomplete) = (false, false, false, false);
+    Item { seq, moment: at(seconds), protected, is_base, failed, incomplete, bytes: 10 }
 }
 
 /// A base and increments, a day apart.
@@ -136,6 +137,29 @@ fn protected_future_and_damaged_points_take_nobodys_place() {
 }
 
 #[test]
+fn points_that_lack_a_disk_take_nobodys_place() {
+    let mut items = days(9);
+    items[3..].iter_mut().for_each(|item| item.incomplete = true);
+    // However many nights it lasts, the last that holds all disks stays, and the newest of all.
+    assert_eq!(kept(&items, &rules("retain:1"), at(9 * DAY)), [3, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(kept(&items, &rules("retain:2d"), at(99 * DAY)), [3, 9]);
+    assert_eq!(kept(&items, &rules("prune:keep-daily=2"), at(9 * DAY)), [1, 2, 3, 9]);
+    let verdicts = judge(&items, &rules("retain:1"), at(9 * DAY));
+    let keep = |why: &str| Verdict::Keep(why.to_owned());
+    assert_eq!(verdicts[2], keep("the newest whole point"));
+    assert_eq!(verdicts[7], keep("retain 1, incomplete: it does not count"));
+    assert_eq!(verdicts[8], keep("the newest point"));
+    // A base that lacks a disk is not the base that `keep` means, and nothing is folded across it.
+    let mut items = days(6);
+    items[3] = Item { is_base: true, incomplete: true, ..items[3].clone() };
+    assert_eq!(kept(&items, &rules("keep:1"), at(6 * DAY)), [1, 6]);
+    let mut items = days(6);
+    items[3].incomplete = true;
+    items[0].bytes = 1;
+    assert_eq!(kept(&items, &rules("keep:1 fold:0"), at(6 * DAY)), [1, 6]);
+}
+
+#[test]
 fn a_base_is_renewed_after_increments_or_age() {
     let due = |renew: &str, n, now| renewal(renew.parse().unwrap(), n, at(0), at(now));
     assert_eq!(due("7", 6, 99 * DAY), None);
@@ -179,14 +203,15 @@ fn a_year_with_summer_time_and_jumps_never_loses_the_newest_nor_a_day() {
 }
 
 fn any_items() -> impl Strategy<Value = Vec<Item>> {
-    let one = (-40_i64 * 24..40 * 24, 0_u8..8, 0_u8..4, 0_u8..6);
+    let one = (-40_i64 * 24..40 * 24, 0_u8..8, 0_u8..4, (0_u8..6, 0_u8..3));
     prop::collection::vec(one, 1..60).prop_map(|list| {
-        let make = |(n, (hour, protected, base, failed)): (usize, (i64, u8, u8, u8))| Item {
+        let make = |(n, (hour, protected, base, flaws)): (usize, (i64, u8, u8, (u8, u8)))| Item {
             seq: n as u64 * 3,
             moment: at(hour * 3600),
             protected: protected == 0,
             is_base: base == 0,
-            failed: failed == 0,
+            failed: flaws.0 == 0,
+            incomplete: flaws.1 == 0,
             bytes: n as u64,
         };
         list.into_iter().enumerate().map(make).collect()
@@ -221,9 +246,12 @@ proptest! {
         for (item, verdict) in items.iter().zip(&verdicts) {
             prop_assert!(verdict.keeps() || !item.protected && item.moment <= at(0));
         }
-        let mut whole = items.iter().zip(&verdicts).filter(|(i, _)| !i.failed && i.moment <= at(0));
-        if let Some((_, verdict)) = whole.next_back() {
+        let present = || items.iter().zip(&verdicts).filter(|(i, _)| i.moment <= at(0));
+        if let Some((_, verdict)) = present().rfind(|(i, _)| !i.failed && !i.incomplete) {
             prop_assert!(verdict.keeps(), "the newest whole point went");
+        }
+        if let Some((_, verdict)) = present().rfind(|(i, _)| !i.failed) {
+            prop_assert!(verdict.keeps(), "the newest point that is not damaged went");
         }
     }
 

@@ -3,7 +3,7 @@
 use super::relative;
 use crate::model::{Guest, GuestKind};
 use crate::plan::prune::{PruneFacts, StoredFact, StoredImage};
-use crate::repository::{GuestDir, History, Manifest, StoredPoint};
+use crate::repository::{GuestDir, History, Manifest, Skipped, StoredPoint, UnreadableKind};
 use anyhow::Context as _;
 
 /// Reads what the pruning of a guest depends on; `None` when its directory holds no point, readable
@@ -20,9 +20,10 @@ pub fn prune(directory: &GuestDir) -> anyhow::Result<Option<PruneFacts>> {
     }
     let guest = guest(directory, &history);
     let frozen_repository = history.forbids_removal();
+    let is_damaged = history.unreadable.iter().any(|u| u.kind == UnreadableKind::Damaged);
     let leftovers = leftovers(directory, &history)?;
     let points = stored(directory, &history);
-    Ok(Some(PruneFacts { guest, points, frozen_repository, leftovers }))
+    Ok(Some(PruneFacts { guest, points, frozen_repository, is_damaged, leftovers }))
 }
 
 /// The guest as its newest readable point tells, or else its record, or the name of its directory.
@@ -61,6 +62,12 @@ pub fn stored(directory: &GuestDir, history: &History) -> Vec<StoredFact> {
     history.points.iter().map(|point| fact(directory, point)).collect()
 }
 
+/// Whether the guest's configuration left a disk out of a point. A point of an early version tells
+/// that by its reason alone, and any that is not known counts as a disk that is missing.
+pub fn is_left_out(skipped: &Skipped) -> bool {
+    skipped.by_configuration.unwrap_or_else(|| crate::pve::is_exclusion(&skipped.reason))
+}
+
 fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
     let manifest = &point.manifest;
     let relative = point.dir.strip_prefix(directory.path()).unwrap_or(&point.dir);
@@ -69,6 +76,7 @@ fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
         parent: image.parent,
         bytes: image.stored_bytes,
     };
+    let disk = |skipped: &Skipped| skipped.disk.to_string();
     StoredFact {
         directory: relative.display().to_string(),
         id: manifest.point,
@@ -78,6 +86,25 @@ fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
         hidden: manifest.is_hidden(),
         protected: point.is_protected(),
         failed: point.attributes.has_failed(),
+        missing: manifest.skipped.iter().filter(|s| !is_left_out(s)).map(disk).collect(),
         images: manifest.images.iter().map(image).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_noted_is_told_by_the_reasons_of_the_configuration_alone() {
+        let skipped = |by_configuration, reason: &str| Skipped {
+            disk: "scsi1".parse().unwrap(),
+            reason: reason.to_owned(),
+            by_configuration,
+        };
+        assert!(is_left_out(&skipped(None, "backup=0")));
+        assert!(is_left_out(&skipped(Some(true), "a reason of tomorrow")));
+        assert!(!is_left_out(&skipped(None, "volume ceph:vm-100-disk-1 does not exist")));
+        assert!(!is_left_out(&skipped(Some(false), "backup=0")));
     }
 }

@@ -2,6 +2,7 @@
 //! questions; what is done with the answers, plans decide.
 
 use super::legacy::{BarcPoint, Home, barc_point};
+use super::prune::is_left_out;
 use super::restore::{NoPoint, Sought, SurveyedPoint, point};
 use crate::model::{Bytes, DiskKey, GuestKind, Moment, SkippedDisk, VmId, VolumeId};
 use crate::plan::restore::StoredVolume;
@@ -125,7 +126,7 @@ impl RestorePoint {
                 let skipped = ours.point.manifest.skipped.iter().map(|skipped| SkippedDisk {
                     disk: skipped.disk.to_string(),
                     reason: skipped.reason.clone(),
-                    by_configuration: true,
+                    by_configuration: is_left_out(skipped),
                 });
                 skipped.collect()
             }

@@ -97,6 +97,29 @@ fn a_disk_that_barc_left_out_is_named_and_is_not_ok() {
     assert_eq!((skipped.disk.as_str(), skipped.by_configuration), ("scsi1", false));
 }
 
+/// The same of a point of ours.
+#[test]
+fn a_disk_that_our_own_backup_could_not_save_is_named_and_is_not_ok() {
+    let lab = Lab::new();
+    lab.edit_config(VMID, "scsi1: ceph:", "scsi1: elsewhere:");
+    assert_eq!(lab.backup(&Backup::default()).exit_code(), 3);
+    let report = lab.restore(&Restore::to(901)).unwrap();
+    assert_eq!(report.exit_code(), 3, "{report:#?}");
+    let skipped = &report.guests[0].skipped[0];
+    assert_eq!((skipped.disk.as_str(), skipped.by_configuration), ("scsi1", false));
+
+    // What the configuration leaves out is not missed.
+    lab.edit_config(
+        VMID,
+        "scsi1: elsewhere:vm-100-disk-1",
+        "scsi1: elsewhere:vm-100-disk-1,backup=0",
+    );
+    lab.good_backup(&Backup::default());
+    let report = lab.restore(&Restore::to(902)).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert!(report.guests[0].skipped[0].by_configuration);
+}
+
 #[test]
 fn a_damaged_file_fails_the_restore_and_nothing_is_left() {
     let lab = Lab::new();

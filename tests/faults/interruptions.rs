@@ -4,6 +4,7 @@ use crate::common::{Backup, Lab, Restore, VMID};
 use crate::situation::{Before, Situation, converges};
 use pve_ferry::operation::perform;
 use pve_ferry::report::{GuestStatus, Report};
+use pve_ferry::retention::{Rules, Span};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -45,6 +46,41 @@ fn a_wish_to_stop_at_any_step_ends_cleanly() {
         }
         assert!(kinds[0] >= 1 && kinds[1] >= 8, "{kinds:?}");
     }
+}
+
+/// What was asked for beside the point is done, or the run does not say that all is well.
+#[test]
+fn a_wish_to_stop_after_the_commit_tells_what_is_not_done() {
+    let retention = Rules { retain: Some(Span::Points(1)), ..Rules::default() };
+    let wanted = Backup { audit: Some(1), retention, ..Backup::default() };
+    let mut told = [0, 0];
+    for nth in 0.. {
+        let lab = Situation::Increment.lab();
+        let wish = lab.wish();
+        let seen = at_event(&lab, nth, move |_| wish());
+        let report = lab.backup(&wanted);
+        lab.events.unwatch();
+        if seen.load(Ordering::SeqCst) <= nth {
+            break;
+        }
+        let context = format!("stopped at event {nth}: {report:#?}");
+        let points = lab.points("repository");
+        if points.len() == 1 {
+            assert_eq!(report.exit_code(), 130, "{context}");
+            continue;
+        }
+        let log = lab.events.log();
+        let is_compared =
+            log.iter().filter(|event| event.contains("note compared scsi")).count() == 2;
+        let error = report.guests[0].error.clone().unwrap_or_default();
+        assert_eq!(error.contains("comparison"), !is_compared, "{context}");
+        assert_eq!(error.contains("pruning"), !points[0].manifest.is_hidden(), "{context}");
+        assert_eq!(report.exit_code(), if error.is_empty() { 0 } else { 130 }, "{context}");
+        assert!(error.is_empty() || error.contains("is committed; not done: "), "{context}");
+        told[0] += usize::from(!is_compared);
+        told[1] += usize::from(is_compared && !error.is_empty());
+    }
+    assert!(told[0] >= 1 && told[1] >= 1, "{told:?}");
 }
 
 #[test]

@@ -156,6 +156,31 @@ fn damage_that_a_prune_meets_while_it_merges_is_damage_and_touches_nothing_f9() 
     assert_whole(&lab, "mended");
 }
 
+/// A point that cannot be read may need any other: nothing goes, and the code says so.
+#[test]
+fn a_prune_that_may_remove_nothing_is_not_ok() {
+    let lab = two_chains();
+    let manifest = lab.points("repository").remove(2).dir.join("manifest.json");
+    let whole = std::fs::read_to_string(&manifest).unwrap();
+    let newer = whole.replacen("\"format\": 1", "\"format\": 2", 1);
+    assert_ne!(newer, whole);
+    for (text, code, next) in [(&whole[1..], 12, "`verify`"), (&newer[..], 1, "the version")] {
+        std::fs::write(&manifest, text).unwrap();
+        for mode in [Mode::Execute, Mode::DryRun] {
+            let report = pruned(&lab, retain(1), Disk::real(), mode).report;
+            assert_eq!(report.exit_code(), code, "{report:#?}");
+            assert_eq!(report.guests[0].warnings, [""; 0], "it is said once");
+            let error = report.guests[0].error.clone().unwrap();
+            for part in ["nothing of this guest is removed", "manifest.json", next] {
+                assert!(error.contains(part), "{part}: {error}");
+            }
+        }
+    }
+    std::fs::write(&manifest, &whole).unwrap();
+    assert_eq!(lab.points("repository").len(), 6, "nothing went");
+    assert_eq!(pruned(&lab, retain(1), Disk::real(), Mode::Execute).report.exit_code(), 0);
+}
+
 #[test]
 fn each_write_of_a_prune_that_merges_leaves_whole_points() {
     let mut failed = 0;
@@ -273,6 +298,40 @@ fn a_backup_with_retention_prunes_only_what_a_whole_new_point_replaces() {
     assert_eq!(report.exit_code(), 3, "{report:#?}");
     assert_eq!(report.guests[0].changes, [""; 0]);
     assert_eq!(visible(&lab).len(), 3);
+}
+
+/// The storage of one disk is lost, and every night's point lacks it.
+#[test]
+fn the_last_point_that_holds_a_lost_disk_stays_however_many_nights_it_lasts() {
+    let lab = Lab::new();
+    lab.good_backup(&Backup::default());
+    let last_whole = visible(&lab).remove(0);
+    lab.edit_config(VMID, "scsi1: ceph:", "scsi1: elsewhere:");
+    for night in 2..6 {
+        lab.write_somewhere(night);
+        assert_eq!(lab.backup(&Backup::default()).exit_code(), 3);
+        let report = pruned(&lab, retain(1), Disk::real(), Mode::Execute).report;
+        assert_eq!(report.exit_code(), 0, "{report:#?}");
+        let said = report.guests[0].warnings.iter().any(|text| text.contains("lacks scsi1"));
+        assert!(said, "{report:#?}");
+        assert_eq!(visible(&lab)[0], last_whole, "night {night}");
+    }
+    // By age they go, but for the newest.
+    lab.clock.advance(9 * 86_400);
+    let week = Rules { retain: Some(Span::Days(7)), ..Rules::default() };
+    pruned(&lab, week, Disk::real(), Mode::Execute);
+    let newest = lab.points("repository").pop().unwrap().dir;
+    assert_eq!(visible(&lab), [last_whole.clone(), newest]);
+    assert_whole(&lab, "scsi1 is lost");
+
+    // The disk is back: the pruning of a backup does not count those points either.
+    lab.edit_config(VMID, "scsi1: elsewhere:", "scsi1: ceph:");
+    let outcome = lab.good_backup(&Backup { retention: retain(2), ..Backup::default() });
+    assert_eq!(visible(&lab).len(), 3, "{outcome:#?}");
+    lab.write_somewhere(9);
+    let outcome = lab.good_backup(&Backup { retention: retain(2), ..Backup::default() });
+    assert!(!visible(&lab).contains(&last_whole), "two newer ones are whole: {outcome:#?}");
+    assert_whole(&lab, "scsi1 is back");
 }
 
 #[test]

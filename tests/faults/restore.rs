@@ -231,7 +231,10 @@ fn a_guest_that_does_not_start_is_restored_all_the_same() {
     lab.node.fail(0, CommandFault::Fails);
     let report = lab.restore(&wanted).unwrap();
     assert_eq!(lab.node.hit().as_deref(), Some("qm start 901"));
-    assert!(!report.guests[0].warnings.is_empty(), "{report:#?}");
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.starts_with("restored, but not started: start guest 901"), "{error}");
+    assert_eq!(report.guests[0].warnings, [""; 0], "no next run tries that again");
     is_restored(&lab, "it does not start");
 }
 

@@ -15,6 +15,7 @@ pub fn read(lines: &[Vec<String>]) -> (PruneFacts, PrunePolicy) {
         },
         points: Vec::new(),
         frozen_repository: None,
+        is_damaged: false,
         leftovers: Vec::new(),
     };
     let now = "2026-01-10T00:00:00Z".parse().unwrap();
@@ -46,7 +47,7 @@ pub fn rule(line: &[String], rules: &mut Rules) -> bool {
     true
 }
 
-/// `stored SEQ LABEL MOMENT [hidden] [protected] [failed] images 10 21<20:7`: image 21 follows 20
+/// `stored SEQ LABEL MOMENT [hidden] [protected] [failed] [without-scsi1] images 10 21<20:7`: image 21 follows 20
 /// and has 7 bytes.
 pub fn stored(line: &[String]) -> StoredFact {
     let (label, moment) = (&line[2], line[3].parse::<pve_ferry::model::Moment>().unwrap());
@@ -70,6 +71,11 @@ pub fn stored(line: &[String]) -> StoredFact {
         hidden: has(line, "hidden"),
         protected: has(line, "protected"),
         failed: has(line, "failed"),
+        missing: line
+            .iter()
+            .filter_map(|word| word.strip_prefix("without-"))
+            .map(Into::into)
+            .collect(),
         images: rest(line, "images").unwrap().split_whitespace().map(image).collect(),
     }
 }

@@ -265,7 +265,11 @@ fn manifest(n: usize, images: Vec<ImageEntry>) -> Manifest {
         config_digest: None,
         firewall_digest: None,
         images,
-        skipped: vec![Skipped { disk: "ide2".parse().unwrap(), reason: "a cd-rom".into() }],
+        skipped: vec![Skipped {
+            disk: "ide2".parse().unwrap(),
+            reason: "a cd-rom".into(),
+            by_configuration: None,
+        }],
         other: serde_json::Map::new(),
     }
 }
