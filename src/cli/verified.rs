@@ -4,8 +4,9 @@
 use super::document::{Damage, Verification, VerifiedGuest, VerifiedStatus};
 use crate::clock::host_name;
 use crate::model::{Bytes, Guest, GuestKind, Moment, VmId};
+use crate::operation::Checked;
 use crate::report::{Failure, GuestOutcome, Report, Status};
-use crate::repository::{DamageFound, VerifyReport};
+use crate::repository::DamageFound;
 use std::path::Path;
 
 /// What verifying one guest gave.
@@ -15,7 +16,7 @@ pub struct Verified {
     /// The guest's directory as the user names it.
     pub directory: String,
     /// What was found, or why nothing was.
-    pub result: Result<VerifyReport, anyhow::Error>,
+    pub result: anyhow::Result<Checked>,
 }
 
 /// A line per guest, and what is damaged.
@@ -25,7 +26,7 @@ pub fn text(verified: &[Verified]) -> String {
         let about = format!("guest {vmid} ({directory})");
         match result {
             Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
-            Ok(report) => {
+            Ok(Checked { report, unnoted }) => {
                 let ending = if report.damage.is_empty() { "ok" } else { "DAMAGED" };
                 lines.push(format!(
                     "{about}: {ending}, {} points, {} images, {} read",
@@ -39,6 +40,7 @@ pub fn text(verified: &[Verified]) -> String {
                     let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
                     lines.push(format!("  restore points that this costs: {}", lost.join(", ")));
                 }
+                lines.extend(unnoted.iter().map(|why| format!("  warning: {why}")));
             }
         }
     }
@@ -60,7 +62,8 @@ pub fn document(verified: &[Verified]) -> Verification {
 
 /// How the command ends.
 pub fn exit_code(verified: &[Verified]) -> u8 {
-    let damaged = |v: &Verified| v.result.as_ref().is_ok_and(|report| !report.damage.is_empty());
+    let damaged =
+        |v: &Verified| v.result.as_ref().is_ok_and(|found| !found.report.damage.is_empty());
     if verified.iter().any(damaged) {
         return Failure::Damage.code();
     }
@@ -79,12 +82,13 @@ pub fn guest(vmid: VmId) -> Guest {
 }
 
 /// What was found of one guest, as others are told of it.
-pub fn outcome(vmid: VmId, result: &anyhow::Result<VerifyReport>) -> GuestOutcome {
-    let outcome = GuestOutcome::new(&guest(vmid));
+pub fn outcome(vmid: VmId, result: &anyhow::Result<Checked>) -> GuestOutcome {
+    let mut outcome = GuestOutcome::new(&guest(vmid));
     match result {
         Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
-        Ok(report) if report.damage.is_empty() => outcome,
-        Ok(report) => {
+        Ok(Checked { report, .. }) if report.damage.is_empty() => outcome,
+        Ok(Checked { report, unnoted }) => {
+            outcome.warnings.extend(unnoted.clone());
             let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
             let lost = report.points_lost();
             let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
@@ -124,9 +128,9 @@ fn damage_line(damage: &DamageFound) -> String {
 
 fn guest_document(verified: &Verified) -> VerifiedGuest {
     let vmid = verified.vmid;
-    let report = match &verified.result {
+    let Checked { report, unnoted } = match &verified.result {
         Err(error) => return failed(vmid, format!("{error:#}")),
-        Ok(report) => report,
+        Ok(checked) => checked,
     };
     let is_whole = report.damage.is_empty();
     let lost = report.points_lost().into_iter().map(Path::to_owned).collect();
@@ -140,6 +144,7 @@ fn guest_document(verified: &Verified) -> VerifiedGuest {
         bytes: Some(report.bytes),
         damage: Some(report.damage.iter().map(damage_document).collect()),
         points_lost: Some(lost),
+        unnoted: unnoted.clone(),
     }
 }
 
@@ -154,6 +159,7 @@ fn failed(vmid: VmId, error: String) -> VerifiedGuest {
         bytes: None,
         damage: None,
         points_lost: None,
+        unnoted: None,
     }
 }
 

@@ -11,13 +11,11 @@ use crate::clock::Clock;
 use crate::hooks::Hooks;
 use crate::model::{Label, Moment, VmId};
 use crate::operation::hooked::{Caller, job_blocking};
-use crate::operation::{AuditRequest, Performed};
+use crate::operation::{AuditRequest, CheckRequest, Checked, Performed, verify};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
-use crate::repository::{
-    Disk, GuestDir, LockMode, LockOptions, Repository, Subset, VerifyReport, VerifyRequest,
-};
+use crate::repository::{Disk, Repository, Subset};
 use crate::survey;
 use crate::throttle::Throttle;
 use crate::world::Limits;
@@ -159,15 +157,14 @@ impl Check<'_> {
     fn all(&self) -> Result<(Vec<Verified>, Vec<String>), CliError> {
         let args = self.args;
         let repository = Repository::open(&args.common.path, Disk::real())?;
-        let (wanted, subset) = (vmids(&args.vmid)?, self.subset()?);
-        let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
+        let (wanted, request) = (vmids(&args.vmid)?, request(args)?);
         let (mut verified, mut warnings) = (Vec::new(), Vec::new());
         for directory in repository.guests()? {
             let vmid = directory.names().vmid;
             if wanted.is_empty() || wanted.contains(&vmid) {
                 let name = survey::relative(&directory);
                 let check = |told: &(dyn Fn(u64) + Sync)| {
-                    one(args, &directory, (label.as_ref(), subset), told)
+                    verify(&directory, &request, told, self.caller.cancel)
                 };
                 verified.push(self.turn((vmid, name), check, &mut warnings));
             }
@@ -181,22 +178,19 @@ impl Check<'_> {
                     told(bytes);
                     Ok(())
                 };
-                Ok(history.verify(subset, threads(args), &told)?)
+                let report = history.verify(request.subset, request.threads, &told)?;
+                Ok(Checked { report, unnoted: None })
             };
             verified.push(self.turn((vmid, name), check, &mut warnings));
         }
         Ok((verified, warnings))
     }
 
-    fn subset(&self) -> Result<Option<Subset>, CliError> {
-        self.args.read_data_subset.as_deref().map(subset).transpose()
-    }
-
     /// One guest's check between its hooks; those before it can stop it, which is its failure.
     fn turn(
         &self,
         (vmid, directory): (VmId, String),
-        check: impl FnOnce(&(dyn Fn(u64) + Sync)) -> anyhow::Result<VerifyReport>,
+        check: impl FnOnce(&(dyn Fn(u64) + Sync)) -> anyhow::Result<Checked>,
         warnings: &mut Vec<String>,
     ) -> Verified {
         let meter = self.progress.begin(&directory, 0);
@@ -206,6 +200,16 @@ impl Check<'_> {
         warnings.extend(said);
         Verified { vmid, directory, result }
     }
+}
+
+fn request(args: &Args) -> Result<CheckRequest, CliError> {
+    Ok(CheckRequest {
+        label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
+        subset: args.read_data_subset.as_deref().map(subset).transpose()?,
+        threads: threads(args),
+        lock_wait: Duration::from_secs(args.lock_wait),
+        mark: args.mark,
+    })
 }
 
 fn with_source(
@@ -234,36 +238,6 @@ fn with_source(
 fn threads(args: &Args) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     args.threads.map_or_else(cores, |n| usize::from(n.max(1)))
-}
-
-fn one(
-    args: &Args,
-    directory: &GuestDir,
-    (label, subset): (Option<&Label>, Option<Subset>),
-    progress: &(dyn Fn(u64) + Sync),
-) -> anyhow::Result<VerifyReport> {
-    let select = |point: &crate::repository::StoredPoint| {
-        label.is_none_or(|label| point.manifest.label == *label)
-    };
-    let request = VerifyRequest { select: &select, subset, threads: threads(args), progress };
-    Ok(verified(args, directory, &request)?)
-}
-
-fn verified(
-    args: &Args,
-    directory: &GuestDir,
-    request: &VerifyRequest,
-) -> Result<VerifyReport, crate::repository::RepositoryError> {
-    let options =
-        LockOptions { wait: Some(Duration::from_secs(args.lock_wait)), what: "verify".to_owned() };
-    let shared = directory.lock(LockMode::Shared, &options)?;
-    let report = directory.verify(request)?;
-    drop(shared);
-    if args.mark {
-        let exclusive = directory.lock(LockMode::Exclusive, &options)?;
-        directory.mark_verified(&exclusive, &report, Clock::System.now())?;
-    }
-    Ok(report)
 }
 
 /// Vmids as they are typed.

@@ -14,6 +14,7 @@ mod reset;
 mod restore;
 mod snapshot;
 mod turns;
+mod verify;
 mod waiting;
 
 pub use adopt::AdoptRequest;
@@ -26,6 +27,7 @@ pub use prune::{PruneRequest, prune};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
 pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
+pub use verify::{CheckRequest, Checked, verify};
 pub use waiting::NoLock;
 
 use crate::clock::Stopwatch;

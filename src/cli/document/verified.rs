@@ -57,6 +57,9 @@ pub struct VerifiedGuest {
     /// The directories of all points that cannot be restored whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub points_lost: Option<Vec<PathBuf>>,
+    /// With `--mark`: why the damage could not be noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unnoted: Option<String>,
 }
 
 /// One damaged file.

@@ -1,0 +1,83 @@
+//! Checking what is stored of one guest, under its lock, and noting what was found. Not comparing
+//! it with what it was made from: that is `audit`.
+
+use super::waiting::take;
+use crate::cancel::Cancel;
+use crate::clock::Clock;
+use crate::model::Label;
+use crate::repository::{
+    GuestDir, LockMode, LockOptions, StoredPoint, Subset, VerifyReport, VerifyRequest,
+};
+use anyhow::Context as _;
+use std::time::Duration;
+
+/// What is to be checked, and what becomes of the result.
+pub struct CheckRequest {
+    /// Only points of this label.
+    pub label: Option<Label>,
+    /// The images whose content is read; `None` reads all.
+    pub subset: Option<Subset>,
+    /// How many threads decode and digest.
+    pub threads: usize,
+    /// How long to wait for a run that works on the guest.
+    pub lock_wait: Duration,
+    /// Whether the result is noted with the points.
+    pub mark: bool,
+}
+
+/// What was found of one guest.
+#[derive(Debug)]
+pub struct Checked {
+    /// What was read and what is damaged.
+    pub report: VerifyReport,
+    /// Why the damage could not be noted; `None` when it was, or when nobody asked for that.
+    pub unnoted: Option<String>,
+}
+
+/// Checks a guest's points. Blocks.
+///
+/// # Errors
+/// The directory is locked or cannot be read, or it cannot be noted that it is whole. Damage that
+/// cannot be noted is no error: it must be told.
+pub fn verify(
+    directory: &GuestDir,
+    request: &CheckRequest,
+    progress: &(dyn Fn(u64) + Sync),
+    cancel: &Cancel,
+) -> anyhow::Result<Checked> {
+    let select = |point: &StoredPoint| {
+        request.label.as_ref().is_none_or(|label| point.manifest.label == *label)
+    };
+    let (subset, threads) = (request.subset, request.threads);
+    let shared = take(directory, LockMode::Shared, &options(request), cancel)?;
+    let report = directory.verify(&VerifyRequest { select: &select, subset, threads, progress })?;
+    drop(shared);
+    match noted(directory, request, &report, cancel) {
+        Err(error) if !report.damage.is_empty() => {
+            let text = format!(
+                "the damage could not be noted: {error:#}; verify with --mark again, else the \
+                 next increment may follow a damaged image"
+            );
+            Ok(Checked { report, unnoted: Some(text) })
+        }
+        Err(error) => Err(error).context("no damage was found, but that could not be noted"),
+        Ok(()) => Ok(Checked { report, unnoted: None }),
+    }
+}
+
+fn noted(
+    directory: &GuestDir,
+    request: &CheckRequest,
+    report: &VerifyReport,
+    cancel: &Cancel,
+) -> anyhow::Result<()> {
+    if !request.mark {
+        return Ok(());
+    }
+    let lock = take(directory, LockMode::Exclusive, &options(request), cancel)?;
+    Ok(directory.mark_verified(&lock, report, Clock::System.now())?)
+}
+
+fn options(request: &CheckRequest) -> LockOptions {
+    LockOptions { wait: Some(request.lock_wait), what: "verify".to_owned() }
+}

@@ -1,0 +1,77 @@
+//! `verify` as a person or a job runs it: what it found is told whatever comes in between.
+
+use crate::env::{Env, Running};
+use crate::hooks::put;
+use std::fs;
+use std::path::PathBuf;
+
+const BACKUP: &str = "backup --vmid 100 --label daily --path REPO --jobs 1 --threads 1";
+
+/// One point of one guest.
+fn one_point() -> Env {
+    let env = Env::with_disks(1);
+    env.run(BACKUP).exits(0);
+    env
+}
+
+/// The only image of the newest point.
+fn image(env: &Env) -> PathBuf {
+    let list = env.run("list --path REPO --json").exits(0).json();
+    let point = list["restore_points"].as_array().unwrap().last().unwrap();
+    let directory = PathBuf::from(point["path"].as_str().unwrap());
+    directory.join(point["images"][0]["file"].as_str().unwrap())
+}
+
+fn damage(env: &Env) {
+    let file = image(env);
+    let mut bytes = fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&file, bytes).unwrap();
+}
+
+/// Something that reads guest 100 until the file `go` is there.
+fn reader(env: &Env) -> Running {
+    let wait = format!(
+        "[ \"$1\" != restore-pre ] || while ! [ -e {} ]; do sleep 0.05; done",
+        env.path("go").display()
+    );
+    put(env, "slow", &wait);
+    let words = "assemble --path REPO --vmid 100 --disk scsi0 --output DIR/image --script DIR/slow";
+    let reader = env.spawn(words);
+    env.wait_for("hook restore-pre");
+    reader
+}
+
+#[test]
+fn damage_that_cannot_be_noted_is_told_and_is_still_exit_12() {
+    let env = one_point();
+    damage(&env);
+    let reader = reader(&env);
+    let words = "verify --path REPO --mark --mail a@b.example";
+    let said = env.run(words).exits(12);
+    said.says(&["DAMAGED", "scsi0", "costs: daily", "warning: the damage could not be noted"]);
+    let mail = fs::read_to_string(env.path("state/mails")).unwrap();
+    assert!(mail.contains("DAMAGED") && mail.contains("could not be noted"), "{mail}");
+    let found = env.run("verify --path REPO --mark --json").exits(12).json();
+    let guest = &found["guests"][0];
+    assert_eq!(guest["status"], "damaged", "{found}");
+    assert_eq!(guest["damage"].as_array().unwrap().len(), 1, "{found}");
+    assert!(guest["unnoted"].as_str().unwrap().contains("assemble"), "{found}");
+    fs::write(env.path("go"), "").unwrap();
+    reader.ends().exits(1);
+    env.run("verify --path REPO --mark").exits(12);
+    let list = env.run("list --path REPO --json").json();
+    assert_eq!(list["restore_points"][0]["verified"], "failed");
+}
+
+#[test]
+fn a_whole_guest_that_cannot_be_noted_as_such_has_the_code_of_the_lock() {
+    let env = one_point();
+    let reader = reader(&env);
+    let said = env.run("verify --path REPO --mark").exits(11);
+    said.says(&["FAILED", "no damage was found, but that could not be noted"]);
+    env.run("verify --path REPO").exits(0);
+    fs::write(env.path("go"), "").unwrap();
+    reader.ends().exits(0);
+}
