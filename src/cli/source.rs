@@ -6,11 +6,12 @@ use super::document::{
     SourceVerification,
 };
 use super::error::{CliError, code_of};
-use super::{blocking, output, signals, verified, world};
+use super::{output, verified, world};
+use crate::cancel::Cancel;
 use crate::hooks::Hooks;
 use crate::model::{Bytes, Moment, VmId};
 use crate::operation::hooked::Caller;
-use crate::operation::{AuditRequest, DiskAudit, PointAudit, audit};
+use crate::operation::{AuditRequest, DiskAudit, Interrupted, PointAudit, audit, failure_of};
 use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::{GuestDir, Repository};
 use crate::survey;
@@ -39,25 +40,21 @@ struct Compared {
     result: anyhow::Result<Vec<PointAudit>>,
 }
 
-/// Compares, prints, and says how it ended.
+/// Compares, prints, and says how it ended. Blocks; a runtime must be there for the work itself.
 ///
 /// # Errors
 /// This is no PVE node, or the repository cannot be listed.
 pub fn run(
     repository: &Repository,
     wanted: Wanted,
+    cancel: &Cancel,
     span: impl Fn() -> (Moment, Moment),
 ) -> Result<Report, CliError> {
-    let cancel = super::options::cancel();
     let hooks = wanted.hooks.clone();
     let world = world::world(wanted.limits, 1, &wanted.logging, cancel.clone(), hooks)?;
     let mut directories: Vec<GuestDir> = repository.guests()?;
     directories.retain(|dir| wanted.vmids.is_empty() || wanted.vmids.contains(&dir.names().vmid));
-    let (compared, warnings) = blocking(async {
-        signals::listen(&cancel)?;
-        let work = move || in_turns(&world, &directories, &wanted.request);
-        Ok(tokio::task::spawn_blocking(work).await?)
-    })?;
+    let (compared, warnings) = in_turns(&world, &directories, &wanted.request);
     match wanted.json {
         true => output::json(&document(&compared)),
         false => output::text(&text(&compared)),
@@ -81,15 +78,17 @@ fn in_turns(
     let (mut compared, mut warnings) = (Vec::new(), Vec::new());
     for directory in directories {
         let vmid = directory.names().vmid;
+        if world.cancel.is_cancelled() {
+            let result = Err(Interrupted("it had no turn").into());
+            compared.push(Compared { vmid, directory: survey::relative(directory), result });
+            continue;
+        }
         // This thread may wait: it is none of those that carry the work.
         let work = || tokio::runtime::Handle::current().block_on(audit(world, directory, request));
         let judge = |result: &_| outcome(vmid, result);
         let (result, said) = caller.check(&verified::guest(vmid), work, judge);
         warnings.extend(said);
         compared.push(Compared { vmid, directory: survey::relative(directory), result });
-        if world.cancel.is_cancelled() {
-            break;
-        }
     }
     (compared, warnings)
 }
@@ -98,7 +97,7 @@ fn in_turns(
 fn outcome(vmid: VmId, result: &anyhow::Result<Vec<PointAudit>>) -> GuestOutcome {
     let outcome = GuestOutcome::new(&verified::guest(vmid));
     match result {
-        Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+        Err(error) => outcome.failed(failure_of(error), format!("{error:#}")),
         Ok(points) if disks_of(points).any(|disk| differs(disk).is_some()) => {
             let lines: Vec<String> = points.iter().flat_map(point_lines).collect();
             outcome.failed(Failure::Damage, format!("{}\n{}", summary(points), lines.join("\n")))

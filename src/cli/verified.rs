@@ -4,10 +4,13 @@
 use super::document::{Damage, Verification, VerifiedGuest, VerifiedStatus};
 use crate::clock::host_name;
 use crate::model::{Bytes, Guest, GuestKind, Moment, VmId};
-use crate::operation::Checked;
+use crate::operation::{Checked, failure_of};
 use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::DamageFound;
 use std::path::Path;
+
+/// What is said of a guest whose check the user stopped.
+const STOPPED: &str = "interrupted; not all of it was read";
 
 /// What verifying one guest gave.
 pub struct Verified {
@@ -27,7 +30,11 @@ pub fn text(verified: &[Verified]) -> String {
         match result {
             Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
             Ok(Checked { report, unnoted }) => {
-                let ending = if report.damage.is_empty() { "ok" } else { "DAMAGED" };
+                let ending = match (report.damage.is_empty(), report.stopped) {
+                    (false, _) => "DAMAGED",
+                    (true, true) => "NOT ALL READ",
+                    (true, false) => "ok",
+                };
                 lines.push(format!(
                     "{about}: {ending}, {} points, {} images, {} read",
                     report.points.len(),
@@ -40,6 +47,7 @@ pub fn text(verified: &[Verified]) -> String {
                     let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
                     lines.push(format!("  restore points that this costs: {}", lost.join(", ")));
                 }
+                lines.extend(report.stopped.then(|| format!("  {STOPPED}")));
                 lines.extend(unnoted.iter().map(|why| format!("  warning: {why}")));
             }
         }
@@ -64,6 +72,13 @@ pub fn document(verified: &[Verified]) -> Verification {
 pub fn exit_code(verified: &[Verified]) -> u8 {
     let damaged =
         |v: &Verified| v.result.as_ref().is_ok_and(|found| !found.report.damage.is_empty());
+    let interrupted = |v: &Verified| match &v.result {
+        Ok(found) => found.report.stopped,
+        Err(error) => failure_of(error) == Failure::Interrupted,
+    };
+    if verified.iter().any(interrupted) {
+        return Failure::Interrupted.code();
+    }
     if verified.iter().any(damaged) {
         return Failure::Damage.code();
     }
@@ -85,10 +100,14 @@ pub fn guest(vmid: VmId) -> Guest {
 pub fn outcome(vmid: VmId, result: &anyhow::Result<Checked>) -> GuestOutcome {
     let mut outcome = GuestOutcome::new(&guest(vmid));
     match result {
-        Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
-        Ok(Checked { report, .. }) if report.damage.is_empty() => outcome,
+        Err(error) => outcome.failed(failure_of(error), format!("{error:#}")),
+        Ok(Checked { report, .. }) if report.damage.is_empty() => match report.stopped {
+            true => outcome.failed(Failure::Interrupted, STOPPED.to_owned()),
+            false => outcome,
+        },
         Ok(Checked { report, unnoted }) => {
             outcome.warnings.extend(unnoted.clone());
+            outcome.warnings.extend(report.stopped.then(|| STOPPED.to_owned()));
             let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
             let lost = report.points_lost();
             let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
@@ -136,8 +155,12 @@ fn guest_document(verified: &Verified) -> VerifiedGuest {
     let lost = report.points_lost().into_iter().map(Path::to_owned).collect();
     VerifiedGuest {
         vmid,
-        status: if is_whole { VerifiedStatus::Ok } else { VerifiedStatus::Damaged },
-        error: None,
+        status: match (is_whole, report.stopped) {
+            (false, _) => VerifiedStatus::Damaged,
+            (true, true) => VerifiedStatus::Failed,
+            (true, false) => VerifiedStatus::Ok,
+        },
+        error: report.stopped.then(|| STOPPED.to_owned()),
         directory: Some(verified.directory.clone()),
         points: Some(report.points.len()),
         images: Some(report.images.len()),

@@ -5,13 +5,13 @@ use super::error::CliError;
 use super::options::{Common, Logging};
 use super::told::{Nature, Subject};
 use super::verified::{Verified, document, guest, outcome, report, text};
-use super::{bars, output, source};
+use super::{bars, blocking, options, output, signals, source};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
 use crate::model::{Label, Moment, VmId};
 use crate::operation::hooked::{Caller, job_blocking};
-use crate::operation::{AuditRequest, CheckRequest, Checked, Performed, verify};
+use crate::operation::{AuditRequest, CheckRequest, Checked, Interrupted, Performed, verify};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
@@ -83,21 +83,37 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let (teller, hooks) = args.around.begin(&about)?;
     let started = Clock::System.now();
     let span = || (started, Clock::System.now());
-    let report = hooks.and_then(|hooks| match args.source {
-        true => between_hooks(&hooks, || compared(args, logging, &hooks, span)),
-        false => between_hooks(&hooks, || checked(args, logging, &hooks, span)),
-    });
+    let report = hooks.and_then(|hooks| listening(args, logging, &hooks, &span));
     teller.told(span, report)
+}
+
+/// The checks, with an ear for signals: who stops them is told what was found until then.
+fn listening(
+    args: &Args,
+    logging: &Logging,
+    hooks: &Arc<Hooks>,
+    span: &dyn Fn() -> (Moment, Moment),
+) -> Result<Report, CliError> {
+    let cancel = options::cancel();
+    let caller = Caller { hooks, cancel: &cancel };
+    let work = || match args.source {
+        true => between_hooks(caller, || compared(args, logging, (hooks, &cancel), span)),
+        false => between_hooks(caller, || checked(args, logging, caller, span)),
+    };
+    blocking(async {
+        signals::listen(&cancel)?;
+        Ok(tokio::task::block_in_place(work))
+    })?
 }
 
 /// All checks between the hooks of the run. What they found is printed before the last hooks are
 /// called; an error keeps its exit code.
 fn between_hooks(
-    hooks: &Hooks,
+    caller: Caller<'_>,
     work: impl FnOnce() -> Result<Report, CliError>,
 ) -> Result<Report, CliError> {
     let mut stopped = None;
-    let performed = job_blocking(hooks, &Cancel::default(), || match work() {
+    let performed = job_blocking(caller.hooks, caller.cancel, || match work() {
         Ok(report) => Ok(Performed { report, plans: Vec::new() }),
         Err(error) => {
             let text = error.to_string();
@@ -114,15 +130,10 @@ fn between_hooks(
 fn checked(
     args: &Args,
     logging: &Logging,
-    hooks: &Hooks,
-    span: impl Fn() -> (Moment, Moment),
+    caller: Caller<'_>,
+    span: &dyn Fn() -> (Moment, Moment),
 ) -> Result<Report, CliError> {
-    let cancel = Cancel::default();
-    let check = Check {
-        args,
-        caller: Caller { hooks, cancel: &cancel },
-        progress: bars::progress(logging),
-    };
+    let check = Check { args, caller, progress: bars::progress(logging) };
     let (verified, warnings) = check.all()?;
     match args.json {
         true => output::json(&document(&verified)),
@@ -137,12 +148,12 @@ fn checked(
 fn compared(
     args: &Args,
     logging: &Logging,
-    hooks: &Arc<Hooks>,
-    span: impl Fn() -> (Moment, Moment),
+    (hooks, cancel): (&Arc<Hooks>, &Cancel),
+    span: &dyn Fn() -> (Moment, Moment),
 ) -> Result<Report, CliError> {
     let repository = Repository::open(&args.common.path, Disk::real())?;
     let wanted = with_source(args, (logging, hooks), vmids(&args.vmid)?)?;
-    source::run(&repository, wanted, span)
+    source::run(&repository, wanted, cancel, span)
 }
 
 /// One check of everything that is meant.
@@ -176,7 +187,7 @@ impl Check<'_> {
             let check = |told: &(dyn Fn(u64) + Sync)| {
                 let told = |bytes: u64| {
                     told(bytes);
-                    Ok(())
+                    self.caller.cancel.check()
                 };
                 let report = history.verify(request.subset, request.threads, &told)?;
                 Ok(Checked { report, unnoted: None })
@@ -193,6 +204,10 @@ impl Check<'_> {
         check: impl FnOnce(&(dyn Fn(u64) + Sync)) -> anyhow::Result<Checked>,
         warnings: &mut Vec<String>,
     ) -> Verified {
+        if self.caller.cancel.is_cancelled() {
+            let result = Err(Interrupted("it had no turn").into());
+            return Verified { vmid, directory, result };
+        }
         let meter = self.progress.begin(&directory, 0);
         let work = || check(&|bytes| meter.add(bytes));
         let (result, said) = self.caller.check(&guest(vmid), work, |result| outcome(vmid, result));

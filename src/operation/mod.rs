@@ -28,7 +28,7 @@ pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
 pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
 pub use verify::{CheckRequest, Checked, verify};
-pub use waiting::NoLock;
+pub use waiting::{Interrupted, NoLock, failure_of};
 
 use crate::clock::Stopwatch;
 use crate::execute::{self, FoundDamage, Stopped, Work};

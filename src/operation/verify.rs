@@ -34,7 +34,8 @@ pub struct Checked {
     pub unnoted: Option<String>,
 }
 
-/// Checks a guest's points. Blocks.
+/// Checks a guest's points. Blocks; a wish to stop ends it between two frames, with what was found
+/// until then.
 ///
 /// # Errors
 /// The directory is locked or cannot be read, or it cannot be noted that it is whole. Damage that
@@ -50,6 +51,10 @@ pub fn verify(
     };
     let (subset, threads) = (request.subset, request.threads);
     let shared = take(directory, LockMode::Shared, &options(request), cancel)?;
+    let progress = &|bytes| {
+        progress(bytes);
+        cancel.check()
+    };
     let report = directory.verify(&VerifyRequest { select: &select, subset, threads, progress })?;
     drop(shared);
     match noted(directory, request, &report, cancel) {
@@ -71,7 +76,8 @@ fn noted(
     report: &VerifyReport,
     cancel: &Cancel,
 ) -> anyhow::Result<()> {
-    if !request.mark {
+    // Who stops it wants it to end; only damage is worth the moment that noting takes.
+    if !request.mark || (report.stopped && report.damage.is_empty()) {
         return Ok(());
     }
     let lock = take(directory, LockMode::Exclusive, &options(request), cancel)?;

@@ -2,6 +2,7 @@
 
 use crate::env::{Env, Running};
 use crate::hooks::put;
+use nix::sys::signal::{Signal, kill};
 use std::fs;
 use std::path::PathBuf;
 
@@ -72,6 +73,40 @@ fn a_whole_guest_that_cannot_be_noted_as_such_has_the_code_of_the_lock() {
     let said = env.run("verify --path REPO --mark").exits(11);
     said.says(&["FAILED", "no damage was found, but that could not be noted"]);
     env.run("verify --path REPO").exits(0);
+    fs::write(env.path("go"), "").unwrap();
+    reader.ends().exits(0);
+}
+
+#[test]
+fn a_wish_to_stop_ends_it_with_130_its_hooks_and_no_lock() {
+    let env = one_point();
+    let wait = "[ \"$1\" != verify-pre ] || { trap '' TERM; sleep 2; }";
+    put(&env, "slow", wait);
+    let words = "verify --path REPO --mark --script DIR/slow --mail a@b.example";
+    let running = env.spawn(words);
+    env.wait_for("hook verify-pre");
+    kill(running.pid(), Signal::SIGTERM).unwrap();
+    let said = running.ends().exits(130).complains(&["stopping cleanly"]);
+    said.says(&["guest 100", "FAILED", "interrupted"]);
+    let log = env.order();
+    for phase in ["verify-abort", "guest-abort", "job-end"] {
+        assert!(log.contains(&format!("hook {phase}")), "{log}");
+    }
+    let mail = fs::read_to_string(env.path("state/mails")).unwrap();
+    assert!(mail.contains("[FAILED] pve-ferry verify"), "{mail}");
+    let list = env.run("list --path REPO --json").json();
+    assert!(list["restore_points"][0]["verified"].is_null(), "{list}");
+    env.run("prune --path REPO --retain 5").exits(0);
+}
+
+#[test]
+fn a_wish_to_stop_is_heard_while_it_waits_for_a_lock() {
+    let env = one_point();
+    let reader = reader(&env);
+    let waiting = env.spawn("verify --path REPO --mark --lock-wait 60");
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    kill(waiting.pid(), Signal::SIGTERM).unwrap();
+    waiting.ends().exits(130).says(&["guest 100", "stopped while it waited for assemble"]);
     fs::write(env.path("go"), "").unwrap();
     reader.ends().exits(0);
 }

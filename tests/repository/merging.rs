@@ -11,7 +11,7 @@ use std::path::Path;
 fn options() -> MergeOptions<'static> {
     let zeros = ZeroRuns::Aligned;
     let image = ImageOptions { compression: Compression::Zstd(1), threads: 2, zeros };
-    MergeOptions { image, progress: &|_| {} }
+    MergeOptions { image, progress: &|_| Ok(()) }
 }
 
 /// Merges the points `from` into point `into`, counted from 0.
@@ -44,7 +44,8 @@ fn all_as_before(guest: &GuestDir, contents: &Contents, case: &str) {
         }
     }
     let select = |_: &StoredPoint| true;
-    let request = VerifyRequest { select: &select, subset: None, threads: 1, progress: &|_| {} };
+    let request =
+        VerifyRequest { select: &select, subset: None, threads: 1, progress: &|_| Ok(()) };
     assert_eq!(guest.verify(&request).unwrap().damage, [], "{case}");
 }
 

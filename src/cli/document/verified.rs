@@ -29,14 +29,15 @@ pub enum VerifiedStatus {
     Failed,
 }
 
-/// What was found of one guest. Where it could not be verified there is an `error` and no count.
+/// What was found of one guest. Where it could not be verified there is an `error` and no count;
+/// where it was stopped, the counts are of what was read until then.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct VerifiedGuest {
     /// The guest's number.
     pub vmid: VmId,
     /// How it ended.
     pub status: VerifiedStatus,
-    /// Why it could not be verified.
+    /// Why it could not be verified, or that the user stopped it before all was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The guest's directory below the repository.
