@@ -11,7 +11,9 @@ use crate::cancel::Cancel;
 use crate::hooks::Hooks;
 use crate::model::{Bytes, Moment, VmId};
 use crate::operation::hooked::Caller;
-use crate::operation::{AuditRequest, DiskAudit, Interrupted, PointAudit, audit, failure_of};
+use crate::operation::{
+    AuditRequest, DiskAudit, Interrupted, Meant, PointAudit, audit, failure_of,
+};
 use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::{GuestDir, Repository};
 use crate::survey;
@@ -19,8 +21,8 @@ use crate::world::Limits;
 
 /// What is wanted of the command, apart from the words of `verify` itself.
 pub struct Wanted {
-    /// Only these guests; all when empty.
-    pub vmids: Vec<VmId>,
+    /// Which guests.
+    pub meant: Meant,
     /// Which points and blocks.
     pub request: AuditRequest,
     /// How much at once, and how long to wait for locks.
@@ -52,17 +54,18 @@ pub fn run(
 ) -> Result<Report, CliError> {
     let hooks = wanted.hooks.clone();
     let world = world::world(wanted.limits, 1, &wanted.logging, cancel.clone(), hooks)?;
-    let mut directories: Vec<GuestDir> = repository.guests()?;
-    directories.retain(|dir| wanted.vmids.is_empty() || wanted.vmids.contains(&dir.names().vmid));
+    let directories: Vec<GuestDir> = wanted.meant.directories(repository)?;
+    let found: Vec<VmId> = directories.iter().map(|dir| dir.names().vmid).collect();
+    let not_found = wanted.meant.not_found(&found);
     let (compared, warnings) = in_turns(&world, &directories, &wanted.request);
     match wanted.json {
-        true => output::json(&document(&compared)),
-        false => output::text(&text(&compared)),
+        true => output::json(&document(&compared, &not_found)),
+        false => output::text(&text(&compared, &not_found)),
     }
-    let code = exit_code(&compared);
+    let code = exit_code(&compared, &not_found);
     let code = if cancel.is_cancelled() { Failure::Interrupted.code() } else { code };
     let outcomes = compared.iter().map(|guest| outcome(guest.vmid, &guest.result));
-    let mut report = Report::new("verify", span(), outcomes.collect(), vec![]);
+    let mut report = Report::new("verify", span(), outcomes.collect(), not_found);
     report.error_code = Some(code);
     report.warnings = warnings;
     Ok(report)
@@ -113,14 +116,15 @@ fn disks_of(points: &[PointAudit]) -> impl Iterator<Item = &DiskAudit> {
     points.iter().flat_map(|point| &point.disks)
 }
 
-fn exit_code(compared: &[Compared]) -> u8 {
+fn exit_code(compared: &[Compared], not_found: &[String]) -> u8 {
     if disks(compared).any(|disk| differs(disk).is_some()) {
         return Failure::Damage.code();
     }
     let failed: Vec<&anyhow::Error> =
         compared.iter().filter_map(|guest| guest.result.as_ref().err()).collect();
     match failed.len() {
-        0 if disks(compared).all(|disk| disk.result.is_ok()) => 0,
+        0 if compared.is_empty() && !not_found.is_empty() => 4,
+        0 if not_found.is_empty() && disks(compared).all(|disk| disk.result.is_ok()) => 0,
         n if n > 0 && n == compared.len() => code_of(failed[0]),
         _ => 3,
     }
@@ -135,7 +139,7 @@ fn differs(disk: &DiskAudit) -> Option<String> {
     disk.result.as_ref().ok()?.what_differs()
 }
 
-fn text(compared: &[Compared]) -> String {
+fn text(compared: &[Compared], not_found: &[String]) -> String {
     let mut lines = Vec::new();
     for Compared { vmid, directory, result } in compared {
         let about = format!("guest {vmid} ({directory})");
@@ -147,6 +151,7 @@ fn text(compared: &[Compared]) -> String {
             }
         }
     }
+    lines.extend(not_found.iter().map(|item| format!("nothing selected by {item}")));
     if lines.is_empty() {
         lines.push("no restore points".to_owned());
     }
@@ -182,14 +187,15 @@ fn point_lines(point: &PointAudit) -> Vec<String> {
     point.disks.iter().map(line).collect()
 }
 
-fn document(compared: &[Compared]) -> SourceVerification {
-    let status = match exit_code(compared) {
+fn document(compared: &[Compared], not_found: &[String]) -> SourceVerification {
+    let status = match exit_code(compared, not_found) {
         0 => Status::Ok,
         3 => Status::Partial,
         _ => Status::Failed,
     };
     let guests = compared.iter().map(guest_document).collect();
-    SourceVerification { operation: "verify", source: true, status, guests }
+    let not_found = not_found.to_vec();
+    SourceVerification { operation: "verify", source: true, status, guests, not_found }
 }
 
 fn guest_document(guest: &Compared) -> ComparedGuest {

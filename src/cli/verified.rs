@@ -22,10 +22,18 @@ pub struct Verified {
     pub result: anyhow::Result<Checked>,
 }
 
+/// What verifying a repository gave.
+pub struct AllVerified {
+    /// Its guests.
+    pub guests: Vec<Verified>,
+    /// What was named and nothing is stored of.
+    pub not_found: Vec<String>,
+}
+
 /// A line per guest, and what is damaged.
-pub fn text(verified: &[Verified]) -> String {
+pub fn text(verified: &AllVerified) -> String {
     let mut lines = Vec::new();
-    for Verified { vmid, directory, result } in verified {
+    for Verified { vmid, directory, result } in &verified.guests {
         let about = format!("guest {vmid} ({directory})");
         match result {
             Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
@@ -52,6 +60,8 @@ pub fn text(verified: &[Verified]) -> String {
             }
         }
     }
+    let not_found = verified.not_found.iter();
+    lines.extend(not_found.map(|item| format!("nothing selected by {item}")));
     if lines.is_empty() {
         lines.push("no restore points".to_owned());
     }
@@ -59,17 +69,20 @@ pub fn text(verified: &[Verified]) -> String {
 }
 
 /// The document of `--json`.
-pub fn document(verified: &[Verified]) -> Verification {
-    let guests = verified.iter().map(guest_document).collect();
+pub fn document(verified: &AllVerified) -> Verification {
+    let guests = verified.guests.iter().map(guest_document).collect();
     let status = match exit_code(verified) {
         0 => Status::Ok,
+        3 => Status::Partial,
         _ => Status::Failed,
     };
-    Verification { operation: "verify", status, guests }
+    let not_found = verified.not_found.clone();
+    Verification { operation: "verify", status, guests, not_found }
 }
 
 /// How the command ends.
-pub fn exit_code(verified: &[Verified]) -> u8 {
+pub fn exit_code(all: &AllVerified) -> u8 {
+    let verified = &all.guests;
     let damaged =
         |v: &Verified| v.result.as_ref().is_ok_and(|found| !found.report.damage.is_empty());
     let interrupted = |v: &Verified| match &v.result {
@@ -85,8 +98,10 @@ pub fn exit_code(verified: &[Verified]) -> u8 {
     let failed: Vec<&anyhow::Error> =
         verified.iter().filter_map(|v| v.result.as_ref().err()).collect();
     match failed.len() {
-        0 => 0,
-        n if n == verified.len() => super::error::code_of(failed[0]),
+        0 if all.not_found.is_empty() => 0,
+        // An empty repository is whole; what was named and is not there was not verified.
+        0 if verified.is_empty() => 4,
+        n if n > 0 && n == verified.len() => super::error::code_of(failed[0]),
         _ => 3,
     }
 }
@@ -118,11 +133,13 @@ pub fn outcome(vmid: VmId, result: &anyhow::Result<Checked>) -> GuestOutcome {
 }
 
 /// What was found, as the one report that others are told from.
-pub fn report(verified: &[Verified], span: (Moment, Moment)) -> Report {
+pub fn report(verified: AllVerified, span: (Moment, Moment)) -> Report {
+    let code = exit_code(&verified);
     let outcome = |verified: &Verified| outcome(verified.vmid, &verified.result);
-    let mut report = Report::new("verify", span, verified.iter().map(outcome).collect(), vec![]);
+    let outcomes = verified.guests.iter().map(outcome).collect();
+    let mut report = Report::new("verify", span, outcomes, verified.not_found);
     // Mail and exit code never disagree; an empty repository is verified, too.
-    report.error_code = Some(exit_code(verified));
+    report.error_code = Some(code);
     report
 }
 

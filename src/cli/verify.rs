@@ -4,14 +4,16 @@ use super::around::{About, Around};
 use super::error::CliError;
 use super::options::{Common, Logging};
 use super::told::{Nature, Subject};
-use super::verified::{Verified, document, guest, outcome, report, text};
+use super::verified::{AllVerified, Verified, document, guest, outcome, report, text};
 use super::{bars, blocking, options, output, signals, source};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
 use crate::model::{Label, Moment, VmId};
 use crate::operation::hooked::{Caller, job_blocking};
-use crate::operation::{AuditRequest, CheckRequest, Checked, Interrupted, Performed, verify};
+use crate::operation::{
+    AuditRequest, CheckRequest, Checked, Interrupted, Meant, Performed, verify,
+};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
@@ -139,7 +141,7 @@ fn checked(
         true => output::json(&document(&verified)),
         false => output::text(&text(&verified)),
     }
-    let mut report = report(&verified, span());
+    let mut report = report(verified, span());
     report.warnings = warnings;
     Ok(report)
 }
@@ -152,7 +154,7 @@ fn compared(
     span: &dyn Fn() -> (Moment, Moment),
 ) -> Result<Report, CliError> {
     let repository = Repository::open(&args.common.path, Disk::real())?;
-    let wanted = with_source(args, (logging, hooks), vmids(&args.vmid)?)?;
+    let wanted = with_source(args, (logging, hooks), meant(args)?)?;
     source::run(&repository, wanted, cancel, span)
 }
 
@@ -165,23 +167,20 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Guest after guest, with what their hooks warned of.
-    fn all(&self) -> Result<(Vec<Verified>, Vec<String>), CliError> {
+    fn all(&self) -> Result<(AllVerified, Vec<String>), CliError> {
         let args = self.args;
         let repository = Repository::open(&args.common.path, Disk::real())?;
-        let (wanted, request) = (vmids(&args.vmid)?, request(args)?);
+        let (meant, request) = (meant(args)?, request(args)?);
         let (mut verified, mut warnings) = (Vec::new(), Vec::new());
-        for directory in repository.guests()? {
-            let vmid = directory.names().vmid;
-            if wanted.is_empty() || wanted.contains(&vmid) {
-                let name = survey::relative(&directory);
-                let check = |told: &(dyn Fn(u64) + Sync)| {
-                    verify(&directory, &request, told, self.caller.cancel)
-                };
-                verified.push(self.turn((vmid, name), check, &mut warnings));
-            }
+        for directory in meant.directories(&repository)? {
+            let (vmid, name) = (directory.names().vmid, survey::relative(&directory));
+            let check = |told: &(dyn Fn(u64) + Sync)| {
+                verify(&directory, &request, told, self.caller.cancel)
+            };
+            verified.push(self.turn((vmid, name), check, &mut warnings));
         }
         let histories = survey::barc_histories(&args.common.path, &super::world::home())?;
-        for history in super::barc::selected(histories, &wanted, args.label.as_deref()) {
+        for history in super::barc::selected(histories, &meant.vmids, args.label.as_deref()) {
             let (vmid, name) = (history.directory.vmid, history.directory.name());
             // Nothing is noted in what eve4pve-barc wrote.
             let check = |told: &(dyn Fn(u64) + Sync)| {
@@ -194,7 +193,9 @@ impl Check<'_> {
             };
             verified.push(self.turn((vmid, name), check, &mut warnings));
         }
-        Ok((verified, warnings))
+        let found: Vec<VmId> = verified.iter().map(|verified| verified.vmid).collect();
+        let not_found = meant.not_found(&found);
+        Ok((AllVerified { guests: verified, not_found }, warnings))
     }
 
     /// One guest's check between its hooks; those before it can stop it, which is its failure.
@@ -217,6 +218,11 @@ impl Check<'_> {
     }
 }
 
+fn meant(args: &Args) -> Result<Meant, CliError> {
+    let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
+    Ok(Meant { vmids: vmids(&args.vmid)?, label })
+}
+
 fn request(args: &Args) -> Result<CheckRequest, CliError> {
     Ok(CheckRequest {
         label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
@@ -230,9 +236,8 @@ fn request(args: &Args) -> Result<CheckRequest, CliError> {
 fn with_source(
     args: &Args,
     (logging, hooks): (&Logging, &Arc<Hooks>),
-    vmids: Vec<VmId>,
+    meant: Meant,
 ) -> Result<source::Wanted, CliError> {
-    let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
     let image = ImageOptions {
         compression: Compression::None,
         threads: threads(args),
@@ -245,9 +250,9 @@ fn with_source(
         image,
         lock_wait: Some(Duration::from_secs(args.lock_wait)),
     };
-    let request = AuditRequest { label, parts: args.audit.unwrap_or(1) };
+    let request = AuditRequest { label: meant.label.clone(), parts: args.audit.unwrap_or(1) };
     let (logging, hooks) = (logging.clone(), hooks.clone());
-    Ok(source::Wanted { vmids, request, limits, logging, hooks, json: args.json })
+    Ok(source::Wanted { meant, request, limits, logging, hooks, json: args.json })
 }
 
 fn threads(args: &Args) -> usize {

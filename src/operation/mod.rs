@@ -27,7 +27,7 @@ pub use prune::{PruneRequest, prune};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
 pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
-pub use verify::{CheckRequest, Checked, verify};
+pub use verify::{CheckRequest, Checked, Meant, verify};
 pub use waiting::{Interrupted, NoLock, failure_of};
 
 use crate::clock::Stopwatch;

@@ -4,12 +4,61 @@
 use super::waiting::take;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
-use crate::model::Label;
+use crate::model::{Label, VmId};
 use crate::repository::{
-    GuestDir, LockMode, LockOptions, StoredPoint, Subset, VerifyReport, VerifyRequest,
+    GuestDir, LockMode, LockOptions, Repository, RepositoryError, StoredPoint, Subset,
+    VerifyReport, VerifyRequest,
 };
 use anyhow::Context as _;
 use std::time::Duration;
+
+/// Which guests and points of a repository are meant; all of them when nothing is named.
+#[derive(Debug, Clone)]
+pub struct Meant {
+    /// Only these guests; all when empty.
+    pub vmids: Vec<VmId>,
+    /// Only points of this label.
+    pub label: Option<Label>,
+}
+
+impl Meant {
+    /// The directories that hold something of what is meant.
+    ///
+    /// # Errors
+    /// The repository cannot be listed.
+    pub fn directories(&self, repository: &Repository) -> Result<Vec<GuestDir>, RepositoryError> {
+        let mut directories = repository.guests()?;
+        directories.retain(|directory| self.holds_any(directory));
+        Ok(directories)
+    }
+
+    /// What was named and is none of the guests that were found: nobody may take it for checked.
+    pub fn not_found(&self, found: &[VmId]) -> Vec<String> {
+        let label = self.label.as_ref().map(|label| format!("label {label}"));
+        if self.vmids.is_empty() {
+            return label.filter(|_| found.is_empty()).into_iter().collect();
+        }
+        let with = label.map(|label| format!(" with {label}")).unwrap_or_default();
+        let missing = self.vmids.iter().filter(|vmid| !found.contains(vmid));
+        missing.map(|vmid| format!("{vmid}{with}")).collect()
+    }
+
+    fn holds_any(&self, directory: &GuestDir) -> bool {
+        if self.vmids.is_empty() && self.label.is_none() {
+            return true;
+        }
+        let is_named = self.vmids.is_empty() || self.vmids.contains(&directory.names().vmid);
+        // What cannot be read may be what is meant: the check itself says what is wrong with it.
+        is_named
+            && directory.load().map_or(true, |history| {
+                !history.unreadable.is_empty() || history.visible().any(|point| self.means(point))
+            })
+    }
+
+    fn means(&self, point: &StoredPoint) -> bool {
+        self.label.as_ref().is_none_or(|label| point.manifest.label == *label)
+    }
+}
 
 /// What is to be checked, and what becomes of the result.
 pub struct CheckRequest {

@@ -3,6 +3,7 @@
 use crate::env::{Env, Running};
 use crate::hooks::put;
 use nix::sys::signal::{Signal, kill};
+use serde_json::json;
 use std::fs;
 use std::path::PathBuf;
 
@@ -109,4 +110,40 @@ fn a_wish_to_stop_is_heard_while_it_waits_for_a_lock() {
     waiting.ends().exits(130).says(&["guest 100", "stopped while it waited for assemble"]);
     fs::write(env.path("go"), "").unwrap();
     reader.ends().exits(0);
+}
+
+#[test]
+fn what_is_named_and_not_there_is_not_verified() {
+    let env = one_point();
+    for source in ["", " --source"] {
+        let nothing = [
+            ("--vmid 999", "nothing selected by 999"),
+            ("--label dayly", "nothing selected by label dayly"),
+            ("--vmid 100 --label dayly", "nothing selected by 100 with label dayly"),
+        ];
+        for (words, said) in nothing {
+            env.run(&format!("verify --path REPO {words}{source}")).exits(4).says(&[said]);
+        }
+        let words = format!("verify --path REPO --vmid 100,999{source}");
+        let text = env.run(&words).exits(3).stdout;
+        assert!(text.contains("guest 100") && text.contains("nothing selected by 999"), "{text}");
+        let found = env.run(&format!("{words} --json")).exits(3).json();
+        assert_eq!(found["not_found"], json!(["999"]), "{found}");
+    }
+    let document = env.run("verify --path REPO --vmid 100,999 --json").exits(3).json();
+    assert_eq!(document["status"], "partial");
+    let document = env.run("verify --path REPO --label daily --json").exits(0).json();
+    assert_eq!((&document["status"], document.get("not_found")), (&json!("ok"), None));
+    fs::create_dir(env.path("empty")).unwrap();
+    env.run("verify --path DIR/empty").exits(0).says(&["no restore points"]);
+    damage(&env);
+    env.run("verify --path REPO --vmid 100,999").exits(12).says(&["nothing selected by 999"]);
+}
+
+#[test]
+fn a_label_of_which_a_manifest_cannot_be_read_is_not_taken_for_empty() {
+    let env = one_point();
+    let manifest = image(&env).with_file_name("manifest.json");
+    fs::write(&manifest, "{").unwrap();
+    env.run("verify --path REPO --label daily").exits(12).says(&["manifest.json"]);
 }

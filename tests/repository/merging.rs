@@ -11,7 +11,7 @@ use std::path::Path;
 fn options() -> MergeOptions<'static> {
     let zeros = ZeroRuns::Aligned;
     let image = ImageOptions { compression: Compression::Zstd(1), threads: 2, zeros };
-    MergeOptions { image, progress: &|_| Ok(()) }
+    MergeOptions { image, progress: &|_| {} }
 }
 
 /// Merges the points `from` into point `into`, counted from 0.

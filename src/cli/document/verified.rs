@@ -11,10 +11,13 @@ use std::path::PathBuf;
 pub struct Verification {
     /// Always `verify`.
     pub operation: &'static str,
-    /// `ok` when no guest is damaged or failed.
+    /// `ok` when no guest is damaged or failed and all that was named was found.
     pub status: Status,
     /// The guests of the repository.
     pub guests: Vec<VerifiedGuest>,
+    /// What `--vmid` and `--label` named and nothing is stored of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_found: Vec<String>,
 }
 
 /// How verifying a guest ended.
