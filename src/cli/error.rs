@@ -1,7 +1,7 @@
 //! Errors at the edge: the whole chain on one line, the exit code of the table in the help.
 
 use super::agree::Declined;
-use crate::operation::NoLock;
+use crate::operation::{NoLock, failure_of};
 use crate::report::Failure;
 use crate::repository::RepositoryError;
 use crate::survey::NoPoint;
@@ -42,11 +42,15 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     if let Some(declined) = error.downcast_ref::<Declined>() {
         return declined.code();
     }
+    if failure_of(error) == Failure::Interrupted {
+        return Failure::Interrupted.code();
+    }
     let no_lock = error.chain().find_map(|e| e.downcast_ref::<NoLock>());
     let repository = match no_lock {
-        Some(NoLock::Stopped(_)) => return Failure::Interrupted.code(),
         Some(NoLock::Repository(error)) => Some(error),
-        None => error.chain().find_map(|e| e.downcast_ref::<RepositoryError>()),
+        Some(NoLock::Stopped(_)) | None => {
+            error.chain().find_map(|e| e.downcast_ref::<RepositoryError>())
+        }
     };
     if let Some(error) = repository {
         return match error {

@@ -6,11 +6,14 @@ use super::document::{
     SourceVerification,
 };
 use super::error::{CliError, code_of};
-use super::{blocking, output, signals, verified, world};
+use super::{output, verified, world};
+use crate::cancel::Cancel;
 use crate::hooks::Hooks;
 use crate::model::{Bytes, Moment, VmId};
 use crate::operation::hooked::Caller;
-use crate::operation::{AuditRequest, DiskAudit, PointAudit, audit};
+use crate::operation::{
+    AuditRequest, DiskAudit, Interrupted, Meant, PointAudit, audit, failure_of,
+};
 use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::{GuestDir, Repository};
 use crate::survey;
@@ -18,8 +21,8 @@ use crate::world::Limits;
 
 /// What is wanted of the command, apart from the words of `verify` itself.
 pub struct Wanted {
-    /// Only these guests; all when empty.
-    pub vmids: Vec<VmId>,
+    /// Which guests.
+    pub meant: Meant,
     /// Which points and blocks.
     pub request: AuditRequest,
     /// How much at once, and how long to wait for locks.
@@ -39,33 +42,30 @@ struct Compared {
     result: anyhow::Result<Vec<PointAudit>>,
 }
 
-/// Compares, prints, and says how it ended.
+/// Compares, prints, and says how it ended. Blocks; a runtime must be there for the work itself.
 ///
 /// # Errors
 /// This is no PVE node, or the repository cannot be listed.
 pub fn run(
     repository: &Repository,
     wanted: Wanted,
+    cancel: &Cancel,
     span: impl Fn() -> (Moment, Moment),
 ) -> Result<Report, CliError> {
-    let cancel = super::options::cancel();
     let hooks = wanted.hooks.clone();
     let world = world::world(wanted.limits, 1, &wanted.logging, cancel.clone(), hooks)?;
-    let mut directories: Vec<GuestDir> = repository.guests()?;
-    directories.retain(|dir| wanted.vmids.is_empty() || wanted.vmids.contains(&dir.names().vmid));
-    let (compared, warnings) = blocking(async {
-        signals::listen(&cancel)?;
-        let work = move || in_turns(&world, &directories, &wanted.request);
-        Ok(tokio::task::spawn_blocking(work).await?)
-    })?;
+    let directories: Vec<GuestDir> = wanted.meant.directories(repository)?;
+    let found: Vec<VmId> = directories.iter().map(|dir| dir.names().vmid).collect();
+    let not_found = wanted.meant.not_found(&found);
+    let (compared, warnings) = in_turns(&world, &directories, &wanted.request);
     match wanted.json {
-        true => output::json(&document(&compared)),
-        false => output::text(&text(&compared)),
+        true => output::json(&document(&compared, &not_found)),
+        false => output::text(&text(&compared, &not_found)),
     }
-    let code = exit_code(&compared);
+    let code = exit_code(&compared, &not_found);
     let code = if cancel.is_cancelled() { Failure::Interrupted.code() } else { code };
     let outcomes = compared.iter().map(|guest| outcome(guest.vmid, &guest.result));
-    let mut report = Report::new("verify", span(), outcomes.collect(), vec![]);
+    let mut report = Report::new("verify", span(), outcomes.collect(), not_found);
     report.error_code = Some(code);
     report.warnings = warnings;
     Ok(report)
@@ -81,15 +81,17 @@ fn in_turns(
     let (mut compared, mut warnings) = (Vec::new(), Vec::new());
     for directory in directories {
         let vmid = directory.names().vmid;
+        if world.cancel.is_cancelled() {
+            let result = Err(Interrupted("it had no turn").into());
+            compared.push(Compared { vmid, directory: survey::relative(directory), result });
+            continue;
+        }
         // This thread may wait: it is none of those that carry the work.
         let work = || tokio::runtime::Handle::current().block_on(audit(world, directory, request));
         let judge = |result: &_| outcome(vmid, result);
         let (result, said) = caller.check(&verified::guest(vmid), work, judge);
         warnings.extend(said);
         compared.push(Compared { vmid, directory: survey::relative(directory), result });
-        if world.cancel.is_cancelled() {
-            break;
-        }
     }
     (compared, warnings)
 }
@@ -98,7 +100,7 @@ fn in_turns(
 fn outcome(vmid: VmId, result: &anyhow::Result<Vec<PointAudit>>) -> GuestOutcome {
     let outcome = GuestOutcome::new(&verified::guest(vmid));
     match result {
-        Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
+        Err(error) => outcome.failed(failure_of(error), format!("{error:#}")),
         Ok(points) if disks_of(points).any(|disk| differs(disk).is_some()) => {
             let lines: Vec<String> = points.iter().flat_map(point_lines).collect();
             outcome.failed(Failure::Damage, format!("{}\n{}", summary(points), lines.join("\n")))
@@ -114,14 +116,15 @@ fn disks_of(points: &[PointAudit]) -> impl Iterator<Item = &DiskAudit> {
     points.iter().flat_map(|point| &point.disks)
 }
 
-fn exit_code(compared: &[Compared]) -> u8 {
+fn exit_code(compared: &[Compared], not_found: &[String]) -> u8 {
     if disks(compared).any(|disk| differs(disk).is_some()) {
         return Failure::Damage.code();
     }
     let failed: Vec<&anyhow::Error> =
         compared.iter().filter_map(|guest| guest.result.as_ref().err()).collect();
     match failed.len() {
-        0 if disks(compared).all(|disk| disk.result.is_ok()) => 0,
+        0 if compared.is_empty() && !not_found.is_empty() => 4,
+        0 if not_found.is_empty() && disks(compared).all(|disk| disk.result.is_ok()) => 0,
         n if n > 0 && n == compared.len() => code_of(failed[0]),
         _ => 3,
     }
@@ -136,7 +139,7 @@ fn differs(disk: &DiskAudit) -> Option<String> {
     disk.result.as_ref().ok()?.what_differs()
 }
 
-fn text(compared: &[Compared]) -> String {
+fn text(compared: &[Compared], not_found: &[String]) -> String {
     let mut lines = Vec::new();
     for Compared { vmid, directory, result } in compared {
         let about = format!("guest {vmid} ({directory})");
@@ -148,6 +151,7 @@ fn text(compared: &[Compared]) -> String {
             }
         }
     }
+    lines.extend(not_found.iter().map(|item| format!("nothing selected by {item}")));
     if lines.is_empty() {
         lines.push("no restore points".to_owned());
     }
@@ -183,14 +187,15 @@ fn point_lines(point: &PointAudit) -> Vec<String> {
     point.disks.iter().map(line).collect()
 }
 
-fn document(compared: &[Compared]) -> SourceVerification {
-    let status = match exit_code(compared) {
+fn document(compared: &[Compared], not_found: &[String]) -> SourceVerification {
+    let status = match exit_code(compared, not_found) {
         0 => Status::Ok,
         3 => Status::Partial,
         _ => Status::Failed,
     };
     let guests = compared.iter().map(guest_document).collect();
-    SourceVerification { operation: "verify", source: true, status, guests }
+    let not_found = not_found.to_vec();
+    SourceVerification { operation: "verify", source: true, status, guests, not_found }
 }
 
 fn guest_document(guest: &Compared) -> ComparedGuest {

@@ -4,9 +4,13 @@
 use super::document::{Damage, Verification, VerifiedGuest, VerifiedStatus};
 use crate::clock::{first_label, host_name};
 use crate::model::{Bytes, Guest, GuestKind, Moment, VmId};
+use crate::operation::{Checked, failure_of};
 use crate::report::{Failure, GuestOutcome, Report, Status};
-use crate::repository::{DamageFound, VerifyReport};
+use crate::repository::DamageFound;
 use std::path::Path;
+
+/// What is said of a guest whose check the user stopped.
+const STOPPED: &str = "interrupted; not all of it was read";
 
 /// What verifying one guest gave.
 pub struct Verified {
@@ -15,18 +19,30 @@ pub struct Verified {
     /// The guest's directory as the user names it.
     pub directory: String,
     /// What was found, or why nothing was.
-    pub result: Result<VerifyReport, anyhow::Error>,
+    pub result: anyhow::Result<Checked>,
+}
+
+/// What verifying a repository gave.
+pub struct AllVerified {
+    /// Its guests.
+    pub guests: Vec<Verified>,
+    /// What was named and nothing is stored of.
+    pub not_found: Vec<String>,
 }
 
 /// A line per guest, and what is damaged.
-pub fn text(verified: &[Verified]) -> String {
+pub fn text(verified: &AllVerified) -> String {
     let mut lines = Vec::new();
-    for Verified { vmid, directory, result } in verified {
+    for Verified { vmid, directory, result } in &verified.guests {
         let about = format!("guest {vmid} ({directory})");
         match result {
             Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
-            Ok(report) => {
-                let ending = if report.damage.is_empty() { "ok" } else { "DAMAGED" };
+            Ok(Checked { report, unnoted }) => {
+                let ending = match (report.damage.is_empty(), report.stopped) {
+                    (false, _) => "DAMAGED",
+                    (true, true) => "NOT ALL READ",
+                    (true, false) => "ok",
+                };
                 lines.push(format!(
                     "{about}: {ending}, {} points, {} images, {} read",
                     report.points.len(),
@@ -39,9 +55,13 @@ pub fn text(verified: &[Verified]) -> String {
                     let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
                     lines.push(format!("  restore points that this costs: {}", lost.join(", ")));
                 }
+                lines.extend(report.stopped.then(|| format!("  {STOPPED}")));
+                lines.extend(unnoted.iter().map(|why| format!("  warning: {why}")));
             }
         }
     }
+    let not_found = verified.not_found.iter();
+    lines.extend(not_found.map(|item| format!("nothing selected by {item}")));
     if lines.is_empty() {
         lines.push("no restore points".to_owned());
     }
@@ -49,26 +69,39 @@ pub fn text(verified: &[Verified]) -> String {
 }
 
 /// The document of `--json`.
-pub fn document(verified: &[Verified]) -> Verification {
-    let guests = verified.iter().map(guest_document).collect();
+pub fn document(verified: &AllVerified) -> Verification {
+    let guests = verified.guests.iter().map(guest_document).collect();
     let status = match exit_code(verified) {
         0 => Status::Ok,
+        3 => Status::Partial,
         _ => Status::Failed,
     };
-    Verification { operation: "verify", status, guests }
+    let not_found = verified.not_found.clone();
+    Verification { operation: "verify", status, guests, not_found }
 }
 
 /// How the command ends.
-pub fn exit_code(verified: &[Verified]) -> u8 {
-    let damaged = |v: &Verified| v.result.as_ref().is_ok_and(|report| !report.damage.is_empty());
+pub fn exit_code(all: &AllVerified) -> u8 {
+    let verified = &all.guests;
+    let damaged =
+        |v: &Verified| v.result.as_ref().is_ok_and(|found| !found.report.damage.is_empty());
+    let interrupted = |v: &Verified| match &v.result {
+        Ok(found) => found.report.stopped,
+        Err(error) => failure_of(error) == Failure::Interrupted,
+    };
+    if verified.iter().any(interrupted) {
+        return Failure::Interrupted.code();
+    }
     if verified.iter().any(damaged) {
         return Failure::Damage.code();
     }
     let failed: Vec<&anyhow::Error> =
         verified.iter().filter_map(|v| v.result.as_ref().err()).collect();
     match failed.len() {
-        0 => 0,
-        n if n == verified.len() => super::error::code_of(failed[0]),
+        0 if all.not_found.is_empty() => 0,
+        // An empty repository is whole; what was named and is not there was not verified.
+        0 if verified.is_empty() => 4,
+        n if n > 0 && n == verified.len() => super::error::code_of(failed[0]),
         _ => 3,
     }
 }
@@ -80,12 +113,17 @@ pub fn guest(vmid: VmId) -> Guest {
 }
 
 /// What was found of one guest, as others are told of it.
-pub fn outcome(vmid: VmId, result: &anyhow::Result<VerifyReport>) -> GuestOutcome {
-    let outcome = GuestOutcome::new(&guest(vmid));
+pub fn outcome(vmid: VmId, result: &anyhow::Result<Checked>) -> GuestOutcome {
+    let mut outcome = GuestOutcome::new(&guest(vmid));
     match result {
-        Err(error) => outcome.failed(Failure::Other, format!("{error:#}")),
-        Ok(report) if report.damage.is_empty() => outcome,
-        Ok(report) => {
+        Err(error) => outcome.failed(failure_of(error), format!("{error:#}")),
+        Ok(Checked { report, .. }) if report.damage.is_empty() => match report.stopped {
+            true => outcome.failed(Failure::Interrupted, STOPPED.to_owned()),
+            false => outcome,
+        },
+        Ok(Checked { report, unnoted }) => {
+            outcome.warnings.extend(unnoted.clone());
+            outcome.warnings.extend(report.stopped.then(|| STOPPED.to_owned()));
             let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
             let lost = report.points_lost();
             let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
@@ -96,11 +134,13 @@ pub fn outcome(vmid: VmId, result: &anyhow::Result<VerifyReport>) -> GuestOutcom
 }
 
 /// What was found, as the one report that others are told from.
-pub fn report(verified: &[Verified], span: (Moment, Moment)) -> Report {
+pub fn report(verified: AllVerified, span: (Moment, Moment)) -> Report {
+    let code = exit_code(&verified);
     let outcome = |verified: &Verified| outcome(verified.vmid, &verified.result);
-    let mut report = Report::new("verify", span, verified.iter().map(outcome).collect(), vec![]);
+    let outcomes = verified.guests.iter().map(outcome).collect();
+    let mut report = Report::new("verify", span, outcomes, verified.not_found);
     // Mail and exit code never disagree; an empty repository is verified, too.
-    report.error_code = Some(exit_code(verified));
+    report.error_code = Some(code);
     report
 }
 
@@ -125,22 +165,27 @@ fn damage_line(damage: &DamageFound) -> String {
 
 fn guest_document(verified: &Verified) -> VerifiedGuest {
     let vmid = verified.vmid;
-    let report = match &verified.result {
+    let Checked { report, unnoted } = match &verified.result {
         Err(error) => return failed(vmid, format!("{error:#}")),
-        Ok(report) => report,
+        Ok(checked) => checked,
     };
     let is_whole = report.damage.is_empty();
     let lost = report.points_lost().into_iter().map(Path::to_owned).collect();
     VerifiedGuest {
         vmid,
-        status: if is_whole { VerifiedStatus::Ok } else { VerifiedStatus::Damaged },
-        error: None,
+        status: match (is_whole, report.stopped) {
+            (false, _) => VerifiedStatus::Damaged,
+            (true, true) => VerifiedStatus::Failed,
+            (true, false) => VerifiedStatus::Ok,
+        },
+        error: report.stopped.then(|| STOPPED.to_owned()),
         directory: Some(verified.directory.clone()),
         points: Some(report.points.len()),
         images: Some(report.images.len()),
         bytes: Some(report.bytes),
         damage: Some(report.damage.iter().map(damage_document).collect()),
         points_lost: Some(lost),
+        unnoted: unnoted.clone(),
     }
 }
 
@@ -155,6 +200,7 @@ fn failed(vmid: VmId, error: String) -> VerifiedGuest {
         bytes: None,
         damage: None,
         points_lost: None,
+        unnoted: None,
     }
 }
 

@@ -4,20 +4,20 @@ use super::around::{About, Around};
 use super::error::CliError;
 use super::options::{Common, Logging};
 use super::told::{Nature, Subject};
-use super::verified::{Verified, document, guest, outcome, report, text};
-use super::{bars, output, source};
+use super::verified::{AllVerified, Verified, document, guest, outcome, report, text};
+use super::{bars, blocking, options, output, signals, source};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
 use crate::model::{Label, Moment, VmId};
 use crate::operation::hooked::{Caller, job_blocking};
-use crate::operation::{AuditRequest, Performed};
+use crate::operation::{
+    AuditRequest, CheckRequest, Checked, Interrupted, Meant, Performed, verify,
+};
 use crate::progress::Progress;
 use crate::report::Report;
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
-use crate::repository::{
-    Disk, GuestDir, LockMode, LockOptions, Repository, Subset, VerifyReport, VerifyRequest,
-};
+use crate::repository::{Disk, Repository, Subset};
 use crate::survey;
 use crate::throttle::Throttle;
 use crate::world::Limits;
@@ -85,21 +85,37 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
     let (teller, hooks) = args.around.begin(&about)?;
     let started = Clock::System.now();
     let span = || (started, Clock::System.now());
-    let report = hooks.and_then(|hooks| match args.source {
-        true => between_hooks(&hooks, || compared(args, logging, &hooks, span)),
-        false => between_hooks(&hooks, || checked(args, logging, &hooks, span)),
-    });
+    let report = hooks.and_then(|hooks| listening(args, logging, &hooks, &span));
     teller.told(span, report)
+}
+
+/// The checks, with an ear for signals: who stops them is told what was found until then.
+fn listening(
+    args: &Args,
+    logging: &Logging,
+    hooks: &Arc<Hooks>,
+    span: &dyn Fn() -> (Moment, Moment),
+) -> Result<Report, CliError> {
+    let cancel = options::cancel();
+    let caller = Caller { hooks, cancel: &cancel };
+    let work = || match args.source {
+        true => between_hooks(caller, || compared(args, logging, (hooks, &cancel), span)),
+        false => between_hooks(caller, || checked(args, logging, caller, span)),
+    };
+    blocking(async {
+        signals::listen(&cancel)?;
+        Ok(tokio::task::block_in_place(work))
+    })?
 }
 
 /// All checks between the hooks of the run. What they found is printed before the last hooks are
 /// called; an error keeps its exit code.
 fn between_hooks(
-    hooks: &Hooks,
+    caller: Caller<'_>,
     work: impl FnOnce() -> Result<Report, CliError>,
 ) -> Result<Report, CliError> {
     let mut stopped = None;
-    let performed = job_blocking(hooks, &Cancel::default(), || match work() {
+    let performed = job_blocking(caller.hooks, caller.cancel, || match work() {
         Ok(report) => Ok(Performed { report, plans: Vec::new() }),
         Err(error) => {
             let text = error.to_string();
@@ -116,21 +132,16 @@ fn between_hooks(
 fn checked(
     args: &Args,
     logging: &Logging,
-    hooks: &Hooks,
-    span: impl Fn() -> (Moment, Moment),
+    caller: Caller<'_>,
+    span: &dyn Fn() -> (Moment, Moment),
 ) -> Result<Report, CliError> {
-    let cancel = Cancel::default();
-    let check = Check {
-        args,
-        caller: Caller { hooks, cancel: &cancel },
-        progress: bars::progress(logging),
-    };
+    let check = Check { args, caller, progress: bars::progress(logging) };
     let (verified, warnings) = check.all()?;
     match args.json {
         true => output::json(&document(&verified)),
         false => output::text(&text(&verified)),
     }
-    let mut report = report(&verified, span());
+    let mut report = report(verified, span());
     report.warnings = warnings;
     Ok(report)
 }
@@ -139,12 +150,12 @@ fn checked(
 fn compared(
     args: &Args,
     logging: &Logging,
-    hooks: &Arc<Hooks>,
-    span: impl Fn() -> (Moment, Moment),
+    (hooks, cancel): (&Arc<Hooks>, &Cancel),
+    span: &dyn Fn() -> (Moment, Moment),
 ) -> Result<Report, CliError> {
     let repository = Repository::open(&args.common.path, Disk::real())?;
-    let wanted = with_source(args, (logging, hooks), vmids(&args.vmid)?)?;
-    source::run(&repository, wanted, span)
+    let wanted = with_source(args, (logging, hooks), meant(args)?)?;
+    source::run(&repository, wanted, cancel, span)
 }
 
 /// One check of everything that is meant.
@@ -156,49 +167,48 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Guest after guest, with what their hooks warned of.
-    fn all(&self) -> Result<(Vec<Verified>, Vec<String>), CliError> {
+    fn all(&self) -> Result<(AllVerified, Vec<String>), CliError> {
         let args = self.args;
         let repository = Repository::open(&args.common.path, Disk::real())?;
-        let (wanted, subset) = (vmids(&args.vmid)?, self.subset()?);
-        let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
+        let (meant, request) = (meant(args)?, request(args)?);
         let (mut verified, mut warnings) = (Vec::new(), Vec::new());
-        for directory in repository.guests()? {
-            let vmid = directory.names().vmid;
-            if wanted.is_empty() || wanted.contains(&vmid) {
-                let name = survey::relative(&directory);
-                let check = |told: &(dyn Fn(u64) + Sync)| {
-                    one(args, &directory, (label.as_ref(), subset), told)
-                };
-                verified.push(self.turn((vmid, name), check, &mut warnings));
-            }
+        for directory in meant.directories(&repository)? {
+            let (vmid, name) = (directory.names().vmid, survey::relative(&directory));
+            let check = |told: &(dyn Fn(u64) + Sync)| {
+                verify(&directory, &request, told, self.caller.cancel)
+            };
+            verified.push(self.turn((vmid, name), check, &mut warnings));
         }
         let histories = survey::barc_histories(&args.common.path, &super::world::home())?;
-        for history in super::barc::selected(histories, &wanted, args.label.as_deref()) {
+        for history in super::barc::selected(histories, &meant.vmids, args.label.as_deref()) {
             let (vmid, name) = (history.directory.vmid, history.directory.name());
             // Nothing is noted in what eve4pve-barc wrote.
             let check = |told: &(dyn Fn(u64) + Sync)| {
                 let told = |bytes: u64| {
                     told(bytes);
-                    Ok(())
+                    self.caller.cancel.check()
                 };
-                Ok(history.verify(subset, threads(args), &told)?)
+                let report = history.verify(request.subset, request.threads, &told)?;
+                Ok(Checked { report, unnoted: None })
             };
             verified.push(self.turn((vmid, name), check, &mut warnings));
         }
-        Ok((verified, warnings))
-    }
-
-    fn subset(&self) -> Result<Option<Subset>, CliError> {
-        self.args.read_data_subset.as_deref().map(subset).transpose()
+        let found: Vec<VmId> = verified.iter().map(|verified| verified.vmid).collect();
+        let not_found = meant.not_found(&found);
+        Ok((AllVerified { guests: verified, not_found }, warnings))
     }
 
     /// One guest's check between its hooks; those before it can stop it, which is its failure.
     fn turn(
         &self,
         (vmid, directory): (VmId, String),
-        check: impl FnOnce(&(dyn Fn(u64) + Sync)) -> anyhow::Result<VerifyReport>,
+        check: impl FnOnce(&(dyn Fn(u64) + Sync)) -> anyhow::Result<Checked>,
         warnings: &mut Vec<String>,
     ) -> Verified {
+        if self.caller.cancel.is_cancelled() {
+            let result = Err(Interrupted("it had no turn").into());
+            return Verified { vmid, directory, result };
+        }
         let meter = self.progress.begin(&directory, 0);
         let work = || check(&|bytes| meter.add(bytes));
         let (result, said) = self.caller.check(&guest(vmid), work, |result| outcome(vmid, result));
@@ -208,12 +218,26 @@ impl Check<'_> {
     }
 }
 
+fn meant(args: &Args) -> Result<Meant, CliError> {
+    let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
+    Ok(Meant { vmids: vmids(&args.vmid)?, label })
+}
+
+fn request(args: &Args) -> Result<CheckRequest, CliError> {
+    Ok(CheckRequest {
+        label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
+        subset: args.read_data_subset.as_deref().map(subset).transpose()?,
+        threads: threads(args),
+        lock_wait: Duration::from_secs(args.lock_wait),
+        mark: args.mark,
+    })
+}
+
 fn with_source(
     args: &Args,
     (logging, hooks): (&Logging, &Arc<Hooks>),
-    vmids: Vec<VmId>,
+    meant: Meant,
 ) -> Result<source::Wanted, CliError> {
-    let label = args.label.as_deref().map(str::parse::<Label>).transpose()?;
     let image = ImageOptions {
         compression: Compression::None,
         threads: threads(args),
@@ -226,44 +250,14 @@ fn with_source(
         image,
         lock_wait: Some(Duration::from_secs(args.lock_wait)),
     };
-    let request = AuditRequest { label, parts: args.audit.unwrap_or(1) };
+    let request = AuditRequest { label: meant.label.clone(), parts: args.audit.unwrap_or(1) };
     let (logging, hooks) = (logging.clone(), hooks.clone());
-    Ok(source::Wanted { vmids, request, limits, logging, hooks, json: args.json })
+    Ok(source::Wanted { meant, request, limits, logging, hooks, json: args.json })
 }
 
 fn threads(args: &Args) -> usize {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     args.threads.map_or_else(cores, |n| usize::from(n.max(1)))
-}
-
-fn one(
-    args: &Args,
-    directory: &GuestDir,
-    (label, subset): (Option<&Label>, Option<Subset>),
-    progress: &(dyn Fn(u64) + Sync),
-) -> anyhow::Result<VerifyReport> {
-    let select = |point: &crate::repository::StoredPoint| {
-        label.is_none_or(|label| point.manifest.label == *label)
-    };
-    let request = VerifyRequest { select: &select, subset, threads: threads(args), progress };
-    Ok(verified(args, directory, &request)?)
-}
-
-fn verified(
-    args: &Args,
-    directory: &GuestDir,
-    request: &VerifyRequest,
-) -> Result<VerifyReport, crate::repository::RepositoryError> {
-    let options =
-        LockOptions { wait: Some(Duration::from_secs(args.lock_wait)), what: "verify".to_owned() };
-    let shared = directory.lock(LockMode::Shared, &options)?;
-    let report = directory.verify(request)?;
-    drop(shared);
-    if args.mark {
-        let exclusive = directory.lock(LockMode::Exclusive, &options)?;
-        directory.mark_verified(&exclusive, &report, Clock::System.now())?;
-    }
-    Ok(report)
 }
 
 /// Vmids as they are typed.

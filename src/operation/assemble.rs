@@ -2,7 +2,7 @@
 //! is changed, so that there is no plan. How the file is written is not here: that is `crate::assemble`.
 
 use super::hooked::{self, Caller, Failed};
-use super::{Performed, kind_of};
+use super::{Performed, waiting};
 use crate::assemble::{Watch, assemble as write};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
@@ -10,7 +10,7 @@ use crate::hooks::{About, At, Event, Hooks, Phase, VolumeFacts};
 use crate::model::Guest;
 use crate::progress::Progress;
 use crate::report::{Failure, GuestOutcome, Report, VolumeOutcome};
-use crate::repository::LockOptions;
+use crate::repository::{Lock, LockMode, LockOptions};
 use crate::survey::RestorePoint;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,8 +65,7 @@ impl AssembleRequest {
     }
 
     fn turn(&self, guest: &Guest, caller: Caller<'_>) -> Result<GuestOutcome, Failed> {
-        let options = LockOptions { wait: Some(self.lock_wait), what: "assemble".to_owned() };
-        let _lock = self.point.lock(&options).map_err(|e| (kind_of(&e), e.into()))?;
+        let _lock = self.lock(caller.cancel)?;
         let mut outcome = GuestOutcome::new(guest);
         outcome.warnings.extend(caller.guest_start(guest)?);
         let (written, warnings) = caller.around(self.event(guest), || self.write(caller.cancel));
@@ -79,6 +78,15 @@ impl AssembleRequest {
             Err(failed) => return Ok(hooked::ended_early(outcome, failed)),
         }
         Ok(outcome)
+    }
+
+    /// A shared lock, so that nothing removes what is read; none on what the old tool wrote, where
+    /// we write nothing.
+    fn lock(&self, cancel: &Cancel) -> Result<Option<Lock>, Failed> {
+        let Some(directory) = self.point.directory() else { return Ok(None) };
+        let options = LockOptions { wait: Some(self.lock_wait), what: "assemble".to_owned() };
+        let lock = waiting::take(directory, LockMode::Shared, &options, cancel);
+        lock.map(Some).map_err(|error| (error.failure(), error.into()))
     }
 
     fn event(&self, guest: &Guest) -> Event {

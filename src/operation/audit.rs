@@ -2,6 +2,7 @@
 //! nothing but the points' marks; a backup's own comparison is a step of its plan.
 
 use super::backup::lock;
+use super::waiting::Interrupted;
 use crate::audit::Audited;
 use crate::execute::compare_with_source;
 use crate::model::{DiskKey, Label, Moment, Share, VolumeId};
@@ -116,7 +117,7 @@ async fn point_audit(
     for image in &point.manifest.images {
         let result = disk_audit(world, (history, point, image), share).await;
         if world.cancel.is_cancelled() {
-            anyhow::bail!("interrupted; nothing was noted");
+            return Err(Interrupted("nothing was noted").into());
         }
         let result = result.map_err(|error| format!("{error:#}"));
         disks.push(DiskAudit { disk: image.disk.clone(), volume: image.volume.clone(), result });

@@ -10,6 +10,7 @@
 //! they change a mark, take nothing away and are done before a hook would have started.
 
 use super::Performed;
+use super::waiting::Interrupted;
 use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
 use crate::hooks::{About, At, Event, Hooks, Phase, Veto};
@@ -164,7 +165,7 @@ impl Caller<'_> {
     pub fn before(&self, event: &Event) -> Result<Vec<String>, Failed> {
         let called = self.hooks.call_blocking(event, self.cancel);
         called.map_err(|veto| match self.cancel.is_cancelled() {
-            true => (Failure::Interrupted, anyhow::anyhow!("interrupted; nothing is half")),
+            true => (Failure::Interrupted, Interrupted("nothing is half").into()),
             false => (Failure::Other, anyhow::Error::from(veto)),
         })
     }

@@ -14,6 +14,7 @@ mod reset;
 mod restore;
 mod snapshot;
 mod turns;
+mod verify;
 mod waiting;
 
 pub use adopt::AdoptRequest;
@@ -26,7 +27,8 @@ pub use prune::{PruneRequest, prune};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
 pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
-pub use waiting::NoLock;
+pub use verify::{CheckRequest, Checked, Meant, verify};
+pub use waiting::{Interrupted, NoLock, failure_of};
 
 use crate::clock::Stopwatch;
 use crate::execute::{self, FoundDamage, Stopped, Work};

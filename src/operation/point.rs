@@ -2,6 +2,7 @@
 //! points rules of retention remove is not here: that is `prune`.
 
 use super::hooked::{self, Caller, Failed};
+use super::waiting::take;
 use super::{Performed, kind_of};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
@@ -87,10 +88,17 @@ impl PointRequest {
     }
 
     fn turn(&self, guest: &Guest, caller: Caller<'_>) -> Result<GuestOutcome, Failed> {
-        let (lock, found) = self.locked()?;
+        let (lock, found) = self.locked(caller.cancel)?;
         let mut outcome = GuestOutcome::new(guest);
         outcome.warnings.extend(caller.guest_start(guest)?);
-        let work = || self.done(&lock, &found);
+        let work = || {
+            // Waiting, and hooks, take time: a wish to stop that came meanwhile must count.
+            if caller.cancel.is_cancelled() {
+                let text = "interrupted; nothing was changed";
+                return Err((Failure::Interrupted, anyhow::anyhow!(text)));
+            }
+            self.done(&lock, &found)
+        };
         let (done, warnings) = match self.act {
             PointAct::Delete => caller.around(self.removal(guest), work),
             PointAct::Protect { .. } | PointAct::Unprotect { .. } => (work(), vec![]),
@@ -104,11 +112,12 @@ impl PointRequest {
     }
 
     /// The same point, under our lock.
-    fn locked(&self) -> Result<(Lock, SurveyedPoint), Failed> {
+    fn locked(&self, cancel: &Cancel) -> Result<(Lock, SurveyedPoint), Failed> {
         let what = "mark or delete a point".to_owned();
         let options = LockOptions { wait: Some(self.lock_wait), what };
         let directory = self.found.directory.clone();
-        let lock = directory.lock(LockMode::Exclusive, &options).map_err(failed)?;
+        let lock = take(&directory, LockMode::Exclusive, &options, cancel);
+        let lock = lock.map_err(|error| (error.failure(), error.into()))?;
         let history = directory.load().map_err(failed)?;
         let point = history.point(self.found.point.manifest.point).cloned();
         let gone = || format!("{} is gone", point_name(&self.found.point));

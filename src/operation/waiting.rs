@@ -28,6 +28,23 @@ impl NoLock {
     }
 }
 
+/// The user stopped the run in, or before, a guest's turn; what became of it follows.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted; {0}")]
+pub struct Interrupted(pub &'static str);
+
+/// The kind of failure that an error is, as far as its chain tells.
+pub fn failure_of(error: &anyhow::Error) -> Failure {
+    if let Some(no_lock) = error.chain().find_map(|e| e.downcast_ref::<NoLock>()) {
+        return no_lock.failure();
+    }
+    if error.chain().any(|e| e.is::<Interrupted>()) {
+        return Failure::Interrupted;
+    }
+    let repository = error.chain().find_map(|e| e.downcast_ref::<RepositoryError>());
+    repository.map_or(Failure::Other, super::kind_of)
+}
+
 /// Between two looks at the lock.
 const PAUSE: Duration = Duration::from_secs(1);
 

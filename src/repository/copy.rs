@@ -296,7 +296,7 @@ fn prove(held: &HeldImage<'_>, copying: &mut Copying<'_>) -> Result<(), Reposito
 
 /// What of an image is lost. An index that is damaged costs nothing that is not made again.
 fn damage(held: &HeldImage<'_>, copying: &Copying<'_>) -> Option<String> {
-    let findings = verify_image::content(held, copying.threads, &|_| {});
+    let findings = verify_image::content(held, copying.threads, &|_| Ok(()));
     findings.into_iter().find(|finding| finding.costs.points()).map(|finding| finding.what)
 }
 

@@ -15,7 +15,9 @@ use super::verify_image::{self, Finding};
 use crate::model::{ImageId, Moment};
 use crate::stream::Extent;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A part of all images: those whose id falls into the `n`-th of `of` equal parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +42,8 @@ pub struct VerifyRequest<'a> {
     pub subset: Option<Subset>,
     /// How many threads decode and digest.
     pub threads: usize,
-    /// Told bytes of image files as they are read.
-    pub progress: &'a (dyn Fn(u64) + Sync),
+    /// Told bytes of image files as they are read, between frames; an error stops the reading.
+    pub progress: &'a (dyn Fn(u64) -> io::Result<()> + Sync),
 }
 
 /// One damage.
@@ -70,6 +72,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Whether every image of the checked points was read.
     pub complete: bool,
+    /// Whether the reading was stopped before its end; what was found until then stands here.
+    pub stopped: bool,
     /// What is damaged.
     pub damage: Vec<DamageFound>,
 }
@@ -89,6 +93,11 @@ pub(super) fn verify(
 ) -> Result<VerifyReport, RepositoryError> {
     let history = scan::scan_uncached(guest.disk(), guest.path(), guest.names())?.history;
     let report = VerifyReport { complete: true, ..VerifyReport::default() };
+    let stopped = AtomicBool::new(false);
+    let progress = |bytes: u64| {
+        (request.progress)(bytes).inspect_err(|_| stopped.store(true, Ordering::Relaxed))
+    };
+    let request = &VerifyRequest { progress: &progress, ..*request };
     let mut checker = Checker { guest, history: &history, report };
     checker.records();
     let points: Vec<&StoredPoint> =
@@ -102,8 +111,13 @@ pub(super) fn verify(
         }
     }
     for held in images.into_values() {
-        checker.image(&held, request);
+        // Asks also before the first frame of each image.
+        if progress(0).is_ok() {
+            checker.image(&held, request, &stopped);
+        }
     }
+    checker.report.stopped = stopped.into_inner();
+    checker.report.complete &= !checker.report.stopped;
     Ok(checker.report)
 }
 
@@ -171,12 +185,16 @@ impl<'a> Checker<'a> {
         images
     }
 
-    fn image(&mut self, held: &HeldImage<'_>, request: &VerifyRequest<'_>) {
+    fn image(&mut self, held: &HeldImage<'_>, request: &VerifyRequest<'_>, stopped: &AtomicBool) {
         let read = request.subset.is_none_or(|subset| subset.holds(held.image.id));
         let findings = if read {
-            self.report.images.insert(held.image.id);
-            self.report.bytes += held.image.stored_bytes;
-            verify_image::content(held, request.threads, request.progress)
+            let findings = verify_image::content(held, request.threads, request.progress);
+            // An image that was not read to its end counts as not read.
+            if !stopped.load(Ordering::Relaxed) {
+                self.report.images.insert(held.image.id);
+                self.report.bytes += held.image.stored_bytes;
+            }
+            findings
         } else {
             self.report.complete = false;
             verify_image::outside(held)

@@ -5,10 +5,14 @@ use super::chain::HeldImage;
 use super::image::{Damage, Frame, ImageError, ImageIndex, ImageReader, index_path};
 use crate::stream::Extent;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+/// Told bytes as they are read; an error stops the reading.
+type Told<'a> = &'a (dyn Fn(u64) -> io::Result<()> + Sync);
 
 /// What a damage costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,11 +71,7 @@ fn extents_behind(index: &ImageIndex, length: u64) -> Vec<Extent> {
 }
 
 /// Reads every frame.
-pub(super) fn content(
-    held: &HeldImage<'_>,
-    threads: usize,
-    progress: &(dyn Fn(u64) + Sync),
-) -> Vec<Finding> {
+pub(super) fn content(held: &HeldImage<'_>, threads: usize, progress: Told<'_>) -> Vec<Finding> {
     if let Some(finding) = wrong_length(held) {
         return vec![finding];
     }
@@ -82,7 +82,8 @@ pub(super) fn content(
         Err(bad_index) => {
             return match scanned(held) {
                 Ok(()) => {
-                    progress(held.image.stored_bytes);
+                    // All of it was read: a wish to stop is kept for the next image.
+                    progress(held.image.stored_bytes).unwrap_or_default();
                     vec![bad_index]
                 }
                 Err(lost) => vec![bad_index, lost],
@@ -135,7 +136,7 @@ fn contradiction(held: &HeldImage<'_>, reader: &ImageReader) -> Option<String> {
 }
 
 /// Decodes all frames on several threads; each takes the next one that nobody has.
-fn frames(reader: &ImageReader, threads: usize, progress: &(dyn Fn(u64) + Sync)) -> Vec<Finding> {
+fn frames(reader: &ImageReader, threads: usize, progress: Told<'_>) -> Vec<Finding> {
     let next = AtomicUsize::new(0);
     let damage: Mutex<Vec<(usize, Finding)>> = Mutex::default();
     let all = reader.index().frames();
@@ -147,7 +148,9 @@ fn frames(reader: &ImageReader, threads: usize, progress: &(dyn Fn(u64) + Sync))
                 let finding = frame_finding(reader.path(), error);
                 damage.lock().unwrap_or_else(PoisonError::into_inner).push((number, finding));
             }
-            progress(frame.stored_length.into());
+            if progress(frame.stored_length.into()).is_err() {
+                return;
+            }
         }
     };
     std::thread::scope(|scope| {

@@ -6,9 +6,7 @@ use super::prune::is_left_out;
 use super::restore::{NoPoint, Sought, SurveyedPoint, point};
 use crate::model::{Bytes, DiskKey, GuestKind, Moment, SkippedDisk, VmId, VolumeId};
 use crate::plan::restore::StoredVolume;
-use crate::repository::{
-    LockMode, LockOptions, Repository, RepositoryError, StoredChain, chain_of,
-};
+use crate::repository::{GuestDir, Repository, StoredChain, chain_of};
 use anyhow::Context as _;
 
 /// The point that is meant.
@@ -180,18 +178,12 @@ impl RestorePoint {
         }
     }
 
-    /// A shared lock, so that nothing removes what is read; none on what the old tool wrote, where
-    /// we write nothing.
-    ///
-    /// # Errors
-    /// Somebody else holds the directory, or it cannot be written to.
-    pub fn lock(
-        &self,
-        options: &LockOptions,
-    ) -> Result<Option<crate::repository::Lock>, RepositoryError> {
+    /// The guest's directory, which readers lock; none of what the old tool wrote, where we write
+    /// nothing.
+    pub fn directory(&self) -> Option<&GuestDir> {
         match self {
-            Self::Ours(ours) => ours.directory.lock(LockMode::Shared, options).map(Some),
-            Self::Barc(_) => Ok(None),
+            Self::Ours(ours) => Some(&ours.directory),
+            Self::Barc(_) => None,
         }
     }
 

@@ -223,8 +223,14 @@ fn a_run_that_waits_hears_the_wish_to_stop() {
     env.run("verify --source --path REPO").exits(11);
     let copy = env.spawn("copy --from REPO --to DIR/second --lock-wait 60");
     let compare = env.spawn("verify --source --path REPO --lock-wait 60");
+    let points = env.run("list --path REPO --json").json()["restore_points"].clone();
+    let time = points[0]["time"].as_str().unwrap();
+    let one = format!("--vmid 100 --path REPO --time {time} --lock-wait 60");
+    let delete = env.spawn(&format!("delete {one} --yes"));
+    let protect = env.spawn(&format!("protect {one}"));
+    let assemble = env.spawn(&format!("assemble {one} --disk scsi0 --output DIR/image"));
     std::thread::sleep(std::time::Duration::from_millis(2500));
-    for waiting in [&backup, &prune, &copy, &compare] {
+    for waiting in [&backup, &prune, &copy, &compare, &delete, &protect, &assemble] {
         nix::sys::signal::kill(waiting.pid(), nix::sys::signal::SIGTERM).unwrap();
     }
     backup
@@ -241,6 +247,14 @@ fn a_run_that_waits_hears_the_wish_to_stop() {
         let said = waiting.ends().exits(130).complains(&["waits for backup on host"]);
         said.says(&["guest 100", "FAILED", "stopped while it waited for backup on host"]);
     }
+    for waiting in [delete, protect, assemble] {
+        let said = waiting.ends().exits(130).complains(&["waits for backup on host"]);
+        let text = format!("{}{}", said.stdout, said.stderr);
+        assert!(text.contains("stopped while it waited for backup on host"), "{text}");
+    }
+    assert!(!env.path("image").exists(), "nothing was assembled");
+    let stays = env.run("list --path REPO --json").json()["restore_points"].clone();
+    assert_eq!(stays[0], points[0], "neither deleted nor protected");
     assert_eq!(fs::read_dir(env.path("second")).unwrap().count(), 0);
     silent(&holder.ends().exits(0));
     assert_eq!(env.run("job list --json").json()["jobs"][1]["last_run"]["exit_code"], json!(130));

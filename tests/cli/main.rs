@@ -25,4 +25,5 @@ mod snapshot_jobs;
 mod snapshot_told;
 mod told;
 mod usage;
+mod verifying;
 mod work;

@@ -38,7 +38,7 @@ fn verify_and_mark(lab: &Lab) -> usize {
     let repository = Repository::open(&lab.repository("repository"), Disk::real()).unwrap();
     let directory = repository.guests().unwrap().remove(0);
     let request =
-        VerifyRequest { select: &|_| true, subset: None, threads: 1, progress: &|_: u64| {} };
+        VerifyRequest { select: &|_| true, subset: None, threads: 1, progress: &|_: u64| Ok(()) };
     let report = directory.verify(&request).unwrap();
     let lock = directory.lock(LockMode::Exclusive, &LockOptions::default()).unwrap();
     directory.mark_verified(&lock, &report, Clock::System.now()).unwrap();

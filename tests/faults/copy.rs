@@ -130,7 +130,7 @@ impl Truth {
                     }
                 }
                 let select = |_: &StoredPoint| true;
-                let progress = &|_| {};
+                let progress = &|_| Ok(());
                 let request = VerifyRequest { select: &select, subset: None, threads: 1, progress };
                 assert_eq!(directory.verify(&request).unwrap().damage, [], "{context}");
             }

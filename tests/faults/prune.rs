@@ -3,11 +3,14 @@
 
 use crate::common::{Backup, Lab, VMID, read_chain};
 use pve_ferry::cancel::Cancel;
-use pve_ferry::operation::{Mode, Performed, PruneRequest, prune};
+use pve_ferry::operation::{
+    Mode, Performed, PointAct, PointRequest, PruneRequest, act_on_point, prune,
+};
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::repository::image::ChainReader;
 use pve_ferry::repository::{Attributes, Disk, Fault, LockMode, LockOptions, Repository, chain_of};
 use pve_ferry::retention::{Rules, Span};
+use pve_ferry::survey::SurveyedPoint;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -225,6 +228,28 @@ fn a_protected_point_stays_through_every_rule() {
     assert_eq!(visible.len(), 2);
     assert_eq!(visible[0], first.dir);
     assert_whole(&lab, "protected");
+}
+
+#[test]
+fn a_wish_to_stop_that_came_before_the_point_is_touched_keeps_it() {
+    let lab = two_chains();
+    let before = visible(&lab);
+    let directory = lab.guest_directories("repository").remove(0);
+    let notes = None;
+    for act in [PointAct::Delete, PointAct::Protect { notes }] {
+        let history = directory.load().unwrap();
+        let point = history.points.last().unwrap().clone();
+        let found = SurveyedPoint { directory: directory.clone(), history, point };
+        let (lock_wait, hooks) = (Duration::ZERO, std::sync::Arc::default());
+        let request = PointRequest { act, found, lock_wait, hooks };
+        let cancel = Cancel::default();
+        cancel.cancel();
+        let report = act_on_point(&request, &lab.clock, &cancel).unwrap().report;
+        assert_eq!(report.exit_code(), 130, "{report:#?}");
+        assert!(report.guests[0].changes.is_empty(), "{report:#?}");
+    }
+    assert_eq!(visible(&lab), before);
+    assert!(!directory.load().unwrap().points.last().unwrap().is_protected());
 }
 
 #[test]

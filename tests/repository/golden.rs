@@ -33,7 +33,8 @@ fn a_repository_of_format_1_is_read_and_verified() {
     assert_eq!(newest.attributes.verified.as_ref().unwrap().at, day(9));
     assert_eq!(newest.manifest.skipped[0].reason, "a cd-rom");
     let select = |_: &StoredPoint| true;
-    let request = VerifyRequest { select: &select, subset: None, threads: 2, progress: &|_| {} };
+    let request =
+        VerifyRequest { select: &select, subset: None, threads: 2, progress: &|_| Ok(()) };
     let report = guest.verify(&request).unwrap();
     assert_eq!((report.damage.len(), report.images.len()), (0, 8));
 }

@@ -44,7 +44,8 @@ fn all_as_before(guest: &GuestDir, contents: &Contents, case: &str) {
         }
     }
     let select = |_: &StoredPoint| true;
-    let request = VerifyRequest { select: &select, subset: None, threads: 1, progress: &|_| {} };
+    let request =
+        VerifyRequest { select: &select, subset: None, threads: 1, progress: &|_| Ok(()) };
     assert_eq!(guest.verify(&request).unwrap().damage, [], "{case}");
 }
 

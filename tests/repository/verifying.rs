@@ -11,7 +11,7 @@ const EFI: &str = "efidisk0.increment.rbd";
 
 fn check(guest: &GuestDir, subset: Option<Subset>) -> VerifyReport {
     let select = |_: &StoredPoint| true;
-    let request = VerifyRequest { select: &select, subset, threads: 2, progress: &|_| {} };
+    let request = VerifyRequest { select: &select, subset, threads: 2, progress: &|_| Ok(()) };
     guest.verify(&request).unwrap()
 }
 
@@ -263,7 +263,8 @@ fn only_what_the_selected_points_need_is_read() {
     let guest = guest(dir.path());
     flip(&guest.path().join(point_dir(2)).join(SCSI), 60);
     let select = |point: &StoredPoint| point.manifest.seq <= 2;
-    let request = VerifyRequest { select: &select, subset: None, threads: 1, progress: &|_| {} };
+    let request =
+        VerifyRequest { select: &select, subset: None, threads: 1, progress: &|_| Ok(()) };
     let report = guest.verify(&request).unwrap();
     assert_eq!((report.damage.len(), report.points.len(), report.images.len()), (0, 2, 4));
 }
@@ -340,4 +341,20 @@ fn an_image_that_does_not_fit_its_manifest_is_no_base() {
         assert_eq!(usable(0, "scsi0"), None, "harm {n}");
         assert_eq!(usable(3, "efidisk0"), None, "harm {n}");
     }
+}
+
+#[test]
+fn a_wish_to_stop_ends_the_reading_between_frames_and_keeps_what_was_found() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let guest = guest(dir.path());
+    let select = |_: &StoredPoint| true;
+    let stop = |bytes| match bytes {
+        0 => Ok(()),
+        _ => Err(std::io::Error::from(std::io::ErrorKind::Other)),
+    };
+    let request = VerifyRequest { select: &select, subset: None, threads: 1, progress: &stop };
+    let report = guest.verify(&request).unwrap();
+    assert!(report.stopped && !report.complete, "{report:?}");
+    assert!(report.images.is_empty(), "no image was read to its end: {report:?}");
 }

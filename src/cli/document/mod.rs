@@ -77,6 +77,7 @@ mod tests {
                 guest(SourceStatus::Differs, None, Some(vec![point])),
                 guest(SourceStatus::Failed, Some("locked"), None),
             ],
+            not_found: vec!["999".to_owned()],
         };
         let value = serde_json::to_value(&document).unwrap();
         let schema = of_written::<SourceVerification>();

@@ -16,6 +16,9 @@ pub struct SourceVerification {
     pub status: Status,
     /// The guests of the repository.
     pub guests: Vec<ComparedGuest>,
+    /// What `--vmid` and `--label` named and nothing is stored of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_found: Vec<String>,
 }
 
 /// How comparing a guest ended.

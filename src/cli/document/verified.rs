@@ -11,10 +11,13 @@ use std::path::PathBuf;
 pub struct Verification {
     /// Always `verify`.
     pub operation: &'static str,
-    /// `ok` when no guest is damaged or failed.
+    /// `ok` when no guest is damaged or failed and all that was named was found.
     pub status: Status,
     /// The guests of the repository.
     pub guests: Vec<VerifiedGuest>,
+    /// What `--vmid` and `--label` named and nothing is stored of.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_found: Vec<String>,
 }
 
 /// How verifying a guest ended.
@@ -29,14 +32,15 @@ pub enum VerifiedStatus {
     Failed,
 }
 
-/// What was found of one guest. Where it could not be verified there is an `error` and no count.
+/// What was found of one guest. Where it could not be verified there is an `error` and no count;
+/// where it was stopped, the counts are of what was read until then.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct VerifiedGuest {
     /// The guest's number.
     pub vmid: VmId,
     /// How it ended.
     pub status: VerifiedStatus,
-    /// Why it could not be verified.
+    /// Why it could not be verified, or that the user stopped it before all was read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// The guest's directory below the repository.
@@ -57,6 +61,9 @@ pub struct VerifiedGuest {
     /// The directories of all points that cannot be restored whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub points_lost: Option<Vec<PathBuf>>,
+    /// With `--mark`: why the damage could not be noted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unnoted: Option<String>,
 }
 
 /// One damaged file.

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 /// What is wrong with files, by file.
@@ -28,7 +28,7 @@ impl LegacyHistory {
     /// which points that costs.
     ///
     /// # Errors
-    /// The files cannot be read for another reason than damage, or `told` stopped it.
+    /// The files cannot be read for another reason than damage.
     pub fn verify(
         &self,
         subset: Option<Subset>,
@@ -42,7 +42,17 @@ impl LegacyHistory {
             .filter(|(number, _)| subset.is_none_or(|subset| in_subset(*number, subset)))
             .collect();
         let mut wrong = self.links_that_lead_nowhere();
-        wrong.extend(read_all(&chosen, threads.max(1), told)?);
+        let stopped = AtomicBool::new(false);
+        let asked =
+            |bytes: u64| told.read(bytes).inspect_err(|_| stopped.store(true, Ordering::Relaxed));
+        let (read, failed) = read_all(&chosen, threads.max(1), &asked);
+        wrong.extend(read);
+        let stopped = stopped.into_inner();
+        if let Some(error) = failed.filter(|_| !stopped) {
+            return Err(error);
+        }
+        // What was not read to its end counts as not read.
+        let chosen = if stopped { Vec::new() } else { chosen };
         let damage = wrong.into_iter().map(|(file, what)| DamageFound {
             points_lost: self.points_lost(&file),
             file,
@@ -54,7 +64,8 @@ impl LegacyHistory {
             points: self.points.iter().map(|point| point.place(self)).collect(),
             images: chosen.iter().map(|(number, _)| ImageId(*number as u64)).collect(),
             bytes: chosen.iter().map(|(_, image)| image.link.stored_bytes).sum(),
-            complete: subset.is_none(),
+            complete: subset.is_none() && !stopped,
+            stopped,
             damage: damage.collect(),
         })
     }
@@ -99,12 +110,12 @@ fn in_subset(number: usize, subset: Subset) -> bool {
     number as u64 % subset.of.max(1) + 1 == subset.n
 }
 
-/// Reads the files on several threads.
+/// Reads the files on several threads; what ended it before its end stands beside what is wrong.
 fn read_all(
     images: &[(usize, &LegacyImage)],
     threads: usize,
     told: &dyn Told,
-) -> Result<Wrong, ImageError> {
+) -> (Wrong, Option<ImageError>) {
     let next = AtomicUsize::new(0);
     let found: Mutex<Vec<ImageError>> = Mutex::default();
     thread::scope(|scope| {
@@ -121,12 +132,12 @@ fn read_all(
             });
         }
     });
-    let mut wrong = Wrong::new();
+    let (mut wrong, mut failed) = (Wrong::new(), None);
     for error in found.into_inner().unwrap_or_else(PoisonError::into_inner) {
         match error {
-            ImageError::Damaged(damage) => wrong.insert(damage.path, damage.what),
-            other => return Err(other),
-        };
+            ImageError::Damaged(damage) => drop(wrong.insert(damage.path, damage.what)),
+            other => failed = failed.or(Some(other)),
+        }
     }
-    Ok(wrong)
+    (wrong, failed)
 }
