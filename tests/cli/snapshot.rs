@@ -256,7 +256,53 @@ fn e14_the_next_host_takes_over_before_and_in_the_middle_of_a_run() {
     assert!(cluster.requests("2 GET") > 5, "{}", cluster.log());
     assert_eq!((100..110).map(|n| cluster.snapshots(n).len()).sum::<usize>(), 10);
     let said = cluster.plain(&format!("snap list --vmid all --host localhost:1 {login}")).exits(1);
-    said.complains(&["localhost:1: connection refused", "nothing was changed"]);
+    said.complains(&["localhost:1: connection refused", "this request changed nothing"]);
+}
+
+/// Longer than the client itself asks again for one request.
+const OUTAGE: u32 = 13;
+
+#[test]
+fn a_proxy_that_is_gone_while_a_task_runs_costs_time_and_not_the_task() {
+    let outage = json!({"after": "POST /nodes", "seconds": OUTAGE});
+    let guests = json!([with(guest(100), json!({"snapshots": three()}))]);
+    let cluster = Cluster::like(json!({"guests": guests, "outage": outage}), 1);
+    let said = cluster.run("create --vmid 100 --label daily --keep 3").exits(0);
+    said.says(&["made snapshot autodaily", "removed snapshot autodaily260101000000"]);
+    assert_eq!((cluster.snapshots(100).len(), cluster.requests("POST")), (3, 1));
+}
+
+#[test]
+fn a_task_whose_end_nobody_tells_is_named_and_never_called_no_change() {
+    for (words, request) in [
+        ("create --vmid 100 --label daily --keep 1", "POST /nodes"),
+        ("rollback --vmid 100 --name autodaily260102000000 --yes", "POST /nodes"),
+        ("prune --vmid 100 --label daily --keep 2", "DELETE /nodes"),
+    ] {
+        let outage = json!({"after": request, "seconds": 3600});
+        let guests = json!([with(guest(100), json!({"snapshots": three()}))]);
+        let cluster = Cluster::like(json!({"guests": guests, "outage": outage}), 1);
+        let said = cluster.run(&format!("{words} --timeout 1")).exits(1);
+        let said = said.says(&["task UPID:pve1:", "its end is not known", "pvenode task status"]);
+        assert!(!said.stdout.contains("nothing"), "{said:?}");
+        assert_eq!(cluster.requests("POST") + cluster.requests("DELETE"), 1, "{words}");
+    }
+}
+
+#[test]
+fn an_answer_that_never_came_is_waited_for_through_an_outage() {
+    for (seconds, code, text) in
+        [(OUTAGE, 0, "made all the same"), (3600, 1, "whether the snapshot was made is not known")]
+    {
+        let broken = json!({"guests": [guest(100)], "breaks_answer_of": "POST /nodes",
+            "outage": {"after": "POST /nodes", "seconds": seconds}});
+        let cluster = Cluster::like(broken, 1);
+        let patience = if code == 0 { 60 } else { 1 };
+        let said = cluster.run(&format!("create --vmid 100 --label daily --timeout {patience}"));
+        let said = said.exits(code).says(&[text]);
+        assert!(!said.stdout.contains("changed nothing"), "{said:?}");
+        assert_eq!(cluster.requests("POST"), 1);
+    }
 }
 
 #[test]
