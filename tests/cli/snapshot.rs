@@ -66,12 +66,39 @@ fn e4_and_e5_selections_and_a_node_that_is_down() {
         (plans, said)
     };
     assert_eq!(selected("@pool-x,-100", 0).0, 1);
-    assert_eq!(selected("-150:200,-102,@tag-a,web%", 0).0, 2);
+    assert_eq!(selected("-150:200,-102,@tag-a,web%,-103", 0).0, 2);
+    for asking in ["web%", "@tag-a", "storage-ceph,@pool-x", "all,-%nobody", "storage-ceph"] {
+        let (_, said) = selected(asking, 3);
+        let refused =
+            said.says(&["cannot be told whether it is meant", "offline"]).json()["refused"].clone();
+        assert_eq!(refused.as_array().unwrap().len(), 1, "{asking}");
+        assert_eq!((&refused[0]["vmid"], &refused[0]["status"]), (&json!(103), &json!("failed")));
+        let list = cluster.run(&format!("list --vmid {asking}")).exits(3);
+        list.complains(&["guest 103: it cannot be told whether it is meant"]);
+    }
+    assert_eq!(selected("@pool-x,100", 0).0, 2);
     let (plans, said) = selected("%web%,@all", 3);
     assert_eq!(plans, 3);
     said.says(&["offline"]);
     cluster.run("create --label daily --vmid 999").exits(4).says(&["no guest is selected"]);
     assert_eq!(cluster.requests("POST"), 0);
+}
+
+#[test]
+fn a_guest_whose_configuration_cannot_be_read_is_named_where_its_storages_decide() {
+    for status in [403, 595] {
+        let unreadable = with(guest(101), json!({"unreadable": status}));
+        let cluster = Cluster::of(vec![guest(100), unreadable]);
+        let said = cluster.run("create --vmid storage-ceph --label daily").exits(3);
+        said.says(&[
+            "guest 101 web101 on pve1: FAILED",
+            "cannot be told whether it is meant",
+            "its configuration cannot be read",
+            "1 of 2 guests ok",
+        ]);
+        cluster.run("create --vmid storage-ceph,-101 --label other").exits(0);
+        assert_eq!(cluster.requests("POST /nodes/pve1/qemu/101"), 0);
+    }
 }
 
 #[test]
