@@ -277,7 +277,7 @@ impl Hands<'_> {
     }
 }
 
-/// Which steps have hooks. A rollback is a guest's turn and no more.
+/// Which steps have hooks. A rollback has those of the run and of the guest's turn, and no more.
 fn hooked<'a>(guest: &'a Guest, action: &'a Action) -> Option<Hooked<'a>> {
     let (about, name) = match action {
         Action::CreateGuestSnapshot { name, .. } => (About::SnapCreate, name.as_str()),

@@ -99,7 +99,8 @@ async fn all_turns(
     Ok(Performed { report, plans: plans.into_iter().flatten().collect() })
 }
 
-/// Puts one guest back to a snapshot. `agree` is asked before anything is changed, with the plan.
+/// Puts one guest back to a snapshot. `agree` is asked before anything is changed, with the plan, and
+/// hooks are called for what is agreed to.
 ///
 /// # Errors
 /// Guests cannot be listed, or the user does not agree; the guest's own failure is in the report.
@@ -131,8 +132,11 @@ pub async fn rollback(
         return Ok(Performed { report: report(vec![outcome]), plans: vec![plan] });
     }
     agree(&plan)?;
-    let outcome = run.hands().carry_out(&plan).await;
-    Ok(Performed { report: report(vec![outcome]), plans: Vec::new() })
+    let work = async {
+        let outcome = run.turn(outcome, &plan).await;
+        Ok(Performed { report: report(vec![outcome]), plans: Vec::new() })
+    };
+    hooked::job(&run.hooks, &run.cancel, work).await
 }
 
 /// Whom a selection means.
@@ -258,6 +262,25 @@ impl SnapshotRun {
         facts.lock.is_some() && in_time
     }
 
+    /// Carries a plan out between the hooks of the guest's turn.
+    async fn turn(&self, outcome: GuestOutcome, plan: &Plan) -> GuestOutcome {
+        let (guest, cancel, begun) = (&plan.guest, &self.cancel, Stopwatch::start());
+        let hooks = &self.hooks;
+        let mut outcome = match hooks.call(&hooked::guest_start(guest), cancel).await {
+            Ok(warnings) => {
+                let mut done = self.hands().carry_out(plan).await;
+                done.warnings.extend(warnings);
+                done
+            }
+            Err(veto) => hooked::vetoed(outcome, veto, cancel),
+        };
+        if let Some(event) = hooked::guest_end(guest, &outcome, begun) {
+            // Nothing can be stopped any more: there are only warnings.
+            outcome.warnings.extend(hooks.call(&event, cancel).await.unwrap_or_default());
+        }
+        outcome
+    }
+
     fn hands(&self) -> Hands<'_> {
         let (api, hooks, cancel) = (&self.api, &self.hooks, &self.cancel);
         Hands { api, patience: self.patience, cancel, hooks }
@@ -300,7 +323,7 @@ impl Turns {
             return (outcome, Some(plan));
         }
         tracing::debug!("plan:\n{plan}");
-        (self.carry_out(outcome, &plan).await, None)
+        (self.run.turn(outcome, &plan).await, None)
     }
 
     /// How full the storages are is asked once for all guests; but memory fills them within the run,
@@ -312,25 +335,6 @@ impl Turns {
             return self.run.surveyed(guest, &now).await;
         }
         self.run.surveyed(guest, &self.storages).await
-    }
-
-    /// Carries a plan out between the hooks of the guest's turn.
-    async fn carry_out(&self, outcome: GuestOutcome, plan: &Plan) -> GuestOutcome {
-        let (guest, cancel, begun) = (&plan.guest, &self.run.cancel, Stopwatch::start());
-        let hooks = &self.run.hooks;
-        let mut outcome = match hooks.call(&hooked::guest_start(guest), cancel).await {
-            Ok(warnings) => {
-                let mut done = self.run.hands().carry_out(plan).await;
-                done.warnings.extend(warnings);
-                done
-            }
-            Err(veto) => hooked::vetoed(outcome, veto, cancel),
-        };
-        if let Some(event) = hooked::guest_end(guest, &outcome, begun) {
-            // Nothing can be stopped any more: there are only warnings.
-            outcome.warnings.extend(hooks.call(&event, cancel).await.unwrap_or_default());
-        }
-        outcome
     }
 }
 

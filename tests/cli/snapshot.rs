@@ -96,7 +96,9 @@ fn a_guest_whose_configuration_cannot_be_read_is_named_where_its_storages_decide
             "its configuration cannot be read",
             "1 of 2 guests ok",
         ]);
-        cluster.run("create --vmid storage-ceph,-101 --label other").exits(0);
+        if status == 403 {
+            cluster.run("create --vmid storage-ceph,-101 --label other").exits(0);
+        }
         assert_eq!(cluster.requests("POST /nodes/pve1/qemu/101"), 0);
     }
 }
@@ -484,6 +486,52 @@ fn a_rollback_is_agreed_to_and_goes_to_that_snapshot_only() {
     assert_eq!(cluster.guest(100)["rolled_back_to"], "autodaily260102000000");
     cluster.run("rollback --yes --vmid 100 --name nix").exits(1).says(&["no snapshot \"nix\""]);
     cluster.run("rollback --yes --vmid 999 --name nix").exits(4);
+}
+
+#[test]
+fn a_rollback_has_the_hooks_of_a_run_and_of_a_turn_and_each_no_leaves_the_guest_as_it_is() {
+    let words = "rollback --vmid 100 --name autodaily260102000000 --yes --script DIR/script";
+    let cluster = Cluster::of(vec![with(guest(100), json!({"snapshots": three()}))]);
+    let heard = || {
+        let heard = fs::read_to_string(cluster.path("heard")).unwrap_or_default();
+        let _ = fs::remove_file(cluster.path("heard"));
+        heard
+    };
+    for no in ["job-start", "guest-start", "guest-end"] {
+        script(&cluster, no);
+        let is_done = no == "guest-end";
+        let said = cluster.run(words).exits(if is_done { 0 } else { 1 });
+        assert!(said.stdout.contains(no) || said.stderr.contains(no), "{said:?}");
+        assert_eq!(cluster.requests("POST"), usize::from(is_done), "{no}");
+        let expected = match no {
+            "job-start" => "job-start\njob-abort\n",
+            "guest-start" => "job-start\nguest-start 100\nguest-abort 100\njob-end\n",
+            _ => "job-start\nguest-start 100\nguest-end 100\njob-end\n",
+        };
+        assert_eq!(heard(), expected);
+    }
+    cluster.run(&format!("{words} -n")).exits(0);
+    cluster.run(&words.replace("260102", "270101")).exits(1).says(&["no snapshot"]);
+    cluster.run(&words.replace("--yes", "")).exits(2);
+    assert_eq!(heard(), "", "what is refused or not done calls none");
+}
+
+/// Writes a hook that notes phase and guest, and says no in one phase.
+fn script(cluster: &Cluster, no: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let heard = cluster.path("heard");
+    let text =
+        format!("#!/bin/sh\necho $1 $PVE_FERRY_VMID >> {}\n[ $1 != {no} ]\n", heard.display());
+    fs::write(cluster.path("script"), text).unwrap();
+    fs::set_permissions(cluster.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_guest_whose_node_is_down_is_not_said_to_have_no_such_snapshot() {
+    let dead = json!({"snapshots": three(), "status": "unknown"});
+    let cluster = Cluster::of(vec![with(guest(100), dead)]);
+    let said = cluster.run("rollback --vmid 100 --name autodaily260102000000 --yes").exits(1);
+    said.says(&["its node is offline or does not answer", "nothing was changed"]);
 }
 
 #[test]
