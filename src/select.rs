@@ -79,6 +79,17 @@ impl Verdict {
     }
 }
 
+/// What of a guest could not be learnt, so that its place in a candidate is empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Its name.
+    pub name: bool,
+    /// Its tags.
+    pub tags: bool,
+    /// The storages of its volumes.
+    pub storages: bool,
+}
+
 /// A text that is no selection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectionError {
@@ -137,6 +148,21 @@ pub fn select(selection: &Selection, candidates: &[Candidate]) -> Selected {
         idle_exclusions: texts(&idle_exclusions),
         why,
     }
+}
+
+/// Whether what is hidden of a guest decides if it is selected. Nobody may then say that it is, nor
+/// leave it out without a word.
+pub fn is_undecided(selection: &Selection, candidate: &Candidate, hidden: Hidden) -> bool {
+    let any = |sign, fits: &dyn Fn(&Item) -> bool| {
+        selection.items.iter().any(|item| item.sign == sign && fits(item))
+    };
+    let matches = |item: &Item| item.matches(candidate);
+    let could_match = |item: &Item| item.pattern.asks_for(hidden);
+    if any(Sign::Exclude, &matches) {
+        return false;
+    }
+    let open = if any(Sign::Include, &matches) { Sign::Exclude } else { Sign::Include };
+    any(open, &could_match)
 }
 
 fn verdict(selection: &Selection, candidate: &Candidate) -> Verdict {
@@ -212,6 +238,19 @@ impl Pattern {
             Self::NameBegins(part) => guest.name.to_lowercase().starts_with(part),
             Self::NameEnds(part) => guest.name.to_lowercase().ends_with(part),
             Self::NameContains(part) => guest.name.to_lowercase().contains(part),
+        }
+    }
+}
+
+impl Pattern {
+    fn asks_for(&self, hidden: Hidden) -> bool {
+        match self {
+            Self::All | Self::Node(_) | Self::Pool(_) | Self::Numbers { .. } => false,
+            Self::Tag(_) => hidden.tags,
+            Self::Storage(_) => hidden.storages,
+            Self::Name(_) | Self::NameBegins(_) | Self::NameEnds(_) | Self::NameContains(_) => {
+                hidden.name
+            }
         }
     }
 }
@@ -430,6 +469,40 @@ mod tests {
         assert_eq!(selected.empty_items, ["999", "@pool-nix"]);
         assert_eq!(selected.idle_exclusions, ["-998"]);
         assert_eq!(selection.to_string(), "999,100,@pool-nix,-100,-998");
+    }
+
+    #[test]
+    fn a_guest_is_undecided_exactly_when_what_is_hidden_of_it_decides() {
+        let mut guest = candidate("pve2", 101, "");
+        guest.pools = vec!["web".into()];
+        let all = Hidden { name: true, tags: true, storages: true };
+        let is_undecided =
+            |text: &str, hidden| is_undecided(&Selection::parse(text).unwrap(), &guest, hidden);
+        for text in ["web%", "%b", "%x%", "db", "@tag-x", "storage-ceph", "102,web%"] {
+            assert!(is_undecided(text, all), "{text}");
+            assert!(!is_undecided(text, Hidden::default()), "{text}");
+        }
+        for text in ["all,-web%", "101,-@tag-x", "@pool-web,-storage-ceph", "all-pve2,-db"] {
+            assert!(is_undecided(text, all), "{text}");
+        }
+        for text in [
+            "all",
+            "101",
+            "101,web%",
+            "all-pve2",
+            "@pool-web",
+            "102",
+            "@pool-db",
+            "all-pve1",
+            "web%,-101",
+            "@tag-x,-@node-pve2",
+            "102,-web%",
+            "storage-ceph,-@pool-web",
+        ] {
+            assert!(!is_undecided(text, all), "{text}");
+        }
+        let storages = Hidden { storages: true, ..Hidden::default() };
+        assert!(is_undecided("storage-ceph", storages) && !is_undecided("web%", storages));
     }
 
     #[test]

@@ -109,7 +109,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         Command::Create(create) => create.run(args, logging),
         Command::Prune(prune) => prune.run(args, logging),
         Command::List(list) => list.run(args),
-        Command::Rollback(rollback) => rollback.run(args),
+        Command::Rollback(rollback) => rollback.run(args, logging),
     }
 }
 

@@ -341,6 +341,13 @@ impl Teller {
 }
 
 impl ToldOptions {
+    /// See [`Listeners::act`].
+    pub fn act(&self, teller: Teller, subject: &Subject) -> Teller {
+        self.listeners.act(teller, subject)
+    }
+}
+
+impl Listeners {
     /// Makes what is told that of an act: see [`Nature::Act`]. A dry run is none.
     pub fn act(&self, mut teller: Teller, subject: &Subject) -> Teller {
         if subject.dry_run {
@@ -351,7 +358,7 @@ impl ToldOptions {
         let has_log = sinks.iter().any(|(sink, _)| matches!(sink, Sink::Syslog(_)));
         sinks.retain(|(sink, _)| match sink {
             Sink::Prometheus(_) => false,
-            Sink::Influx(_) => self.listeners.influxurl.is_some(),
+            Sink::Influx(_) => self.influxurl.is_some(),
             Sink::Syslog(_) | Sink::Mail(_) | Sink::Pve(_) => true,
         });
         for (_, when) in sinks.iter_mut().filter(|(sink, _)| matches!(sink, Sink::Syslog(_))) {

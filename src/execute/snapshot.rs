@@ -136,7 +136,8 @@ impl Hands<'_> {
         Ok(())
     }
 
-    /// The connection broke while a snapshot was asked for: whether it is there now decides.
+    /// The connection broke while a snapshot was asked for: whether it is there now decides. As
+    /// long as a task would be waited for, it is waited until somebody answers that.
     async fn was_made(
         &self,
         guest: &Guest,
@@ -146,7 +147,17 @@ impl Hands<'_> {
     ) -> anyhow::Result<()> {
         let watch = Stopwatch::start();
         loop {
-            let found = self.find(guest, name).await?;
+            let found = match self.find(guest, name).await {
+                Ok(found) => found,
+                Err(error) if error.is_outage() && watch.elapsed() < self.patience.task => {
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                    continue;
+                }
+                Err(error) => bail!(
+                    "the connection broke ({why}), and whether the snapshot was made is not known ({}); nothing was removed, and the next run takes up what there is",
+                    error.without_claims()
+                ),
+            };
             match found.map(|snapshot| snapshot.unfinished) {
                 Some(None) => {
                     outcome.warnings.push(format!(
@@ -207,11 +218,16 @@ impl Hands<'_> {
                 outcome.warnings.push(text);
                 return Ok(());
             }
-            Err(ApiError::Unclear { .. }) if self.find(guest, name).await?.is_none() => {}
+            Err(ApiError::Unclear { .. }) if self.is_surely_gone(guest, name).await => {}
             Err(error) => return Err(error.into()),
         }
         note(outcome, guest, format!("removed snapshot {name}"));
         Ok(())
+    }
+
+    /// What cannot be looked up is not: then the broken request says that it may have been carried out.
+    async fn is_surely_gone(&self, guest: &Guest, name: &str) -> bool {
+        matches!(self.find(guest, name).await, Ok(None))
     }
 
     async fn roll_back(
@@ -261,7 +277,7 @@ impl Hands<'_> {
     }
 }
 
-/// Which steps have hooks. A rollback is a guest's turn and no more.
+/// Which steps have hooks. A rollback has those of the run and of the guest's turn, and no more.
 fn hooked<'a>(guest: &'a Guest, action: &'a Action) -> Option<Hooked<'a>> {
     let (about, name) = match action {
         Action::CreateGuestSnapshot { name, .. } => (About::SnapCreate, name.as_str()),

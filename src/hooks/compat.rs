@@ -81,6 +81,10 @@ fn command(job: &JobFacts) -> Option<&str> {
 }
 
 fn autosnap(event: &Event, job: &JobFacts) -> Option<Vec<(String, String)>> {
+    // It never put a guest back.
+    if job.operation == "snapshot rollback" {
+        return None;
+    }
     let clean = matches!(job.operation.as_str(), "prune" | "snapshot prune");
     // It made one snapshot of a guest with all its disks, so its script is called once.
     let once = event.volume.as_ref().is_none_or(|volume| volume.first);

@@ -6,7 +6,8 @@
 //! `snap-remove-*` around each snapshot; `prune` `prune-*` and `merge-*`; `delete` `prune-*`, as the
 //! point is gone either way and whoever guards points must not be passed by; `copy` `export-*` around
 //! each point, `verify-*` where it is read in the target, `prune-*` where it goes from the source;
-//! `verify`, with `--source` too, `verify-*`; `assemble` `restore-*`. `protect` and `unprotect` call none:
+//! `verify`, with `--source` too, `verify-*`; `assemble` `restore-*`; `snapshot create` and
+//! `snapshot prune` `snap-create-*` and `snap-remove-*`; `snapshot rollback` nothing more. `protect` and `unprotect` call none:
 //! they change a mark, take nothing away and are done before a hook would have started.
 
 use super::Performed;

@@ -15,10 +15,10 @@ use crate::plan::snapshot::{
 use crate::plan::{Plan, check};
 use crate::pve::api::{Api, ApiError, ApiGuest, ApiStorage};
 use crate::report::{Failure, GuestOutcome, Report};
-use crate::select::{Candidate, Selection, select};
+use crate::select::{Candidate, Hidden, Selection, is_undecided, select};
 use crate::survey;
 use anyhow::Context as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -81,13 +81,13 @@ async fn all_turns(
     mode: Mode,
 ) -> anyhow::Result<Performed> {
     let started = run.clock.now();
-    let (guests, not_found) = run.selected(&request.selection).await?;
+    let Chosen { guests, doubts, not_found } = run.selected(&request.selection).await?;
     let name = if request.policy.create.is_some() { "snapshot create" } else { "snapshot prune" };
     let storages = match request.policy.create {
         Some(_) => run.api.storages().await.context("cannot see how full the storages are")?,
         None => Vec::new(),
     };
-    let turns = Turns { run: run.clone(), policy: request.policy, storages, mode };
+    let turns = Turns { run: run.clone(), policy: request.policy, storages, mode, doubts };
     let turns = Arc::new(turns);
     let done = in_turns(guests, request.at_once, |guest| {
         let turns = turns.clone();
@@ -99,7 +99,8 @@ async fn all_turns(
     Ok(Performed { report, plans: plans.into_iter().flatten().collect() })
 }
 
-/// Puts one guest back to a snapshot. `agree` is asked before anything is changed, with the plan.
+/// Puts one guest back to a snapshot. `agree` is asked before anything is changed, with the plan, and
+/// hooks are called for what is agreed to.
 ///
 /// # Errors
 /// Guests cannot be listed, or the user does not agree; the guest's own failure is in the report.
@@ -131,9 +132,25 @@ pub async fn rollback(
         return Ok(Performed { report: report(vec![outcome]), plans: vec![plan] });
     }
     agree(&plan)?;
-    let outcome = run.hands().carry_out(&plan).await;
-    Ok(Performed { report: report(vec![outcome]), plans: Vec::new() })
+    let work = async {
+        let outcome = run.turn(outcome, &plan).await;
+        Ok(Performed { report: report(vec![outcome]), plans: Vec::new() })
+    };
+    hooked::job(&run.hooks, &run.cancel, work).await
 }
+
+/// Whom a selection means.
+struct Chosen {
+    /// The guests in the order of the selection, also those that it may mean.
+    guests: Vec<ApiGuest>,
+    /// Why it cannot be told whether some of them are meant.
+    doubts: Doubts,
+    /// What of the selection named nothing.
+    not_found: Vec<String>,
+}
+
+/// Why it cannot be told whether a guest is meant: nothing is done to it, and that is a failure.
+type Doubts = BTreeMap<VmId, String>;
 
 /// What was found of one guest: its snapshots, or why they cannot be seen.
 pub type Snapshots = (ApiGuest, Result<Vec<GuestSnapshot>, String>);
@@ -147,10 +164,14 @@ impl SnapshotRun {
         &self,
         selection: &Selection,
     ) -> anyhow::Result<(Vec<Snapshots>, Vec<String>)> {
-        let (guests, not_found) = self.selected(selection).await?;
+        let Chosen { guests, doubts, not_found } = self.selected(selection).await?;
         let mut asked = JoinSet::new();
         let mut listed: Vec<Option<Snapshots>> = guests.iter().map(|_| None).collect();
         for (place, guest) in guests.into_iter().enumerate() {
+            if let Some(doubt) = doubts.get(&guest.candidate.guest.vmid) {
+                listed[place] = Some((guest, Err(doubt.clone())));
+                continue;
+            }
             // The client itself bounds how many requests are under way.
             let api = self.api.clone();
             asked.spawn(async move { (place, listed_one(&api, guest).await) });
@@ -165,33 +186,49 @@ impl SnapshotRun {
         Ok((listed, not_found))
     }
 
-    async fn selected(
-        &self,
-        selection: &Selection,
-    ) -> anyhow::Result<(Vec<ApiGuest>, Vec<String>)> {
+    async fn selected(&self, selection: &Selection) -> anyhow::Result<Chosen> {
         let mut guests = self.api.guests().await.context("cannot list the guests")?;
         if guests.is_empty() {
             let text = "the cluster shows no guest: without the privilege VM.Audit it hides them all (an API token with privilege separation has privileges of its own)";
             tracing::warn!("{text}");
         }
-        if selection.asks_for_storages() {
-            self.fill_in_storages(&mut guests).await;
-        }
+        let unread = match selection.asks_for_storages() {
+            true => self.fill_in_storages(&mut guests).await,
+            false => Doubts::new(),
+        };
+        let doubt = |guest: &ApiGuest| {
+            Some((guest.candidate.guest.vmid, doubt(selection, guest, &unread)?))
+        };
+        let doubts: Doubts = guests.iter().filter_map(doubt).collect();
         let candidates: Vec<Candidate> = guests.iter().map(|g| g.candidate.clone()).collect();
         let selected = select(selection, &candidates);
+        let meant: BTreeSet<VmId> = selected.guests.iter().map(|guest| guest.vmid).collect();
         let mut by_vmid: BTreeMap<VmId, ApiGuest> =
             guests.into_iter().map(|g| (g.candidate.guest.vmid, g)).collect();
-        let found = selected.guests.iter().filter_map(|guest| by_vmid.remove(&guest.vmid));
-        Ok((found.collect(), selected.empty_items))
+        // All verdicts stand in the order of the selection.
+        let named = selected.why.iter().map(|verdict| verdict.guest.vmid);
+        let named = named.filter(|vmid| meant.contains(vmid) || doubts.contains_key(vmid));
+        let guests = named.filter_map(|vmid| by_vmid.remove(&vmid)).collect();
+        Ok(Chosen { guests, doubts, not_found: selected.empty_items })
     }
 
-    /// A guest whose configuration cannot be read is in none of the storages.
-    async fn fill_in_storages(&self, guests: &mut [ApiGuest]) {
+    /// Fills in the storages of the guests, and gives back why those of some are not known.
+    async fn fill_in_storages(&self, guests: &mut [ApiGuest]) -> Doubts {
+        let mut unread = Doubts::new();
         for guest in guests.iter_mut().filter(|guest| guest.status != "unknown") {
-            let Ok(config) = self.api.guest_config(&guest.candidate.guest).await else { continue };
+            let config = match self.api.guest_config(&guest.candidate.guest).await {
+                Ok(config) => config,
+                Err(error) => {
+                    let why =
+                        format!("its configuration cannot be read: {}", error.without_claims());
+                    unread.insert(guest.candidate.guest.vmid, why);
+                    continue;
+                }
+            };
             let used = config.volumes().into_iter().filter(|v| !v.is_cdrom() && !v.is_unused());
             guest.candidate.storages = used.filter_map(|v| Some(v.volume?.storage)).collect();
         }
+        unread
     }
 
     /// The guest's facts; from its new node when it has moved since it was listed, and without a
@@ -225,6 +262,25 @@ impl SnapshotRun {
         facts.lock.is_some() && in_time
     }
 
+    /// Carries a plan out between the hooks of the guest's turn.
+    async fn turn(&self, outcome: GuestOutcome, plan: &Plan) -> GuestOutcome {
+        let (guest, cancel, begun) = (&plan.guest, &self.cancel, Stopwatch::start());
+        let hooks = &self.hooks;
+        let mut outcome = match hooks.call(&hooked::guest_start(guest), cancel).await {
+            Ok(warnings) => {
+                let mut done = self.hands().carry_out(plan).await;
+                done.warnings.extend(warnings);
+                done
+            }
+            Err(veto) => hooked::vetoed(outcome, veto, cancel),
+        };
+        if let Some(event) = hooked::guest_end(guest, &outcome, begun) {
+            // Nothing can be stopped any more: there are only warnings.
+            outcome.warnings.extend(hooks.call(&event, cancel).await.unwrap_or_default());
+        }
+        outcome
+    }
+
     fn hands(&self) -> Hands<'_> {
         let (api, hooks, cancel) = (&self.api, &self.hooks, &self.cancel);
         Hands { api, patience: self.patience, cancel, hooks }
@@ -237,6 +293,7 @@ struct Turns {
     policy: SnapshotPolicy,
     storages: Vec<ApiStorage>,
     mode: Mode,
+    doubts: Doubts,
 }
 
 type Turn = (GuestOutcome, Option<Plan>);
@@ -247,6 +304,9 @@ impl Turns {
         if self.run.cancel.is_cancelled() {
             let text = "interrupted; nothing was changed".to_owned();
             return (outcome.failed(Failure::Interrupted, text), None);
+        }
+        if let Some(doubt) = self.doubts.get(&outcome.vmid) {
+            return (outcome.failed(Failure::Other, format!("{doubt}; nothing was changed")), None);
         }
         let facts = match self.facts(guest).await {
             Ok(facts) => facts,
@@ -263,7 +323,7 @@ impl Turns {
             return (outcome, Some(plan));
         }
         tracing::debug!("plan:\n{plan}");
-        (self.carry_out(outcome, &plan).await, None)
+        (self.run.turn(outcome, &plan).await, None)
     }
 
     /// How full the storages are is asked once for all guests; but memory fills them within the run,
@@ -276,25 +336,23 @@ impl Turns {
         }
         self.run.surveyed(guest, &self.storages).await
     }
+}
 
-    /// Carries a plan out between the hooks of the guest's turn.
-    async fn carry_out(&self, outcome: GuestOutcome, plan: &Plan) -> GuestOutcome {
-        let (guest, cancel, begun) = (&plan.guest, &self.run.cancel, Stopwatch::start());
-        let hooks = &self.run.hooks;
-        let mut outcome = match hooks.call(&hooked::guest_start(guest), cancel).await {
-            Ok(warnings) => {
-                let mut done = self.run.hands().carry_out(plan).await;
-                done.warnings.extend(warnings);
-                done
-            }
-            Err(veto) => hooked::vetoed(outcome, veto, cancel),
-        };
-        if let Some(event) = hooked::guest_end(guest, &outcome, begun) {
-            // Nothing can be stopped any more: there are only warnings.
-            outcome.warnings.extend(hooks.call(&event, cancel).await.unwrap_or_default());
-        }
-        outcome
-    }
+/// Why it cannot be told whether a guest is meant, if it cannot. PVE may still tell the tags of a guest
+/// whose node is down; then they are all there are.
+fn doubt(selection: &Selection, guest: &ApiGuest, unread: &Doubts) -> Option<String> {
+    let (candidate, unread) = (&guest.candidate, unread.get(&guest.candidate.guest.vmid));
+    let is_away = guest.status == "unknown";
+    let hidden = Hidden {
+        name: is_away && candidate.guest.name.is_empty(),
+        tags: is_away && candidate.tags.is_empty(),
+        storages: is_away || unread.is_some(),
+    };
+    let away =
+        "its node is offline or does not answer, and the selection asks for what only that knows";
+    let why = unread.map_or(away, String::as_str);
+    is_undecided(selection, candidate, hidden)
+        .then(|| format!("it cannot be told whether it is meant: {why}"))
 }
 
 async fn listed_one(api: &Api, guest: ApiGuest) -> Snapshots {

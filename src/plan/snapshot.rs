@@ -102,10 +102,7 @@ pub enum SnapshotRefusal {
 /// # Errors
 /// It is left out or cannot be done, and why.
 pub fn plan(facts: &SnapshotFacts, policy: &SnapshotPolicy) -> Result<Plan, SnapshotRefusal> {
-    if facts.status == "unknown" {
-        let text = "its status is unknown: its node is offline or does not answer";
-        return Err(SnapshotRefusal::Failed(text.to_owned()));
-    }
+    refuse_unseen(facts)?;
     if facts.template {
         return Err(SnapshotRefusal::Skipped("it is a template".to_owned()));
     }
@@ -129,6 +126,7 @@ pub fn plan(facts: &SnapshotFacts, policy: &SnapshotPolicy) -> Result<Plan, Snap
 /// # Errors
 /// There is no such snapshot, it is not whole, or the guest is locked or cannot be seen.
 pub fn rollback(facts: &SnapshotFacts, name: &str) -> Result<Plan, SnapshotRefusal> {
+    refuse_unseen(facts)?;
     refuse_locked(facts)?;
     let found = facts.snapshots.iter().find(|snapshot| snapshot.name == name);
     let snapshot = found.ok_or_else(|| {
@@ -231,6 +229,14 @@ fn does_not_fit(memory: &MemoryFacts) -> Option<String> {
             Bytes(free)
         )
     })
+}
+
+fn refuse_unseen(facts: &SnapshotFacts) -> Result<(), SnapshotRefusal> {
+    if facts.status == "unknown" {
+        let text = "its status is unknown: its node is offline or does not answer";
+        return Err(SnapshotRefusal::Failed(text.to_owned()));
+    }
+    Ok(())
 }
 
 fn refuse_locked(facts: &SnapshotFacts) -> Result<(), SnapshotRefusal> {

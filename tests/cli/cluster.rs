@@ -125,6 +125,7 @@ impl Cluster {
             .env("PVE_FERRY_ETC_PVE", self.path("no-node"))
             .env("PVE_FERRY_ETC", self.path("etc"))
             .env("PVE_FERRY_CRON_D", self.path("cron.d"))
+            .env("PVE_FERRY_SYSLOG", self.path("syslog"))
             .env("PVE_FERRY_HOOKS_D", self.path("hooks.d"))
             .env("PVE_FERRY_STATE", self.path("remembered"))
             .env("PVE_FERRY_SYSTEMD", self.path("systemd"))

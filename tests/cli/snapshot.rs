@@ -66,12 +66,41 @@ fn e4_and_e5_selections_and_a_node_that_is_down() {
         (plans, said)
     };
     assert_eq!(selected("@pool-x,-100", 0).0, 1);
-    assert_eq!(selected("-150:200,-102,@tag-a,web%", 0).0, 2);
+    assert_eq!(selected("-150:200,-102,@tag-a,web%,-103", 0).0, 2);
+    for asking in ["web%", "@tag-a", "storage-ceph,@pool-x", "all,-%nobody", "storage-ceph"] {
+        let (_, said) = selected(asking, 3);
+        let refused =
+            said.says(&["cannot be told whether it is meant", "offline"]).json()["refused"].clone();
+        assert_eq!(refused.as_array().unwrap().len(), 1, "{asking}");
+        assert_eq!((&refused[0]["vmid"], &refused[0]["status"]), (&json!(103), &json!("failed")));
+        let list = cluster.run(&format!("list --vmid {asking}")).exits(3);
+        list.complains(&["guest 103: it cannot be told whether it is meant"]);
+    }
+    assert_eq!(selected("@pool-x,100", 0).0, 2);
     let (plans, said) = selected("%web%,@all", 3);
     assert_eq!(plans, 3);
     said.says(&["offline"]);
     cluster.run("create --label daily --vmid 999").exits(4).says(&["no guest is selected"]);
     assert_eq!(cluster.requests("POST"), 0);
+}
+
+#[test]
+fn a_guest_whose_configuration_cannot_be_read_is_named_where_its_storages_decide() {
+    for status in [403, 595] {
+        let unreadable = with(guest(101), json!({"unreadable": status}));
+        let cluster = Cluster::of(vec![guest(100), unreadable]);
+        let said = cluster.run("create --vmid storage-ceph --label daily").exits(3);
+        said.says(&[
+            "guest 101 web101 on pve1: FAILED",
+            "cannot be told whether it is meant",
+            "its configuration cannot be read",
+            "1 of 2 guests ok",
+        ]);
+        if status == 403 {
+            cluster.run("create --vmid storage-ceph,-101 --label other").exits(0);
+        }
+        assert_eq!(cluster.requests("POST /nodes/pve1/qemu/101"), 0);
+    }
 }
 
 #[test]
@@ -256,7 +285,53 @@ fn e14_the_next_host_takes_over_before_and_in_the_middle_of_a_run() {
     assert!(cluster.requests("2 GET") > 5, "{}", cluster.log());
     assert_eq!((100..110).map(|n| cluster.snapshots(n).len()).sum::<usize>(), 10);
     let said = cluster.plain(&format!("snap list --vmid all --host localhost:1 {login}")).exits(1);
-    said.complains(&["localhost:1: connection refused", "nothing was changed"]);
+    said.complains(&["localhost:1: connection refused", "this request changed nothing"]);
+}
+
+/// Longer than the client itself asks again for one request.
+const OUTAGE: u32 = 13;
+
+#[test]
+fn a_proxy_that_is_gone_while_a_task_runs_costs_time_and_not_the_task() {
+    let outage = json!({"after": "POST /nodes", "seconds": OUTAGE});
+    let guests = json!([with(guest(100), json!({"snapshots": three()}))]);
+    let cluster = Cluster::like(json!({"guests": guests, "outage": outage}), 1);
+    let said = cluster.run("create --vmid 100 --label daily --keep 3").exits(0);
+    said.says(&["made snapshot autodaily", "removed snapshot autodaily260101000000"]);
+    assert_eq!((cluster.snapshots(100).len(), cluster.requests("POST")), (3, 1));
+}
+
+#[test]
+fn a_task_whose_end_nobody_tells_is_named_and_never_called_no_change() {
+    for (words, request) in [
+        ("create --vmid 100 --label daily --keep 1", "POST /nodes"),
+        ("rollback --vmid 100 --name autodaily260102000000 --yes", "POST /nodes"),
+        ("prune --vmid 100 --label daily --keep 2", "DELETE /nodes"),
+    ] {
+        let outage = json!({"after": request, "seconds": 3600});
+        let guests = json!([with(guest(100), json!({"snapshots": three()}))]);
+        let cluster = Cluster::like(json!({"guests": guests, "outage": outage}), 1);
+        let said = cluster.run(&format!("{words} --timeout 1")).exits(1);
+        let said = said.says(&["task UPID:pve1:", "its end is not known", "pvenode task status"]);
+        assert!(!said.stdout.contains("nothing"), "{said:?}");
+        assert_eq!(cluster.requests("POST") + cluster.requests("DELETE"), 1, "{words}");
+    }
+}
+
+#[test]
+fn an_answer_that_never_came_is_waited_for_through_an_outage() {
+    for (seconds, code, text) in
+        [(OUTAGE, 0, "made all the same"), (3600, 1, "whether the snapshot was made is not known")]
+    {
+        let broken = json!({"guests": [guest(100)], "breaks_answer_of": "POST /nodes",
+            "outage": {"after": "POST /nodes", "seconds": seconds}});
+        let cluster = Cluster::like(broken, 1);
+        let patience = if code == 0 { 60 } else { 1 };
+        let said = cluster.run(&format!("create --vmid 100 --label daily --timeout {patience}"));
+        let said = said.exits(code).says(&[text]);
+        assert!(!said.stdout.contains("changed nothing"), "{said:?}");
+        assert_eq!(cluster.requests("POST"), 1);
+    }
 }
 
 #[test]
@@ -411,6 +486,52 @@ fn a_rollback_is_agreed_to_and_goes_to_that_snapshot_only() {
     assert_eq!(cluster.guest(100)["rolled_back_to"], "autodaily260102000000");
     cluster.run("rollback --yes --vmid 100 --name nix").exits(1).says(&["no snapshot \"nix\""]);
     cluster.run("rollback --yes --vmid 999 --name nix").exits(4);
+}
+
+#[test]
+fn a_rollback_has_the_hooks_of_a_run_and_of_a_turn_and_each_no_leaves_the_guest_as_it_is() {
+    let words = "rollback --vmid 100 --name autodaily260102000000 --yes --script DIR/script";
+    let cluster = Cluster::of(vec![with(guest(100), json!({"snapshots": three()}))]);
+    let heard = || {
+        let heard = fs::read_to_string(cluster.path("heard")).unwrap_or_default();
+        let _ = fs::remove_file(cluster.path("heard"));
+        heard
+    };
+    for no in ["job-start", "guest-start", "guest-end"] {
+        script(&cluster, no);
+        let is_done = no == "guest-end";
+        let said = cluster.run(words).exits(if is_done { 0 } else { 1 });
+        assert!(said.stdout.contains(no) || said.stderr.contains(no), "{said:?}");
+        assert_eq!(cluster.requests("POST"), usize::from(is_done), "{no}");
+        let expected = match no {
+            "job-start" => "job-start\njob-abort\n",
+            "guest-start" => "job-start\nguest-start 100\nguest-abort 100\njob-end\n",
+            _ => "job-start\nguest-start 100\nguest-end 100\njob-end\n",
+        };
+        assert_eq!(heard(), expected);
+    }
+    cluster.run(&format!("{words} -n")).exits(0);
+    cluster.run(&words.replace("260102", "270101")).exits(1).says(&["no snapshot"]);
+    cluster.run(&words.replace("--yes", "")).exits(2);
+    assert_eq!(heard(), "", "what is refused or not done calls none");
+}
+
+/// Writes a hook that notes phase and guest, and says no in one phase.
+fn script(cluster: &Cluster, no: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let heard = cluster.path("heard");
+    let text =
+        format!("#!/bin/sh\necho $1 $PVE_FERRY_VMID >> {}\n[ $1 != {no} ]\n", heard.display());
+    fs::write(cluster.path("script"), text).unwrap();
+    fs::set_permissions(cluster.path("script"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_guest_whose_node_is_down_is_not_said_to_have_no_such_snapshot() {
+    let dead = json!({"snapshots": three(), "status": "unknown"});
+    let cluster = Cluster::of(vec![with(guest(100), dead)]);
+    let said = cluster.run("rollback --vmid 100 --name autodaily260102000000 --yes").exits(1);
+    said.says(&["its node is offline or does not answer", "nothing was changed"]);
 }
 
 #[test]

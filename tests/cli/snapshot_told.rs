@@ -4,6 +4,7 @@ use crate::cluster::{Cluster, TLS, guest, three, with};
 use crate::env::Said;
 use serde_json::json;
 use std::fs;
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -76,6 +77,38 @@ fn notify_cfg_of_a_machine_that_is_no_node_is_below_etc_pve_ferry() {
     let clear = "--influxurl http://127.0.0.1:1 --influxbucket p --influxtoken s3cret";
     let said = cluster.run(&format!("create --vmid 100 --label daily {clear}")).exits(2);
     assert!(said.stderr.contains("file:PATH") && !said.stderr.contains("s3cret"), "{said:?}");
+}
+
+#[test]
+fn a_rollback_stands_in_the_systems_log_with_who_did_it_and_in_no_metrics() {
+    let cluster = Cluster::of(vec![with(guest(100), json!({"snapshots": three()}))]);
+    let log = UnixDatagram::bind(cluster.path("syslog")).unwrap();
+    log.set_nonblocking(true).unwrap();
+    let lines = || {
+        let (mut buffer, mut lines) = ([0; 9000], String::new());
+        while let Ok(count) = log.recv(&mut buffer) {
+            lines.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            lines.push('\n');
+        }
+        lines
+    };
+    fs::create_dir_all(cluster.path("etc")).unwrap();
+    fs::create_dir(cluster.path("metrics")).unwrap();
+    let metrics = format!("prometheus: node\n\tdirectory {}\n", cluster.path("metrics").display());
+    fs::write(cluster.path("etc/notify.cfg"), metrics).unwrap();
+    let words = "rollback --vmid 100 --name autodaily260103000000";
+    cluster.run(&format!("{words} -n")).exits(0);
+    cluster.run("create --vmid 100 --label daily").exits(0);
+    fs::remove_dir_all(cluster.path("metrics")).unwrap();
+    fs::create_dir(cluster.path("metrics")).unwrap();
+    assert_eq!(lines(), "", "neither a dry run nor a job's work is an act");
+    cluster.run(&format!("{words} --yes")).exits(0);
+    let said = lines();
+    let who = nix::unistd::User::from_uid(nix::unistd::getuid()).unwrap().unwrap().name;
+    let done = |line: &&str| line.contains("rolled back to snapshot autodaily260103000000");
+    let line = said.lines().find(done).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("guest 100") && line.contains(", by ") && line.contains(&who), "{line}");
+    assert_eq!(fs::read_dir(cluster.path("metrics")).unwrap().count(), 0);
 }
 
 /// Runs `pve-ferry snapshot` on a terminal and answers its questions.

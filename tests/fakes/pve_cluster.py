@@ -13,6 +13,7 @@ The cluster is a document:
     locked_for         seconds from the start for which it is locked with `lock`
     create_fails, delete_fails   the task's error; a failed removal leaves lock and snapstate behind, unless it is refused
     create_warnings    the task ends with WARNINGS: n
+    unreadable         the status with which its configuration is refused (403, 595)
     denied             the privilege that is missing for writes
     moved_to           the node where it really is
     task_seconds       as above, for this guest
@@ -138,6 +139,8 @@ class Cluster:
 
     def guest_request(self, method, guest, rest, params):
         match [method, *rest]:
+            case ["GET", "config"] if guest.get("unreadable"):
+                raise Refused(guest["unreadable"], f"Permission check failed (/vms/{guest['vmid']}, VM.Audit)\n")
             case ["GET", "config"]:
                 lock = {"lock": self.locked(guest)} if self.locked(guest) else {}
                 return {**guest["config"], **lock, "digest": "0" * 40}

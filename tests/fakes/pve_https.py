@@ -3,7 +3,9 @@
 
 Usage: pve_https.py DIRECTORY HOSTS
   DIRECTORY/cluster.json   the cluster; besides what pve_cluster.py says: dies_after {HOST: requests}, and
-                           breaks_answer_of (a part of `METHOD PATH`: carried out, but its answer never comes, once)
+                           breaks_answer_of (a part of `METHOD PATH`: carried out, but its answer never comes, once),
+                           outage {after: a part of `METHOD PATH`, seconds}: once such a request was answered, no host
+                           answers for so long, once
   DIRECTORY/ports          written when it listens: a port for each of HOSTS hosts, which share the cluster
   DIRECTORY/log            each request: `HOST METHOD PATH PARAMS`
   DIRECTORY/unexpected     each request that PVE would not know, and why
@@ -37,6 +39,7 @@ class Double:
         self.schema = Schema()
         self.tickets = {}
         self.counts = {}
+        self.silent_until = 0
         self.lock = threading.Lock()
 
     def note(self, name, text):
@@ -54,6 +57,8 @@ class Double:
         limit = self.document.get("dies_after", {}).get(str(host))
         with self.lock:
             self.counts[host] = self.counts.get(host, 0) + 1
+            if time.time() < self.silent_until:
+                return True
             return limit is not None and self.counts[host] > limit
 
     def breaks(self, request):
@@ -63,6 +68,13 @@ class Double:
                 self.document["breaks_answer_of"] = None
                 return True
         return False
+
+    def begin_outage(self, request):
+        with self.lock:
+            outage = self.document.get("outage")
+            if outage and outage["after"] in request:
+                self.silent_until = time.time() + outage["seconds"]
+                self.document["outage"] = None
 
     def log_in(self, params):
         user = self.document.get("users", {}).get(params["username"])
@@ -129,6 +141,7 @@ class Handler(BaseHTTPRequestHandler):
         double.note("log", f"{self.host} {method} {path} {urllib.parse.urlencode(shown)}".strip())
         answer = self.answer(method, path, params)
         double.save()
+        double.begin_outage(f"{method} {path}")
         if double.breaks(f"{method} {path}"):
             self.close_connection = True
             return

@@ -23,8 +23,8 @@ pub enum ApiError {
     /// TLS cannot be used.
     #[error("cannot prepare TLS; nothing was sent")]
     Tls(#[from] rustls::Error),
-    /// No host took the request.
-    #[error("no host of the cluster answers, and nothing was changed: {}", tried.join("; "))]
+    /// No host took the request. What other requests did before it is not known here.
+    #[error("no host of the cluster answers, and this request changed nothing: {}", tried.join("; "))]
     Unreachable {
         /// Each host with what happened there.
         tried: Vec<String>,
@@ -102,6 +102,20 @@ pub enum ApiError {
         /// How long it was waited for.
         after: Duration,
     },
+    /// A task was started, and nobody tells what became of it.
+    #[error(
+        "task {upid} was started, and after {} s its end is not known: {why}; it goes on without us: \
+         `pvenode task status {upid}` on a node of the cluster tells what became of it, and the next run takes up what it made",
+        after.as_secs()
+    )]
+    TaskLost {
+        /// Its id.
+        upid: String,
+        /// How long its end was asked for.
+        after: Duration,
+        /// What came instead of an answer.
+        why: String,
+    },
 }
 
 impl ApiError {
@@ -119,6 +133,25 @@ impl ApiError {
     /// Whether the guest is no longer on the node that was asked.
     pub fn says_moved(&self) -> bool {
         matches!(self, Self::Refused { reason, .. } if reason.contains("does not exist"))
+    }
+
+    /// Whether nobody answered, which may be otherwise soon: a proxy or a node that restarts.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Pvesh { .. })
+    }
+
+    /// What happened to this request, without a word on what was changed: for a question that was
+    /// asked after something had been.
+    pub fn without_claims(&self) -> String {
+        match self {
+            Self::Unreachable { tried } => {
+                format!("no host of the cluster answers: {}", tried.join("; "))
+            }
+            Self::Login { host, reason } => format!("{host} lets nobody in: {reason}"),
+            Self::Denied { request, reason, .. } => format!("{request}: {reason}"),
+            Self::Pvesh { request, source } => format!("{request}: pvesh failed: {source}"),
+            other => other.to_string(),
+        }
     }
 
     /// What the API or the task said, where it said something.

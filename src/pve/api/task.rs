@@ -70,27 +70,45 @@ impl fmt::Display for Upid {
 }
 
 impl Api {
-    /// Waits for a task's end.
+    /// Waits for a task's end, also while nobody answers: the task goes on meanwhile, and only what
+    /// it says itself is its end.
     ///
     /// # Errors
-    /// It failed, or still runs after `limit`; then it goes on.
+    /// It failed, still runs after `limit`, or its end cannot be learnt. Each names the task.
     pub async fn follow(&self, upid: &Upid, limit: Duration) -> Result<TaskEnd, ApiError> {
         let watch = Stopwatch::start();
         let request = Request::get(format!("/nodes/{}/tasks/{upid}/status", upid.node()));
         let mut pause = PAUSES.0;
         loop {
-            let status = self.call(&request).await?;
-            if status["status"] == "stopped" {
-                return ending(upid, status["exitstatus"].as_str());
-            }
+            let unknown = match self.call(&request).await {
+                Ok(status) if status["status"] == "stopped" => {
+                    return ending(upid, status["exitstatus"].as_str());
+                }
+                Ok(_) => None,
+                Err(error) if error.is_outage() => Some(error.without_claims()),
+                Err(error) => {
+                    let (upid, why) = (upid.to_string(), error.without_claims());
+                    return Err(ApiError::TaskLost { upid, after: watch.elapsed(), why });
+                }
+            };
             if watch.elapsed() >= limit {
-                return Err(ApiError::TaskTimeout { upid: upid.to_string(), after: limit });
+                return Err(too_late(upid, limit, unknown));
             }
             tokio::time::sleep(pause).await;
             if watch.elapsed() > SHORT {
                 pause = (pause * 5 / 4).min(PAUSES.1);
             }
         }
+    }
+}
+
+/// The error at the limit: whether the task still runs is known only if the last question was
+/// answered.
+fn too_late(upid: &Upid, after: Duration, unknown: Option<String>) -> ApiError {
+    let upid = upid.to_string();
+    match unknown {
+        Some(why) => ApiError::TaskLost { upid, after, why },
+        None => ApiError::TaskTimeout { upid, after },
     }
 }
 
