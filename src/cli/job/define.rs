@@ -392,6 +392,27 @@ mod tests {
         }
     }
 
+    /// A new option must not keep what only holds in the shell where a job was made.
+    #[test]
+    fn options_with_paths_and_secrets_are_known_as_such() {
+        use super::super::secrets::{KEYS, PATHS};
+        for operation in operations() {
+            let command = operation_command(&operation).unwrap();
+            for arg in command.get_arguments() {
+                let takes_value = arg.get_action().takes_values();
+                let Some(long) = arg.get_long().filter(|_| takes_value) else { continue };
+                let form =
+                    arg.get_value_names().and_then(|names| names.first()).map(|n| n.as_str());
+                let is_path = matches!(form, Some("DIR" | "FILE"));
+                assert_eq!(is_path, PATHS.contains(&long), "{operation} --{long} {form:?}");
+                let is_secret = matches!(form, Some("SOURCE" | "file:PATH|env:NAME|-"));
+                let is_known =
+                    KEYS.contains(&long) || SENSELESS.iter().any(|(key, _)| *key == long);
+                assert!(!is_secret || is_known, "{operation} --{long} {form:?}");
+            }
+        }
+    }
+
     /// A value that a kind of option takes, by what its form is called.
     fn sample(property: &schema::Property) -> String {
         use crate::schema::Kind;

@@ -103,7 +103,10 @@ impl Which {
     fn find<'a>(&self, cfg: &'a JobsCfg) -> Result<&'a Job, CliError> {
         match (&self.name, &self.vmid, &self.label) {
             (Some(name), _, _) => by_name(cfg, name),
-            (None, Some(vmid), Some(label)) => by_words(cfg, (vmid, label, self.path.as_deref())),
+            (None, Some(vmid), Some(label)) => {
+                let path = self.path.as_deref().map(secrets::whole).transpose()?;
+                by_words(cfg, (vmid, label, path.as_deref()))
+            }
             _ => Err(CliError::usage("give the job's name, or --vmid and --label")),
         }
     }
