@@ -154,6 +154,18 @@ pub(super) fn section_schema(operation: &str) -> serde_json::Value {
     define::section_schema(operation)
 }
 
+/// The commands of `pve-ferry job` whose words depend on the operation, as their man pages show them.
+///
+/// # Errors
+/// There is no `backup`, which does not happen.
+pub(super) fn page(word: &str) -> Result<Option<clap::Command>, CliError> {
+    match word {
+        "create" => define::page(define::Form::Whole).map(Some),
+        "set" => define::page(define::Form::Changes).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// What an operation does, in a line.
 pub(super) fn about(operation: &str) -> Option<String> {
     let command = define::operation_command(operation).ok()?;
