@@ -34,8 +34,8 @@ pub struct ToldOptions {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Being told (defaults and SMTP: notify.cfg)")]
 pub struct Listeners {
-    /// Mail the report to these addresses.
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    /// Mail the report to these addresses; a name alone is somebody on this machine.
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = mail)]
     mail: Vec<String>,
     /// Mail always, only when something was not done, or only when a run ends otherwise than the
     /// one before [default: always].
@@ -81,6 +81,14 @@ impl From<bool> for Certificates {
 /// becomes the empty source, which [`Listeners::teller`] refuses in words of its own.
 fn source(text: &str) -> Result<SecretSource, std::convert::Infallible> {
     Ok(text.parse().unwrap_or_else(|_| SecretSource::Variable(String::new())))
+}
+
+/// What could never be delivered is refused now, and not found out when a backup has failed.
+fn mail(text: &str) -> Result<String, String> {
+    match told::addresses(text).iter().find(|one| !told::is_address(one)) {
+        Some(wrong) => Err(format!("{wrong:?} is no address")),
+        None => Ok(text.to_owned()),
+    }
 }
 
 /// Who does it: that decides what of it is told without asking.

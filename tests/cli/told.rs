@@ -98,6 +98,17 @@ fn a_run_that_could_not_even_begin_is_told_of_too() {
 }
 
 #[test]
+fn a_name_is_somebody_on_this_machine_and_what_is_no_address_is_refused() {
+    let env = Env::with_guest();
+    run(&env, "--mail root").exits(0);
+    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let all = mails(&env);
+    assert!(all[0].contains(&format!("To: root@{host}")), "{}", all[0]);
+    run(&env, "--mail a@b@c").exits(2).complains(&["\"a@b@c\" is no address"]);
+    assert_eq!(mails(&env).len(), 1);
+}
+
+#[test]
 fn a_dry_run_tells_nobody() {
     let env = Env::with_guest();
     run(&env, "--mail a@b.example --dry-run").exits(0);
