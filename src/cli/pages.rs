@@ -3,7 +3,7 @@
 //! formats and their schemas come from `reference`, and are only written here.
 
 use super::error::CliError;
-use super::{output, reference};
+use super::{job, output, reference};
 use anyhow::Context as _;
 use clap::CommandFactory as _;
 use std::fs;
@@ -69,11 +69,15 @@ fn put(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     fs::write(path, content).with_context(|| format!("write {}", path.display()))
 }
 
-fn write_below(directory: &Path, above: &clap::Command, prefix: &str) -> anyhow::Result<()> {
+fn write_below(directory: &Path, above: &clap::Command, prefix: &str) -> Result<(), CliError> {
     let shown = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
     for command in above.get_subcommands().filter(shown) {
         let name = format!("{prefix}-{}", command.get_name());
-        write(directory, command, &name)?;
+        let full = match prefix {
+            "pve-ferry-job" => job::page(command.get_name())?,
+            _ => None,
+        };
+        write(directory, full.as_ref().unwrap_or(command), &name)?;
         write_below(directory, command, &name)?;
     }
     Ok(())
@@ -104,6 +108,15 @@ mod tests {
         assert!(page("pve-ferry-jobs.cfg.5").unwrap().contains("schedule"));
         assert!(page("pve-ferry-notify.cfg.5").unwrap().contains("starttls"));
         assert!(page("schema/list.json").unwrap().contains("restore_points"));
+        for (word, more) in [("create", "--operation prune"), ("set", "of another operation")] {
+            let text = page(&format!("pve-ferry-job-{word}.8")).unwrap().replace('\\', "");
+            let more = more.replace("--operation prune", "--operation prune|verify");
+            for part in ["--schedule", "--keep", "--delete", "pve-ferry-snapshot-create(8)", &more]
+            {
+                assert!(text.contains(part), "{part} in {text}");
+            }
+            assert!(!text.contains("WORDS"), "{text}");
+        }
         for command in super::super::Cli::command().get_subcommands() {
             let name = format!("pve-ferry-{}.8", command.get_name());
             assert_eq!(page(&name).is_ok(), !command.is_hide_set(), "{name}");

@@ -17,6 +17,7 @@ use crate::secret::SecretSource;
 use crate::told::{self, InfluxWish, Settings, When, Wishes};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Who is told of the run, besides whom `notify.cfg` names.
 #[derive(Debug, clap::Args)]
@@ -31,11 +32,11 @@ pub struct ToldOptions {
 
 /// The same without the word about certificates, for commands whose own word about them holds for
 /// everything that they reach.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Being told (defaults and SMTP: notify.cfg)")]
 pub struct Listeners {
-    /// Mail the report to these addresses.
-    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    /// Mail the report to these addresses; a name alone is somebody on this machine.
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = mail)]
     mail: Vec<String>,
     /// Mail always, only when something was not done, or only when a run ends otherwise than the
     /// one before [default: always].
@@ -81,6 +82,14 @@ impl From<bool> for Certificates {
 /// becomes the empty source, which [`Listeners::teller`] refuses in words of its own.
 fn source(text: &str) -> Result<SecretSource, std::convert::Infallible> {
     Ok(text.parse().unwrap_or_else(|_| SecretSource::Variable(String::new())))
+}
+
+/// What could never be delivered is refused now, and not found out when a backup has failed.
+fn mail(text: &str) -> Result<String, String> {
+    match told::addresses(text).iter().find(|one| !told::is_address(one)) {
+        Some(wrong) => Err(format!("{wrong:?} is no address")),
+        None => Ok(text.to_owned()),
+    }
 }
 
 /// Who does it: that decides what of it is told without asking.
@@ -175,6 +184,40 @@ impl Listeners {
             }),
             ignore_certificates: certificates == Certificates::Ignored,
         })
+    }
+}
+
+/// Whether somebody was told, or would have been if anybody were named. The program does one thing.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+/// Tells of a job that broke off before its command knew whom to tell: those of `notify.cfg`, and
+/// those whom the job's own words name, as far as they make sense. Does nothing when its command told.
+pub fn of_job(
+    (operation, name): (&'static str, &str),
+    options: &[(String, String)],
+    error: &CliError,
+) {
+    if TOLD.load(Ordering::Relaxed) {
+        return;
+    }
+    let option = |key: &str| options.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+    let mut all = told::addresses(option("mail").unwrap_or_default());
+    all.retain(|one| told::is_address(one));
+    let listeners = Listeners {
+        mail: all,
+        mail_when: option("mail-when").and_then(|word| word.parse().ok()),
+        syslog: option("syslog").is_some(),
+        job_name: Some(name.to_owned()),
+        ..Listeners::default()
+    };
+    let repository = option("path").map(Path::new);
+    let subject = Subject { operation, label: option("label"), repository, dry_run: false };
+    let broken: Result<Performed, CliError> =
+        Err(CliError::Coded(error.exit_code(), error.to_string()));
+    match listeners.teller(&subject, Certificates::Checked) {
+        // The error is the job's, which is returned already.
+        Ok(teller) => drop(teller.conclude(broken, false)),
+        Err(error) => output::notice(&format!("pve-ferry: warning: nobody was told: {error}")),
     }
 }
 
@@ -300,6 +343,7 @@ impl Teller {
 
     /// Tells everybody of a report that is printed already.
     pub fn tell(mut self, report: &Report) {
+        TOLD.store(true, Ordering::Relaxed);
         if self.settings.sinks.is_empty() && self.settings.problems.is_empty() {
             return;
         }

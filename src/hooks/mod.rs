@@ -35,6 +35,8 @@ struct Hook {
 /// The hooks of one run.
 pub struct Hooks {
     hooks: Vec<Hook>,
+    /// The script of an older tool, where it is not there.
+    missing: Option<PathBuf>,
     job: JobFacts,
     /// How long one call may take.
     pub patience: Duration,
@@ -82,6 +84,7 @@ impl Default for Hooks {
     fn default() -> Self {
         Self {
             hooks: Vec::new(),
+            missing: None,
             job: JobFacts::default(),
             patience: Duration::from_secs(600),
             hidden: Vec::new(),
@@ -96,17 +99,17 @@ impl Hooks {
     ///
     /// # Errors
     /// The script cannot be started, or the directory cannot be read. Under `compat` a script that
-    /// is not there is left out, as the older tools did.
+    /// is not there is left out, as the older tools did, and the start of the run warns of it.
     pub fn load(
         script: Option<(&Path, Option<Compat>)>,
         directory: &Path,
         job: JobFacts,
     ) -> Result<Self, HooksError> {
-        let mut hooks = Vec::new();
+        let (mut hooks, mut missing) = (Vec::new(), None);
         if let Some((path, compat)) = script {
             match (usable(path), compat) {
                 (Ok(path), compat) => hooks.push(Hook { path, compat }),
-                (Err(_), Some(_)) if !path.exists() => {}
+                (Err(_), Some(_)) if !path.exists() => missing = Some(path.to_owned()),
                 (Err(why), _) => {
                     return Err(HooksError::Unusable { path: path.to_owned(), why });
                 }
@@ -116,10 +119,10 @@ impl Hooks {
         let failed = |source| HooksError::Directory { path: directory.to_owned(), source };
         let found = found.map_err(failed)?;
         hooks.extend(found.into_iter().map(|path| Hook { path, compat: None }));
-        Ok(Self { hooks, job, ..Self::default() })
+        Ok(Self { hooks, missing, job, ..Self::default() })
     }
 
-    /// Whether there is none: then nobody needs to gather facts for them.
+    /// Whether there is none to call: then nobody needs to gather facts for them.
     pub fn is_empty(&self) -> bool {
         self.hooks.is_empty()
     }
@@ -135,7 +138,7 @@ impl Hooks {
     /// # Errors
     /// A hook stops what the phase comes before; those after it are not called.
     pub async fn call(&self, event: &Event, cancel: &Cancel) -> Called {
-        let mut warnings = Vec::new();
+        let mut warnings = self.absent(event);
         if self.hooks.is_empty() {
             return Ok(warnings);
         }
@@ -159,7 +162,7 @@ impl Hooks {
     /// As [`Hooks::call`]; a runtime that cannot be had is a warning.
     pub fn call_blocking(&self, event: &Event, cancel: &Cancel) -> Called {
         if self.hooks.is_empty() {
-            return Ok(Vec::new());
+            return Ok(self.absent(event));
         }
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             return runtime.block_on(self.call(event, cancel));
@@ -168,6 +171,15 @@ impl Hooks {
             Ok(runtime) => runtime.block_on(self.call(event, cancel)),
             Err(error) => Ok(vec![format!("hooks were not called in {}: {error}", event.phase)]),
         }
+    }
+
+    /// What the start of a run must say: who relies on a script should know that it is not called.
+    fn absent(&self, event: &Event) -> Vec<String> {
+        let is_start = event.phase == Phase::new(About::Job, At::Before);
+        let missing = self.missing.iter().filter(|_| is_start);
+        missing
+            .map(|path| format!("there is no hook {}: it is called in no phase", path.display()))
+            .collect()
     }
 
     async fn call_one(

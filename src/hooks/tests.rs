@@ -203,7 +203,24 @@ fn a_script_that_cannot_be_started_is_refused_at_once() {
     assert!(error(load(&plain, Some(Compat::Barc))).contains("chmod +x"));
     let missing = bench.home.path().join("missing");
     assert!(error(load(&missing, None)).contains("missing"));
-    assert!(load(&missing, Some(Compat::Barc)).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_script_of_an_older_tool_that_is_not_there_is_a_warning_of_the_run() {
+    let bench = Bench::new();
+    let missing = bench.home.path().join("missing");
+    let hooks = bench.hooks(Some((&missing, Some(Compat::Barc))));
+    assert!(hooks.is_empty());
+    let warnings = call(&hooks, &event(About::Job, At::Before)).await.unwrap();
+    let expected = format!("there is no hook {}: it is called in no phase", missing.display());
+    assert_eq!(warnings, [expected.clone()]);
+    let start = event(About::Job, At::Before);
+    let warnings = tokio::task::spawn_blocking(move || {
+        hooks.call_blocking(&start, &Cancel::default()).map(|warnings| (hooks, warnings))
+    });
+    let (hooks, warnings) = warnings.await.unwrap().unwrap();
+    assert_eq!(warnings, [expected]);
+    assert_eq!(call(&hooks, &event(About::Guest, At::Before)).await.unwrap(), [""; 0]);
 }
 
 #[tokio::test]

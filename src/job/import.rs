@@ -238,8 +238,18 @@ impl Around<'_> {
     fn completed(&self, tool: &Tool, proposal: Proposal) -> Result<Proposal, String> {
         match tool.files {
             true => autosnap::completed(proposal, self.directory.as_deref()),
-            false => Ok(proposal),
+            false => self.with_whole_paths(proposal),
         }
+    }
+
+    /// The shell of the line knew its directory; a job of ours starts in another one.
+    fn with_whole_paths(&self, mut proposal: Proposal) -> Result<Proposal, String> {
+        for (key, value) in &mut proposal.options {
+            if key == "path" || key == "script" {
+                *value = autosnap::absolute(value, self.directory.as_deref())?;
+            }
+        }
+        Ok(proposal)
     }
 }
 
@@ -454,6 +464,15 @@ mod tests {
     }
 
     #[test]
+    fn paths_of_a_line_are_those_of_its_directory() {
+        let line = "0 0 * * * root cd /mnt/x/ && ./eve4pve-barc backup --vmid=1 --label=a --path=rep \
+                    --script=h.sh\n";
+        let job = one(line).job.unwrap();
+        let expected = ["vmid 1", "label a", "path /mnt/x/rep", "script /mnt/x/h.sh"];
+        assert_eq!(options(&job), expected);
+    }
+
+    #[test]
     fn what_can_be_no_job_is_told_with_its_reason() {
         let reason = |rest: &str| one(&format!("0 0 * * * root {rest}\n")).job.unwrap_err();
         assert!(reason("eve4pve-barc backup --vmid=$IDS").contains("variable"));
@@ -461,6 +480,9 @@ mod tests {
         assert!(reason("eve4pve-barc status --path /b").contains("status"));
         assert!(reason("eve4pve-barc backup --dry-run").contains("dry run"));
         assert!(reason("eve4pve-barc backup --label='my label'").contains("label"));
+        let relative = "eve4pve-barc backup --vmid=1 --label=a --path=";
+        assert!(reason(&format!("{relative}rep")).contains("\"rep\" is named without"));
+        assert!(reason(&format!("{relative}/b --script h.sh")).contains("\"h.sh\" is named"));
         assert!(reason("eve4pve-barc backup --nonsense").contains("nonsense"));
         let found = |text: &str| found(text, &|path| Err(format!("cannot read {path}")));
         assert!(found("0 0 * * * root vzdump 100\n").is_empty());

@@ -94,23 +94,18 @@ impl Target {
     /// # Errors
     /// An address is none.
     pub fn message(&self, occasion: &Occasion, report: &Report) -> Result<Message, NotifyError> {
-        let mailbox = |address: &String| {
-            address
-                .parse::<Mailbox>()
-                .map_err(|e| wrong(format!("{address:?} is no address ({e})")))
-        };
         let seconds = u64::try_from(report.finished.unix()).unwrap_or(0);
         let host = if occasion.host.is_empty() { "localhost" } else { &occasion.host };
         let random = crate::entropy::random_u64().unwrap_or_default();
         let id = format!("<pve-ferry.{seconds}.{random:016x}@{host}>");
         let mut builder = Message::builder()
-            .from(mailbox(&self.from)?)
+            .from(mailbox(&self.from, host)?)
             .subject(occasion.subject(report).replace('\n', " "))
             .date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
             .message_id(Some(id))
             .header(AutoSubmitted);
         for address in &self.to {
-            builder = builder.to(mailbox(address)?);
+            builder = builder.to(mailbox(address, host)?);
         }
         let part = |kind, body| SinglePart::builder().header(kind).body(body);
         let parts = MultiPart::alternative()
@@ -131,6 +126,19 @@ impl Target {
         let sent = Host::local().run(&command).await;
         sent.map(drop).map_err(|source| NotifyError::Command { what: "sendmail", source })
     }
+}
+
+/// An address as a message needs it. A name alone is somebody on this machine, `host`, as the local
+/// sendmail has it.
+///
+/// # Errors
+/// It is no address.
+pub fn mailbox(address: &str, host: &str) -> Result<Mailbox, NotifyError> {
+    let whole = match address.contains('@') {
+        true => address.to_owned(),
+        false => format!("{address}@{host}"),
+    };
+    whole.parse().map_err(|e| wrong(format!("{address:?} is no address ({e})")))
 }
 
 impl Smtp {

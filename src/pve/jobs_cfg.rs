@@ -41,6 +41,8 @@ enum Unfit {
     Schedule(Invalid),
     #[error(transparent)]
     Name(Invalid),
+    #[error("{source}")]
+    Secret { key: String, source: JobsCfgError },
 }
 
 impl Unfit {
@@ -50,6 +52,7 @@ impl Unfit {
             Self::Schema(error) => error.key(),
             Self::Schedule(_) => Some("schedule"),
             Self::Name(_) => None,
+            Self::Secret { key, .. } => Some(key),
         }
     }
 }
@@ -90,6 +93,10 @@ impl JobsCfg {
 fn job(section: &Section) -> Result<Job, Unfit> {
     let (own, options): (JobOptions, Options) = schema::read(&section.options)?;
     let schedule: Schedule = own.schedule.parse().map_err(Unfit::Schedule)?;
+    // Whatever is read is shown, and stands in a comment of the cron file, which everybody reads.
+    for (key, value) in options.iter().filter(|(_, value)| !value.is_empty()) {
+        no_secret(key, value).map_err(|source| Unfit::Secret { key: key.clone(), source })?;
+    }
     Ok(Job {
         name: section.id.parse().map_err(Unfit::Name)?,
         operation: section.kind.clone(),
@@ -143,6 +150,11 @@ fn fits(key: &str, value: &str) -> Result<(), JobsCfgError> {
     if !is_same {
         return Err(JobsCfgError::Value { key: key.to_owned(), value: value.to_owned() });
     }
+    no_secret(key, value)
+}
+
+/// Whether a value is no secret in clear.
+fn no_secret(key: &str, value: &str) -> Result<(), JobsCfgError> {
     let names_one = ["token", "password", "secret"].iter().any(|word| key.ends_with(word));
     if names_one && !value.starts_with("file:") && !value.starts_with("env:") {
         return Err(JobsCfgError::Secret(key.to_owned()));
@@ -250,6 +262,19 @@ mod tests {
         assert!(cfg.damaged[1].1.starts_with("line 19: "), "{:?}", cfg.damaged);
         assert_eq!(line_of(&text, &name("tidy"), Some("enabled")), 12);
         assert!(cfg.names().contains(&name("bad")));
+    }
+
+    #[test]
+    fn a_secret_that_somebody_wrote_into_the_file_is_damage_and_is_not_repeated() {
+        for key in ["api-token", "password", "influxtoken"] {
+            let cfg = JobsCfg::parse(&format!("{TEXT}\t{key} root@pam!a=HUSH\n"));
+            assert_eq!((cfg.jobs.len(), cfg.damaged.len()), (1, 1), "{cfg:?}");
+            let (id, why) = &cfg.damaged[0];
+            assert!(id == "tidy" && why.starts_with(&format!("line 15: --{key} is a")), "{why}");
+            assert!(!format!("{cfg:?}").contains("HUSH"), "{cfg:?}");
+            let named = JobsCfg::parse(&format!("{TEXT}\t{key} file:/t\n"));
+            assert_eq!(named.damaged, []);
+        }
     }
 
     #[test]

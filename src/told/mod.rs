@@ -7,7 +7,7 @@
 mod last;
 mod settings;
 
-pub use settings::{InfluxWish, Settings, When, Wishes, addresses};
+pub use settings::{InfluxWish, Settings, When, Wishes, addresses, is_address};
 
 use crate::cancel::Cancel;
 use crate::model::Label;

@@ -3,7 +3,7 @@
 //! `notify.cfg` has PVE's section format. What is wrong in it becomes a problem that is said
 //! everywhere else; it stops no backup. What is wrong on the command line is refused.
 
-use crate::notify::mail::{Protection, Smtp, Target as Mail, Way};
+use crate::notify::mail::{Protection, Smtp, Target as Mail, Way, mailbox};
 use crate::notify::{Sink, influx, prometheus, pve, syslog};
 use crate::pve::section_config::{Section, SectionConfig};
 use crate::schema::notify_cfg::{
@@ -237,7 +237,11 @@ impl Settings {
         }
         for Read { header, options } in mail {
             let Some(options) = options else { continue };
-            let to = addresses(&options.to);
+            let (to, wrong): (Vec<_>, Vec<_>) =
+                addresses(&options.to).into_iter().partition(|one| is_address(one));
+            for one in wrong {
+                self.problem(*header, &format!("tells nobody at {one:?}, which is no address"));
+            }
             if to.is_empty() {
                 self.problem(*header, "is not used: it has no address in `to`");
                 continue;
@@ -283,6 +287,11 @@ impl Settings {
 /// Addresses between commas or semicolons.
 pub fn addresses(text: &str) -> Vec<String> {
     text.split([',', ';']).map(str::trim).filter(|a| !a.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether mail can be sent there; a name alone is somebody on this machine.
+pub fn is_address(text: &str) -> bool {
+    mailbox(text, "localhost").is_ok()
 }
 
 #[cfg(test)]
@@ -362,6 +371,7 @@ mod tests {
             ("mail: ops\n\tto a@b.example\n\tcolour red\n", "colour"),
             ("mail: ops\n", "line 1: mail: ops is not used: option to is missing"),
             ("mail: ops\n\tto ,\n", "no address"),
+            ("mail: ops\n\tto root, to me, a@\n", "tells nobody at \"to me\", which is no address"),
             (
                 "# ours\nmail: ops\n\tcolour red\n\tto a@b.example\n",
                 "line 3: mail: ops option colour is unknown; known are to, when, from, comment",

@@ -305,6 +305,51 @@ fn secrets_and_words_that_cannot_stand_in_the_file_are_refused() {
 }
 
 #[test]
+fn what_only_holds_in_the_shell_of_who_makes_a_job_is_not_kept() {
+    let env = Env::with_guest();
+    let sink = "--influxurl http://127.0.0.1:1 --influxbucket b";
+    // The program runs in the directory of this source tree.
+    let here = env!("CARGO_MANIFEST_DIR");
+    let words = "job create --vmid 100 --label daily --path target/../x --script h.sh";
+    let said = env
+        .run(&format!("{words} --hook-compat barc {sink} --influxtoken env:SECRET_TOKEN"))
+        .exits(0);
+    said.complains(&["no hook", "h.sh on this node now: runs go on without it", "no directory"]);
+    let text = cfg(&env);
+    assert!(text.contains(&format!("\tpath {here}/target/../x\n")), "{text}");
+    assert!(text.contains(&format!("\tscript {here}/h.sh\n")), "{text}");
+    let token = text.lines().find_map(|line| line.trim().strip_prefix("influxtoken file:"));
+    assert_eq!(fs::read_to_string(token.unwrap()).unwrap().trim(), "hunter22");
+    env.run("job set --vmid 100 --label daily --path target/../x --script other.sh").exits(0);
+    assert!(cfg(&env).contains(&format!("\tscript {here}/other.sh\n")), "{}", cfg(&env));
+    env.run("job disable --vmid 100 --label daily --path target/../x").exits(0);
+    let login = "--host a --api-token file:t --ca-file ca.pem";
+    env.run(&format!("job create --operation snapshot --vmid all --label x --keep 1 {login}"))
+        .exits(0);
+    env.run("job create c --operation copy --from a --to b --schedule daily").exits(0);
+    for line in ["api-token file:HERE/t", "ca-file HERE/ca.pem", "from HERE/a", "to HERE/b"] {
+        let line = format!("\t{}\n", line.replace("HERE", here));
+        assert!(cfg(&env).contains(&line), "{line:?} in {}", cfg(&env));
+    }
+    let said = env.run(&format!("job set c {sink} --influxtoken hunter22")).exits(2);
+    assert!(!said.stderr.contains("hunter22"), "{said:#?}");
+}
+
+#[test]
+fn a_script_of_barc_that_is_gone_is_said_by_the_run_that_goes_on_without_it() {
+    let env = Env::with_guest();
+    let repository = env.path("repository").display().to_string();
+    let line = format!(
+        "0 0 * * * root eve4pve-barc backup --vmid=100 --label=daily --path={repository} --script=/none/h.sh\n"
+    );
+    fs::write(env.path("cron.d/eve4pve-barc"), line).unwrap();
+    env.run("job import").exits(0).says(&["there is no hook /none/h.sh now"]);
+    env.run("job run backup-daily --scheduled")
+        .exits(0)
+        .says(&["warning: there is no hook /none/h.sh: it is called in no phase"]);
+}
+
+#[test]
 fn barcs_cron_file_is_imported_with_the_options_that_its_parser_lost() {
     let env = Env::with_disks(1);
     let repository = env.path("repository").display().to_string();

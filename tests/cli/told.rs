@@ -98,6 +98,47 @@ fn a_run_that_could_not_even_begin_is_told_of_too() {
 }
 
 #[test]
+fn a_job_that_breaks_off_before_its_command_begins_is_told_of() {
+    let env = Env::with_guest();
+    notify_cfg(&env, "mail: ops\n\tto ops@b.example\n");
+    env.run("job create --vmid 100 --label daily --path REPO").exits(0);
+    let file = env.path("etc/pve-ferry/jobs.cfg");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}\tfrom-the-future 1\n")).unwrap();
+    env.run("job run backup-daily --scheduled").exits(2);
+    let all = mails(&env);
+    assert_eq!(all.len(), 1);
+    assert!(subject(&all[0]).starts_with("[FAILED] pve-ferry"), "{}", all[0]);
+    assert!(all[0].contains("backup-daily") && all[0].contains("from-the-future"), "{}", all[0]);
+    // What cannot be read of it is told by its own words, too, and nothing twice.
+    let own = "\tmail me@b.example\n\tscript /none/h.sh\n";
+    fs::write(&file, format!("{text}{own}\tfrom-the-future 1\n")).unwrap();
+    env.run("job run backup-daily --scheduled").exits(2);
+    assert!(mails(&env)[1].contains("me@b.example"));
+    fs::write(&file, format!("{text}{own}")).unwrap();
+    env.run("job run backup-daily --scheduled").exits(2);
+    assert_eq!(mails(&env).len(), 3);
+    fs::write(&file, format!("{text}\tinfluxtoken HUSH\n")).unwrap();
+    env.run("job render").exits(3);
+    env.run("job run backup-daily --scheduled").exits(2);
+    let all = mails(&env);
+    assert!(all.len() == 4 && all[3].contains("influxtoken"), "{all:?}");
+    let cron = fs::read_to_string(env.path("cron.d/pve-ferry")).unwrap();
+    assert!(!cron.contains("HUSH") && cron.contains("influxtoken") && !all[3].contains("HUSH"));
+}
+
+#[test]
+fn a_name_is_somebody_on_this_machine_and_what_is_no_address_is_refused() {
+    let env = Env::with_guest();
+    run(&env, "--mail root").exits(0);
+    let host = nix::unistd::gethostname().unwrap().into_string().unwrap();
+    let all = mails(&env);
+    assert!(all[0].contains(&format!("To: root@{host}")), "{}", all[0]);
+    run(&env, "--mail a@b@c").exits(2).complains(&["\"a@b@c\" is no address"]);
+    assert_eq!(mails(&env).len(), 1);
+}
+
+#[test]
 fn a_dry_run_tells_nobody() {
     let env = Env::with_guest();
     run(&env, "--mail a@b.example --dry-run").exits(0);

@@ -170,6 +170,11 @@ pub fn change(
     Ok(changed)
 }
 
+/// The script of a job, if it is not there.
+pub(super) fn missing_script(job: &Job) -> Option<&str> {
+    job.option("script").filter(|script| !std::path::Path::new(script).exists())
+}
+
 /// Says what became of a job, and what its user must know.
 fn tell(word: &str, job: &Job, this_node: &str) {
     let place = match &job.node {
@@ -190,6 +195,15 @@ fn tell(word: &str, job: &Job, this_node: &str) {
                 "warning: {path} is no directory on this node now: the job would fail"
             ));
         }
+    }
+    if let Some(script) = missing_script(job).filter(|_| job.runs_on(this_node)) {
+        output::notice(&format!(
+            "warning: there is no hook {script} on this node now: {}",
+            match job.option("hook-compat") {
+                Some(_) => "runs go on without it, with a warning",
+                None => "the job would fail",
+            }
+        ));
     }
     if job.runner == Runner::Systemd && job.node.as_deref() != Some(this_node) {
         output::notice("its timer is switched on by that node");

@@ -106,6 +106,23 @@ pub fn operation_in(words: &[String]) -> Option<String> {
 /// # Errors
 /// They make no sense; the help that was asked for is one of clap's errors, too.
 pub fn defined(words: &[String], operation: &str, form: Form) -> Result<Defined, CliError> {
+    let own = operation_command(operation)?;
+    let mut command = command(operation, form)?;
+    if form == Form::Changes {
+        command = command.mut_args(|arg| arg.required(false));
+    }
+    let name = command.get_name().to_owned();
+    let matches = command.try_get_matches_from(std::iter::once(&name).chain(words))?;
+    let job = JobArgs::from_arg_matches(&matches)?;
+    let options = options(&own, &matches)?;
+    Ok(Defined { job, operation: operation.to_owned(), options })
+}
+
+/// The command that reads the words: the options of a job, and those of its operation.
+///
+/// # Errors
+/// There is no such operation.
+pub fn command(operation: &str, form: Form) -> Result<clap::Command, CliError> {
     let (name, about) = match form {
         Form::Whole => {
             ("pve-ferry job create", "Make a job: the options of its operation, and when it runs")
@@ -115,21 +132,39 @@ pub fn defined(words: &[String], operation: &str, form: Form) -> Result<Defined,
         }
     };
     let own = operation_command(operation)?;
-    let mut command = JobArgs::augment_args(own.clone())
+    Ok(JobArgs::augment_args(own)
         .name(name)
         .bin_name(name)
         .about(about)
         .long_about(about)
         .after_help(EXAMPLES)
-        .override_usage(format!("{name} [NAME] [OPTIONS]"));
-    if form == Form::Changes {
-        command = command.mut_args(|arg| arg.required(false));
-    }
-    let matches = command
-        .try_get_matches_from(std::iter::once(name).chain(words.iter().map(String::as_str)))?;
-    let job = JobArgs::from_arg_matches(&matches)?;
-    let options = options(&own, &matches)?;
-    Ok(Defined { job, operation: operation.to_owned(), options })
+        .override_usage(format!("{name} [NAME] [OPTIONS]")))
+}
+
+/// The same command as a man page shows it: with the options of `backup`, and where those of the
+/// other operations stand.
+///
+/// # Errors
+/// There is no such operation, which does not happen.
+pub fn page(form: Form) -> Result<clap::Command, CliError> {
+    let command = command("backup", form)?;
+    let name = command.get_name().to_owned();
+    let others: Vec<String> = operations().into_iter().filter(|name| name != "backup").collect();
+    let pages = others.iter().map(|name| format!("pve-ferry-{}(8)", command_of(name).join("-")));
+    let pages = pages.collect::<Vec<_>>().join(", ");
+    let with = match form {
+        Form::Whole => format!("--operation {}", others.join("|")),
+        Form::Changes => "a job of another operation".to_owned(),
+    };
+    let after = format!(
+        "These are the options of backup, pve-ferry-backup(8). With {with}, those of that command stand in their place: {pages}.\n\n{EXAMPLES}"
+    );
+    Ok(command.display_name(name.replace(' ', "-")).after_help(after))
+}
+
+/// The name of an operation, for those who are told of it.
+pub fn operation_word(job: &Job) -> &'static str {
+    OPERATIONS.into_iter().find(|name| *name == job.operation).unwrap_or("job")
 }
 
 const EXAMPLES: &str = "\
@@ -388,6 +423,27 @@ mod tests {
             for key in crate::schema::keys::<crate::schema::JobOptions>() {
                 let same = command.get_arguments().any(|a| a.get_long() == Some(&key));
                 assert!(!same, "{operation} --{key} would be an option of the job");
+            }
+        }
+    }
+
+    /// A new option must not keep what only holds in the shell where a job was made.
+    #[test]
+    fn options_with_paths_and_secrets_are_known_as_such() {
+        use super::super::secrets::{KEYS, PATHS};
+        for operation in operations() {
+            let command = operation_command(&operation).unwrap();
+            for arg in command.get_arguments() {
+                let takes_value = arg.get_action().takes_values();
+                let Some(long) = arg.get_long().filter(|_| takes_value) else { continue };
+                let form =
+                    arg.get_value_names().and_then(|names| names.first()).map(|n| n.as_str());
+                let is_path = matches!(form, Some("DIR" | "FILE"));
+                assert_eq!(is_path, PATHS.contains(&long), "{operation} --{long} {form:?}");
+                let is_secret = matches!(form, Some("SOURCE" | "file:PATH|env:NAME|-"));
+                let is_known =
+                    KEYS.contains(&long) || SENSELESS.iter().any(|(key, _)| *key == long);
+                assert!(!is_secret || is_known, "{operation} --{long} {form:?}");
             }
         }
     }

@@ -146,6 +146,11 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
             error.to_string().lines().next().unwrap_or_default().to_owned(),
         ));
     }
+    if let Some(script) = change::missing_script(&job) {
+        notes.push(format!(
+            "warning: there is no hook {script} now; runs go on without it, with a warning"
+        ));
+    }
     job.name = free_name(&job.operation, job.option("label"), &cfg.names())?;
     if !args.dry_run {
         pending.keep()?;

@@ -103,7 +103,10 @@ impl Which {
     fn find<'a>(&self, cfg: &'a JobsCfg) -> Result<&'a Job, CliError> {
         match (&self.name, &self.vmid, &self.label) {
             (Some(name), _, _) => by_name(cfg, name),
-            (None, Some(vmid), Some(label)) => by_words(cfg, (vmid, label, self.path.as_deref())),
+            (None, Some(vmid), Some(label)) => {
+                let path = self.path.as_deref().map(secrets::whole).transpose()?;
+                by_words(cfg, (vmid, label, path.as_deref()))
+            }
             _ => Err(CliError::usage("give the job's name, or --vmid and --label")),
         }
     }
@@ -149,6 +152,18 @@ pub(super) fn operations() -> Vec<String> {
 /// The schema of a section of `jobs.cfg` with this operation.
 pub(super) fn section_schema(operation: &str) -> serde_json::Value {
     define::section_schema(operation)
+}
+
+/// The commands of `pve-ferry job` whose words depend on the operation, as their man pages show them.
+///
+/// # Errors
+/// There is no `backup`, which does not happen.
+pub(super) fn page(word: &str) -> Result<Option<clap::Command>, CliError> {
+    match word {
+        "create" => define::page(define::Form::Whole).map(Some),
+        "set" => define::page(define::Form::Changes).map(Some),
+        _ => Ok(None),
+    }
 }
 
 /// What an operation does, in a line.

@@ -4,8 +4,8 @@
 use super::super::error::CliError;
 use super::super::options::Logging;
 use super::super::output::{self, Seen};
-use super::super::{backup, run as run_command};
-use super::define::{check, operation_command, parsed};
+use super::super::{backup, run as run_command, told};
+use super::define::{check, operation_command, operation_word, parsed};
 use super::{Which, by_name, jobs, render, runs, this_node};
 use crate::clock::Clock;
 use crate::job::Job;
@@ -38,7 +38,11 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         let job = args.which.find(&cfg)?;
         return begin(job, Seen::AtOnce, named_words);
     }
-    let Some(job) = due(&args.which, &cfg)? else {
+    let due = due(&args.which, &cfg);
+    if let (Err(error), Some(name)) = (&due, &args.which.name) {
+        told::of_job(("job", name), &[], error);
+    }
+    let Some(job) = due? else {
         // The cron file is older than jobs.cfg, or the node was away: now it is made right.
         render::render()?;
         return Ok(0);
@@ -130,6 +134,8 @@ fn begin(
         Err(error) => (error.exit_code(), Some(error)),
     };
     if let Some(error) = &error {
+        // Nobody looks at this node's cron mail where a notify.cfg says who is to hear of it.
+        told::of_job((operation_word(job), job.name.as_str()), &job.options, error);
         output::notice(&format!("pve-ferry: error: {error}"));
     }
     if code != 0 {

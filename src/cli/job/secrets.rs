@@ -1,13 +1,17 @@
-//! Secrets among the options of a job: they move into the private directory, and the job names the
-//! file. jobs.cfg is read by every user of the web interface, and argv by everybody. Nothing is
-//! read from a secret's own file.
+//! What among the options of a job only holds where it was typed. Secrets move into the private
+//! directory, and the job names the file: jobs.cfg is read by every user of the web interface, and
+//! argv by everybody. Paths become whole ones: cron starts in another directory. Nothing is read
+//! from a secret's own file.
 
 use super::super::error::CliError;
 use super::our_files;
-use crate::secret::SecretSource;
+use crate::secret::{SecretError, SecretSource};
 
 /// The options whose value is a secret or the place of one.
-const KEYS: [&str; 2] = ["api-token", "password"];
+pub(super) const KEYS: [&str; 3] = ["api-token", "password", "influxtoken"];
+
+/// The options whose value is a path.
+pub(super) const PATHS: [&str; 5] = ["path", "from", "to", "script", "ca-file"];
 
 /// Secrets that are not yet where they will be.
 #[derive(Default)]
@@ -37,28 +41,44 @@ impl Pending {
     }
 }
 
-/// Replaces secrets by the names of their files. Cron has neither the variables of who made the job
-/// nor a standard input, and starts in another directory.
+/// Replaces secrets by the names of their files, and paths by whole ones. Cron has neither the
+/// variables of who made the job nor a standard input, and starts in another directory.
 ///
 /// # Errors
-/// A secret cannot be read.
+/// A secret cannot be read or was typed, or there is no current directory.
 pub fn taken_out(options: &mut [(String, String)]) -> Result<Pending, CliError> {
     let mut pending = Pending::default();
+    for (key, value) in options.iter_mut() {
+        if PATHS.contains(&key.as_str()) {
+            *value = whole(value)?;
+        }
+    }
     for (key, value) in options.iter_mut().filter(|(key, _)| KEYS.contains(&key.as_str())) {
         *value = match value.parse::<SecretSource>() {
-            Ok(SecretSource::File(path)) => {
-                let path = std::path::absolute(path).map_err(anyhow::Error::from)?;
-                format!("file:{}", path.display())
-            }
+            Ok(SecretSource::File(path)) => format!("file:{}", whole(&path.to_string_lossy())?),
             Ok(source) => {
                 let secret = source.read();
                 let secret =
                     secret.map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))?;
                 pending.reference(key, secret.reveal())?
             }
+            // Its parser lets it pass, so as not to repeat it in an error.
+            Err(_) if key == "influxtoken" => {
+                return Err(CliError::usage(format!("--{key}: {}", SecretError::InClear)));
+            }
             // In clear it can only come from an @FILE.
             Err(_) => pending.reference(key, value)?,
         };
     }
     Ok(pending)
+}
+
+/// A path that means the same in every directory.
+///
+/// # Errors
+/// It is relative, and there is no current directory; or it is empty.
+pub(super) fn whole(path: &str) -> Result<String, CliError> {
+    let whole = std::path::absolute(path)
+        .map_err(|error| CliError::usage(format!("the path {path:?} cannot be used: {error}")))?;
+    Ok(whole.to_string_lossy().into_owned())
 }
