@@ -47,6 +47,7 @@ pub struct Proven {
 /// in the target or not there; it goes from the source only after it was read in the target.
 pub fn step(work: &mut CopyWork<'_>, action: &Action) -> anyhow::Result<String> {
     match action {
+        Action::CopyMarks(point) => work.mark(point),
         Action::CopyPoint(point) => work.copy(point),
         Action::VerifyCopy(point) => work.verify(point),
         Action::RemoveMoved(point) => work.remove(point),
@@ -55,6 +56,19 @@ pub fn step(work: &mut CopyWork<'_>, action: &Action) -> anyhow::Result<String> 
 }
 
 impl CopyWork<'_> {
+    fn mark(&self, wanted: &CopiedPoint) -> anyhow::Result<String> {
+        let point = found(self.source, wanted.id, &wanted.directory)?;
+        self.carry_marks(&point)?;
+        Ok(format!("copied the marks of point {} {}", wanted.label, wanted.moment))
+    }
+
+    fn carry_marks(&self, point: &StoredPoint) -> anyhow::Result<()> {
+        if self.target.copy_marks(&self.target_lock, point)? {
+            refresh(self.target, &self.target_lock);
+        }
+        Ok(())
+    }
+
     fn copy(&mut self, wanted: &CopiedPoint) -> anyhow::Result<String> {
         let point = found(self.source, wanted.id, &wanted.directory)?;
         let name = format!("{} {}", wanted.label, wanted.moment);
@@ -105,12 +119,10 @@ impl CopyWork<'_> {
         let point = found(self.source, wanted.id, &wanted.directory)?;
         let proven = point.manifest.is_hidden() || self.proven.points.contains(&wanted.id);
         ensure!(proven, "its copy was not read whole in this run; it was not touched");
+        // Whatever the plan knew: what a person or a check noted is never gone with the source.
+        self.carry_marks(&point)?;
         self.source.delete_point(&self.source_lock, &point)?;
-        // What is derived from the points is no truth: the next backup writes it again.
-        if let Err(error) = self.source.refresh_derived(&self.source_lock) {
-            let error = anyhow::Error::from(error);
-            tracing::warn!("index and RESTORE.txt are not up to date: {error:#}");
-        }
+        refresh(self.source, &self.source_lock);
         Ok(format!("removed point {} {} from the source", wanted.label, wanted.moment))
     }
 
@@ -129,6 +141,14 @@ impl CopyWork<'_> {
         self.proven.images = copying.proven;
         meter.end();
         result
+    }
+}
+
+/// What is derived from the points is no truth: the next backup writes it again.
+fn refresh(directory: &GuestDir, lock: &Lock) {
+    if let Err(error) = directory.refresh_derived(lock) {
+        let error = anyhow::Error::from(error);
+        tracing::warn!("index and RESTORE.txt are not up to date: {error:#}");
     }
 }
 

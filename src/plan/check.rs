@@ -194,12 +194,12 @@ fn moves_only_what_was_verified(
     let verified = point.is_hidden || has(before, is_it);
     ensure(verified, "a point is moved only after its copy was verified", step)?;
     let copies = |items: &[Item]| {
-        let is_copy =
-            |i: &&Item| matches!(i, Item::Step(s) if matches!(s.action, Action::CopyPoint(_)));
+        let copies = |a: &Action| matches!(a, Action::CopyPoint(_) | Action::CopyMarks(_));
+        let is_copy = |i: &&Item| matches!(i, Item::Step(s) if copies(&s.action));
         items.iter().filter(is_copy).count()
     };
     let all_copied = copies(before) == copies(&plan.items);
-    ensure(all_copied, "points are moved only after all copies", step)?;
+    ensure(all_copied, "points are moved only after all copies and their marks", step)?;
     deletes_only_what_nothing_needs(before, step, point)
 }
 

@@ -111,6 +111,7 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::DeleteRestorePoint(point) => {
             ("remove", format!("{} {}", point.label, point.moment))
         }
+        Action::CopyMarks(point) => ("copy marks", format!("{} {}", point.label, point.moment)),
         Action::CopyPoint(point) => {
             ("copy", format!("{} {}  {}", point.label, point.moment, Bytes(point.bytes)))
         }

@@ -239,6 +239,9 @@ pub enum Action {
         /// The older points, oldest first.
         from: Vec<RemovedPoint>,
     },
+    /// Gives the other repository's copy of a point the marks that the point has got since:
+    /// protection, notes, damage.
+    CopyMarks(CopiedPoint),
     /// Copies a point into another repository, and reads there what arrived.
     CopyPoint(CopiedPoint),
     /// Reads in the other repository all that a point needs there.

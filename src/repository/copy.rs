@@ -35,7 +35,7 @@ impl GuestDir {
     /// Copies a point of `source` into this directory of the same guest: the same files, manifest,
     /// order and marks, so that an increment may follow it here as it might there. What arrived is
     /// read back before the commit. Image files that an interrupted copy has left are not sent
-    /// again. A point that is here already stays as it is.
+    /// again. A point that is here already is only given the marks of the source's.
     ///
     /// # Errors
     /// No exclusive lock here; an image that the point needs is not here; its name is taken; a file
@@ -49,6 +49,7 @@ impl GuestDir {
         copying: &mut Copying<'_>,
     ) -> Result<Committed, RepositoryError> {
         lock.confirm(self.path())?;
+        self.copy_marks(lock, point)?;
         let mut history = self.load()?;
         if let Some(present) = history.point(point.manifest.point) {
             return Ok(Committed { point: present.clone(), warnings: Vec::new() });

@@ -111,7 +111,9 @@
 //! A point may be copied into another repository, to the same place below `pve-ferry/`, with all its
 //! files and a manifest of the same content; never without the points that its images need, which may
 //! be hidden there. `guest.json` gets the label's chain unless it has one. Until the manifest is
-//! there, such a directory is debris; an image whose index stands beside it had arrived.
+//! there, such a directory is debris; an image whose index stands beside it had arrived. A point that is
+//! there already is given the marks that it has in the source: protection, a note where it has none, and
+//! damage (`marks.rs`), before anything goes from the source.
 //!
 //! ## Commit, removal, locks
 //! A commit fsyncs all files, writes `manifest.json.tmp`, fsyncs it and the directory, confirms the
@@ -138,6 +140,7 @@ pub mod layout;
 pub mod legacy;
 mod lock;
 mod manifest;
+mod marks;
 mod merge;
 mod records;
 mod removal;

@@ -4,14 +4,15 @@
 use crate::common::{Backup, Lab, read_chain};
 use crate::prune::{pruned, visible, visible_in};
 use pve_ferry::cancel::Cancel;
+use pve_ferry::model::{Moment, Share};
 use pve_ferry::operation::{CopyRequest, Mode, Performed, copy};
 use pve_ferry::plan::copy::Source;
 use pve_ferry::progress::{Meter, Progress, Silent};
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::repository::image::ChainReader;
 use pve_ferry::repository::{
-    Attributes, Disk, Fault, LockMode, LockOptions, Repository, StoredPoint, VerifyRequest,
-    chain_of,
+    Attributes, AuditRecord, Disk, Fault, LockMode, LockOptions, Repository, StoredPoint,
+    VerifyRequest, chain_of,
 };
 use pve_ferry::retention::{Rules, Span};
 use std::collections::BTreeMap;
@@ -231,6 +232,82 @@ fn a_move_leaves_nothing_of_what_was_moved_and_the_rest_whole() {
     // The source can be backed up to as if nothing had been there.
     let outcome = lab.good_backup(&Backup::default());
     assert!(outcome.volumes.iter().all(|volume| volume.kind == "base"), "{outcome:#?}");
+}
+
+/// The points' attributes are changed as `protect` or `verify --mark` change them.
+fn mark(lab: &Lab, repository: &str, which: usize, change: impl FnOnce(&mut Attributes)) {
+    let directory = lab.guest_directories(repository).remove(0);
+    let options = LockOptions { wait: None, what: "test".into() };
+    let lock = directory.lock(LockMode::Exclusive, &options).unwrap();
+    let point = directory.load().unwrap().points.remove(which);
+    let mut attributes = point.attributes.clone();
+    change(&mut attributes);
+    directory.set_attributes(&lock, &point, &attributes).unwrap();
+}
+
+/// Two points, copied; then the first is protected and the second found wrong, in the source only.
+fn marked_since() -> Lab {
+    let lab = Lab::new();
+    for round in 2..4 {
+        lab.good_backup(&Backup::default());
+        lab.write_somewhere(round);
+    }
+    assert_eq!(copied(&lab, &Wanted::default()).exit_code(), 0);
+    mark(&lab, FROM, 0, |a| (a.protected, a.notes) = (true, "the auditor's".to_owned()));
+    let wrong = lab.points(FROM)[1].manifest.images[0].id;
+    mark(&lab, FROM, 1, |a| {
+        let (share, at) = (Share::ALL, Moment::from_unix(1_790_000_000));
+        let why = Some("scsi0: a block differs".to_owned());
+        a.audited = Some(AuditRecord { share, at, failed_images: vec![wrong], why });
+    });
+    lab
+}
+
+#[test]
+fn marks_made_since_the_copy_go_over_with_the_next_copy_or_move() {
+    for source in [Source::Stays, Source::Moves] {
+        let lab = marked_since();
+        let before = content(&lab, FROM);
+        let wanted = || Wanted { source, ..Wanted::default() };
+        let report = copied(&lab, &wanted());
+        assert_eq!(report.exit_code(), 0, "{report:#?}");
+        assert!(content(&lab, TO) == before, "{source:?}: {:#?}", content(&lab, TO));
+        if source == Source::Stays {
+            let again = copied(&lab, &wanted());
+            assert_eq!(again.guests[0].changes.len(), 0, "{again:#?}");
+            continue;
+        }
+        assert_eq!(lab.points(FROM), []);
+        // No increment follows what was found wrong.
+        lab.learn(TO);
+        let outcome = lab.good_backup(&Backup { repository: TO, ..Backup::default() });
+        let kinds: Vec<&str> = outcome.volumes.iter().map(|v| v.kind.as_str()).collect();
+        assert!(kinds.contains(&"base"), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn nothing_goes_from_the_source_before_its_marks_are_in_the_target() {
+    let mut failed = 0;
+    for nth in 0.. {
+        let lab = marked_since();
+        let before = content(&lab, FROM);
+        let disk = Disk::failing_at(nth, Fault::Io);
+        let report = performed(&lab, &Wanted { to: disk.clone(), ..moving() });
+        if disk.writes() <= nth {
+            break;
+        }
+        failed += usize::from(report.is_ok_and(|r| r.report.exit_code() != 0));
+        let (here, there) = (content(&lab, FROM), content(&lab, TO));
+        for point in &before {
+            let is_somewhere = here.contains(point) || there.contains(point);
+            assert!(is_somewhere, "write {nth}: {} lost its marks", point.dir.display());
+        }
+        lab.earlier_process_is_dead(TO);
+        assert!([0, 4].contains(&copied(&lab, &moving()).exit_code()), "write {nth}");
+        assert!(content(&lab, TO) == before, "write {nth}");
+    }
+    assert!(failed > 3, "{failed} writes were let fail");
 }
 
 #[test]
