@@ -2,7 +2,7 @@
 //! and why stands in the plan.
 
 use crate::cancel::Cancel;
-use crate::model::{Bytes, PointId};
+use crate::model::{Bytes, ChainId, Label, PointId};
 use crate::plan::{Action, CopiedPoint, RemovedPoint};
 use crate::progress::Progress;
 use crate::report::VolumeOutcome;
@@ -50,6 +50,7 @@ pub fn step(work: &mut CopyWork<'_>, action: &Action) -> anyhow::Result<String> 
         Action::CopyMarks(point) => work.mark(point),
         Action::CopyPoint(point) => work.copy(point),
         Action::VerifyCopy(point) => work.verify(point),
+        Action::HandOverChain { label } => work.hand_over(label),
         Action::RemoveMoved(point) => work.remove(point),
         other => bail!("{other:?} is no step of copying"),
     }
@@ -115,6 +116,14 @@ impl CopyWork<'_> {
         Ok(format!("verified point {name} in the target"))
     }
 
+    fn hand_over(&self, label: &Label) -> anyhow::Result<String> {
+        let locks = (&self.target_lock, &self.source_lock);
+        let new = new_chain()?;
+        let taken = self.target.take_chain(locks, self.source, (label, new))?;
+        ensure!(taken, "the target has begun a chain of its own; the source keeps its chain");
+        Ok(format!("handed the chain of {label} over to the target"))
+    }
+
     fn remove(&mut self, wanted: &RemovedPoint) -> anyhow::Result<String> {
         let point = found(self.source, wanted.id, &wanted.directory)?;
         let proven = point.manifest.is_hidden() || self.proven.points.contains(&wanted.id);
@@ -131,17 +140,23 @@ impl CopyWork<'_> {
         what: &str,
         bytes: u64,
         act: impl FnOnce(&Self, &mut Copying<'_>) -> Result<T, RepositoryError>,
-    ) -> Result<T, RepositoryError> {
+    ) -> anyhow::Result<T> {
+        let new_chain = new_chain()?;
         let meter = self.progress.begin(what, bytes);
         let proven = std::mem::take(&mut self.proven.images);
         let (cancel, threads) = (self.cancel.clone(), self.threads);
         let (progress, go_on) = (|bytes| meter.add(bytes), || cancel.check());
-        let mut copying = Copying { threads, progress: &progress, go_on: &go_on, proven };
+        let mut copying =
+            Copying { threads, progress: &progress, go_on: &go_on, new_chain, proven };
         let result = act(self, &mut copying);
         self.proven.images = copying.proven;
         meter.end();
-        result
+        Ok(result?)
     }
+}
+
+fn new_chain() -> anyhow::Result<ChainId> {
+    Ok(ChainId(crate::entropy::random_u32().context("read random bytes")?))
 }
 
 /// What is derived from the points is no truth: the next backup writes it again.

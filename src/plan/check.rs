@@ -77,6 +77,7 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             let free = from.iter().all(|point| !point.is_protected && !point.is_newest);
             ensure(free, "a protected or newest restore point never merges into another", step)
         }
+        Action::HandOverChain { .. } => chain_follows_its_points(plan, before, step),
         Action::RemoveMoved(point) => moves_only_what_was_verified(plan, before, (step, point)),
         Action::DeleteGuestSnapshot(snapshot) => {
             removes_only_automatic_snapshots(plan, before, (step, snapshot))
@@ -193,14 +194,28 @@ fn moves_only_what_was_verified(
     let is_it = |a: &Action| matches!(a, Action::VerifyCopy(copy) if copy.id == point.id);
     let verified = point.is_hidden || has(before, is_it);
     ensure(verified, "a point is moved only after its copy was verified", step)?;
+    ensure(
+        all_copied(plan, before),
+        "points are moved only after all copies and their marks",
+        step,
+    )?;
+    deletes_only_what_nothing_needs(before, step, point)
+}
+
+/// A source that keeps its points keeps its chain.
+fn chain_follows_its_points(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation> {
+    let moves = |a: &Action| matches!(a, Action::RemoveMoved(_));
+    let first = has(&plan.items, moves) && !has(before, moves) && all_copied(plan, before);
+    ensure(first, "a chain is handed over between all copies and the first removal", step)
+}
+
+fn all_copied(plan: &Plan, before: &[Item]) -> bool {
     let copies = |items: &[Item]| {
         let copies = |a: &Action| matches!(a, Action::CopyPoint(_) | Action::CopyMarks(_));
         let is_copy = |i: &&Item| matches!(i, Item::Step(s) if copies(&s.action));
         items.iter().filter(is_copy).count()
     };
-    let all_copied = copies(before) == copies(&plan.items);
-    ensure(all_copied, "points are moved only after all copies and their marks", step)?;
-    deletes_only_what_nothing_needs(before, step, point)
+    copies(before) == copies(&plan.items)
 }
 
 /// What a person made is never removed, nor what PVE has not finished, nor anything before the new

@@ -19,6 +19,8 @@ pub struct CopyFacts {
     pub target: Vec<StoredFact>,
     /// Points of both whose copy in the target lacks marks that they have in the source.
     pub unmarked: BTreeSet<PointId>,
+    /// Labels for which the target has begun no chain of its own, so that it takes the source's.
+    pub takes_chain: BTreeSet<Label>,
     /// Why nothing may be added in the target; `None` when it may.
     pub closed: Option<String>,
     /// Bytes that interrupted copies have left in the target.
@@ -89,6 +91,7 @@ pub fn plan(facts: &CopyFacts, policy: &CopyPolicy) -> Result<Plan, NoCopy> {
     if policy.source == Source::Moves && facts.unreadable.is_empty() {
         let (moved, staying) = moved(facts, policy, &copied);
         steps.extend(moved.iter().filter(|p| !p.hidden).map(|p| verify_step(p)));
+        steps.extend(handed_over(facts, &moved));
         steps.extend(moved.iter().rev().map(|point| remove_step(facts, point)));
         warnings.extend(staying);
     } else if policy.source == Source::Moves {
@@ -203,6 +206,22 @@ fn moved<'a>(
         }
     }
     (going, staying)
+}
+
+/// The chains of labels whose newest point goes: what an increment would follow is in the target
+/// then.
+fn handed_over(facts: &CopyFacts, moved: &[&StoredFact]) -> impl Iterator<Item = Step> {
+    let is_newest = |p: &&StoredFact| {
+        let later = |o: &StoredFact| o.label == p.label && !o.hidden && o.seq > p.seq;
+        !p.hidden && !facts.source.iter().any(later)
+    };
+    let newest = moved.iter().copied().filter(is_newest).map(|point| &point.label);
+    let labels: BTreeSet<&Label> =
+        newest.filter(|label| facts.takes_chain.contains(label)).collect();
+    let step = |label: &Label| Action::HandOverChain { label: label.clone() };
+    let steps: Vec<Step> =
+        labels.into_iter().map(|l| step(l).because("the target goes on with it")).collect();
+    steps.into_iter()
 }
 
 fn mark_step(point: &StoredFact) -> Step {

@@ -118,6 +118,7 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::VerifyCopy(point) => {
             ("verify in target", format!("{} {}", point.label, point.moment))
         }
+        Action::HandOverChain { label } => ("hand over chain", label.to_string()),
         Action::RemoveMoved(point) => {
             ("remove from source", format!("{} {}", point.label, point.moment))
         }

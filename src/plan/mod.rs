@@ -246,6 +246,12 @@ pub enum Action {
     CopyPoint(CopiedPoint),
     /// Reads in the other repository all that a point needs there.
     VerifyCopy(CopiedPoint),
+    /// Gives the source's chain of a label to the other repository, so that its next backup there
+    /// can be an increment, and the source a new one.
+    HandOverChain {
+        /// The label.
+        label: Label,
+    },
     /// Removes a point that the other repository holds, whole; newest and protected ones, too.
     RemoveMoved(RemovedPoint),
     /// Removes a point.

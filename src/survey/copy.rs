@@ -1,7 +1,7 @@
 //! The facts of copying: what a guest's directory holds in two repositories. Reads no cluster.
 
 use super::{prune, relative, stored};
-use crate::model::PointId;
+use crate::model::{Label, PointId};
 use crate::plan::copy::CopyFacts;
 use crate::repository::{Debris, GuestDir, GuestKey, History, Repository, StoredPoint};
 use anyhow::Context as _;
@@ -37,6 +37,7 @@ pub fn copy(
         unreadable,
         target: stored(target, &theirs),
         unmarked: unmarked(&ours, &theirs),
+        takes_chain: takes_chain(&ours, &theirs),
         closed: theirs.forbids_increments(),
         arrived,
         free_bytes,
@@ -50,6 +51,11 @@ fn unmarked(source: &History, target: &History) -> BTreeSet<PointId> {
         original.is_some_and(|original| copy.attributes_with(original) != copy.attributes)
     };
     target.points.iter().filter(lacks).map(|copy| copy.manifest.point).collect()
+}
+
+fn takes_chain(source: &History, target: &History) -> BTreeSet<Label> {
+    let labels = source.points.iter().map(|point| &point.manifest.label);
+    labels.filter(|label| target.takes_chain(label, source)).cloned().collect()
 }
 
 fn load(directory: &GuestDir) -> anyhow::Result<History> {

@@ -2,7 +2,7 @@
 
 use crate::notation::{rest, size};
 use crate::prune_facts::stored;
-use pve_ferry::model::{Guest, GuestKind};
+use pve_ferry::model::{Guest, GuestKind, Label};
 use pve_ferry::plan::copy::{CopyFacts, CopyPolicy, Source};
 use std::collections::BTreeSet;
 
@@ -23,6 +23,7 @@ pub fn read(lines: &[Vec<String>]) -> (CopyFacts, CopyPolicy) {
         unreadable: Vec::new(),
         target: Vec::new(),
         unmarked: BTreeSet::new(),
+        takes_chain: BTreeSet::new(),
         closed: None,
         arrived: 0,
         free_bytes: 1 << 40,
@@ -37,6 +38,9 @@ pub fn read(lines: &[Vec<String>]) -> (CopyFacts, CopyPolicy) {
             "unmarked" => facts
                 .unmarked
                 .extend(facts.source.iter().filter(|p| is_seq(p.seq, &line[1..])).map(|p| p.id)),
+            "takes-chain" => {
+                facts.takes_chain.extend(line[1..].iter().map(|l| l.parse::<Label>().unwrap()))
+            }
             "closed" => facts.closed = rest(line, "closed"),
             "arrived" => facts.arrived = size(&line[1]),
             "free" => facts.free_bytes = size(&line[1]),
