@@ -269,7 +269,10 @@ fn ensure(holds: bool, rule: &'static str, step: &Step) -> Result<(), Violation>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Guest, GuestKind, SnapshotIdentity, VolumeIdentity};
+    use crate::model::{
+        Guest, GuestKind, Label, Moment, PointId, SnapshotIdentity, VolumeIdentity,
+    };
+    use crate::plan::CopiedPoint;
 
     fn snapshot(name: &str) -> SnapshotIdentity {
         let volume = VolumeIdentity::Memory { id: 1 };
@@ -323,6 +326,41 @@ mod tests {
         assert_eq!(rule(vec![reset(0x1a), delete("ferry.0000001a.daily")]), foreign);
         let saves = Some("a chain is reset by a plan that saves nothing");
         assert_eq!(rule(vec![begin(), reset(0x1a), delete(OURS)]), saves);
+    }
+
+    #[test]
+    fn a_chain_goes_after_all_copies_and_before_the_first_removal() {
+        let (label, moment) = ("daily".parse::<Label>().unwrap(), Moment::from_unix(0));
+        let (directory, id) = ("daily/x".to_owned(), PointId(1));
+        let copied = CopiedPoint {
+            directory: directory.clone(),
+            id,
+            label: label.clone(),
+            moment,
+            is_hidden: false,
+            bytes: 0,
+        };
+        let removed = RemovedPoint {
+            directory,
+            id,
+            label: label.clone(),
+            moment,
+            is_protected: false,
+            is_hidden: false,
+            is_newest: true,
+            needed_by: Vec::new(),
+        };
+        let marks = || Action::CopyMarks(copied.clone());
+        let verify = || Action::VerifyCopy(copied.clone());
+        let hand_over = || Action::HandOverChain { label: label.clone() };
+        let remove = || Action::RemoveMoved(removed.clone());
+        assert_eq!(rule(vec![marks(), verify(), hand_over(), remove()]), None);
+        let chain = Some("a chain is handed over between all copies and the first removal");
+        assert_eq!(rule(vec![marks(), hand_over()]), chain, "the source stays");
+        assert_eq!(rule(vec![hand_over(), marks(), verify(), remove()]), chain);
+        assert_eq!(rule(vec![marks(), verify(), remove(), hand_over()]), chain);
+        let late = Some("points are moved only after all copies and their marks");
+        assert_eq!(rule(vec![verify(), remove(), marks()]), late);
     }
 
     #[test]
