@@ -20,8 +20,9 @@ use std::time::Duration;
 /// For a second site, or to carry the first points there on a disk. Points that the target holds
 /// are passed over, so that a second run goes on where the first one ended; everything that arrives
 /// is read back and compared. A point never goes without those that it needs. Marks and notes go
-/// along, and so does the chain: backups may go on in the copy with an increment. Go on in one of the
-/// two, not in both: they would take each other's base away, and each backup be a full one.
+/// along, also to points that the target holds already. Backups may go on in both repositories: the
+/// first one into the copy is a full one. With --move the target goes on with increments, and the
+/// next backup into the source is a full one.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -53,7 +53,7 @@ pub struct Args {
     /// noted in what eve4pve-barc wrote.
     #[arg(long)]
     mark: bool,
-    /// Compare the newest point of each chain with the snapshots on the storages that it was made
+    /// Compare the newest point of each label with the snapshots on the storages that it was made
     /// from, by another way than exports take. Finds wrong diffs, which no digest shows; what differs
     /// is always noted, and the next backup is a base. Nothing else is checked then.
     #[arg(long, conflicts_with_all = ["read_data_subset", "mark"])]

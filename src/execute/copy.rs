@@ -2,7 +2,7 @@
 //! and why stands in the plan.
 
 use crate::cancel::Cancel;
-use crate::model::{Bytes, PointId};
+use crate::model::{Bytes, ChainId, Label, PointId};
 use crate::plan::{Action, CopiedPoint, RemovedPoint};
 use crate::progress::Progress;
 use crate::report::VolumeOutcome;
@@ -47,14 +47,29 @@ pub struct Proven {
 /// in the target or not there; it goes from the source only after it was read in the target.
 pub fn step(work: &mut CopyWork<'_>, action: &Action) -> anyhow::Result<String> {
     match action {
+        Action::CopyMarks(point) => work.mark(point),
         Action::CopyPoint(point) => work.copy(point),
         Action::VerifyCopy(point) => work.verify(point),
+        Action::HandOverChain { label } => work.hand_over(label),
         Action::RemoveMoved(point) => work.remove(point),
         other => bail!("{other:?} is no step of copying"),
     }
 }
 
 impl CopyWork<'_> {
+    fn mark(&self, wanted: &CopiedPoint) -> anyhow::Result<String> {
+        let point = found(self.source, wanted.id, &wanted.directory)?;
+        self.carry_marks(&point)?;
+        Ok(format!("copied the marks of point {} {}", wanted.label, wanted.moment))
+    }
+
+    fn carry_marks(&self, point: &StoredPoint) -> anyhow::Result<()> {
+        if self.target.copy_marks(&self.target_lock, point)? {
+            refresh(self.target, &self.target_lock);
+        }
+        Ok(())
+    }
+
     fn copy(&mut self, wanted: &CopiedPoint) -> anyhow::Result<String> {
         let point = found(self.source, wanted.id, &wanted.directory)?;
         let name = format!("{} {}", wanted.label, wanted.moment);
@@ -101,16 +116,22 @@ impl CopyWork<'_> {
         Ok(format!("verified point {name} in the target"))
     }
 
+    fn hand_over(&self, label: &Label) -> anyhow::Result<String> {
+        let locks = (&self.target_lock, &self.source_lock);
+        let new = new_chain()?;
+        let taken = self.target.take_chain(locks, self.source, (label, new))?;
+        ensure!(taken, "the target has begun a chain of its own; the source keeps its chain");
+        Ok(format!("handed the chain of {label} over to the target"))
+    }
+
     fn remove(&mut self, wanted: &RemovedPoint) -> anyhow::Result<String> {
         let point = found(self.source, wanted.id, &wanted.directory)?;
         let proven = point.manifest.is_hidden() || self.proven.points.contains(&wanted.id);
         ensure!(proven, "its copy was not read whole in this run; it was not touched");
+        // Whatever the plan knew: what a person or a check noted is never gone with the source.
+        self.carry_marks(&point)?;
         self.source.delete_point(&self.source_lock, &point)?;
-        // What is derived from the points is no truth: the next backup writes it again.
-        if let Err(error) = self.source.refresh_derived(&self.source_lock) {
-            let error = anyhow::Error::from(error);
-            tracing::warn!("index and RESTORE.txt are not up to date: {error:#}");
-        }
+        refresh(self.source, &self.source_lock);
         Ok(format!("removed point {} {} from the source", wanted.label, wanted.moment))
     }
 
@@ -119,16 +140,30 @@ impl CopyWork<'_> {
         what: &str,
         bytes: u64,
         act: impl FnOnce(&Self, &mut Copying<'_>) -> Result<T, RepositoryError>,
-    ) -> Result<T, RepositoryError> {
+    ) -> anyhow::Result<T> {
+        let new_chain = new_chain()?;
         let meter = self.progress.begin(what, bytes);
         let proven = std::mem::take(&mut self.proven.images);
         let (cancel, threads) = (self.cancel.clone(), self.threads);
         let (progress, go_on) = (|bytes| meter.add(bytes), || cancel.check());
-        let mut copying = Copying { threads, progress: &progress, go_on: &go_on, proven };
+        let mut copying =
+            Copying { threads, progress: &progress, go_on: &go_on, new_chain, proven };
         let result = act(self, &mut copying);
         self.proven.images = copying.proven;
         meter.end();
-        result
+        Ok(result?)
+    }
+}
+
+fn new_chain() -> anyhow::Result<ChainId> {
+    Ok(ChainId(crate::entropy::random_u32().context("read random bytes")?))
+}
+
+/// What is derived from the points is no truth: the next backup writes it again.
+fn refresh(directory: &GuestDir, lock: &Lock) {
+    if let Err(error) = directory.refresh_derived(lock) {
+        let error = anyhow::Error::from(error);
+        tracing::warn!("index and RESTORE.txt are not up to date: {error:#}");
     }
 }
 

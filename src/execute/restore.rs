@@ -6,7 +6,7 @@ use super::{Execution, Stopped};
 use crate::clock::Stopwatch;
 use crate::model::{DiskKey, GuestKind, VmId, VolumeId, VolumeShape};
 use crate::plan::Action;
-use crate::pve::GuestControl;
+use crate::pve::{GuestControl, GuestStatus};
 use crate::report::VolumeOutcome;
 use crate::repository::image::ImageError;
 use crate::repository::{Lock, OpenChain, StoredChain};
@@ -42,7 +42,7 @@ impl Execution {
             Action::CreateVolume { volume, shape, .. } => self.create_volume(volume, shape).await,
             Action::RestoreVolume { disk, volume } => self.restore_volume(work, disk, volume).await,
             Action::WriteConfig { vmid, kind, node, replaces } => match replaces {
-                Some(_) => self.replace_config(work, *vmid, *kind, node),
+                Some(_) => self.replace_config(work, *vmid, *kind, node).await,
                 None => self.write_config(work, *vmid, *kind, node),
             },
             Action::RescanVolumes { vmid } => {
@@ -198,7 +198,8 @@ impl Execution {
         Ok(())
     }
 
-    fn replace_config(
+    /// The guest was stopped when the plan was made; the volumes were written since, for hours maybe.
+    async fn replace_config(
         &self,
         work: &RestoreWork,
         vmid: VmId,
@@ -207,6 +208,13 @@ impl Execution {
     ) -> Result<(), Stopped> {
         let text = work.config.as_ref().context("the restore point's configuration is missing")?;
         let present = work.present_config.as_ref().context("no configuration to replace")?;
+        let status = work.control.status().await?;
+        if status != GuestStatus::Stopped {
+            return Err(anyhow!(
+                "guest {vmid} was started meanwhile: its configuration was not replaced; stop it and restore again"
+            )
+            .into());
+        }
         self.world.cluster.replace_config(node, kind, vmid, (present, text))?;
         self.finished(&format!("replaced the configuration of {vmid} on {node}"));
         Ok(())

@@ -45,7 +45,7 @@ pub struct DiskAudit {
     pub result: Result<Audited, String>,
 }
 
-/// Compares the newest point of each chain of a guest, and notes the results.
+/// Compares the newest point of each label of a guest, and notes the results.
 ///
 /// # Errors
 /// The guest's directory is locked or cannot be read or marked, or the user wished to stop. What
@@ -58,7 +58,7 @@ pub async fn audit(
     let shared = lock(world, directory, LockMode::Shared, WHAT).await?;
     let history = directory.load()?;
     let (mut audits, mut findings) = (Vec::new(), Vec::new());
-    for point in newest_of_chains(&history, request.label.as_ref()) {
+    for point in newest_of_labels(&history, request.label.as_ref()) {
         let last = history.audits(point.manifest.chain).into_iter().find(|s| s.of == request.parts);
         let share = Share::after(last, request.parts);
         let audit = point_audit(world, (&history, point), share).await?;
@@ -97,13 +97,15 @@ fn in_words(audits: &[PointAudit]) -> String {
     said.collect()
 }
 
-fn newest_of_chains<'a>(history: &'a History, label: Option<&Label>) -> Vec<&'a StoredPoint> {
-    let mut chains = BTreeSet::new();
+/// Of a label the points may be of several chains: what is older than its newest has been copied here,
+/// or has lost its snapshots.
+fn newest_of_labels<'a>(history: &'a History, label: Option<&Label>) -> Vec<&'a StoredPoint> {
+    let mut labels = BTreeSet::new();
     let mut points: Vec<&StoredPoint> = history.visible().collect();
     points.sort_by_key(|point| std::cmp::Reverse(point.manifest.seq));
     points.retain(|point| {
         label.is_none_or(|label| point.manifest.label == *label)
-            && chains.insert(point.manifest.chain)
+            && labels.insert(point.manifest.label.clone())
     });
     points
 }

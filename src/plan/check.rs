@@ -77,6 +77,7 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             let free = from.iter().all(|point| !point.is_protected && !point.is_newest);
             ensure(free, "a protected or newest restore point never merges into another", step)
         }
+        Action::HandOverChain { .. } => chain_follows_its_points(plan, before, step),
         Action::RemoveMoved(point) => moves_only_what_was_verified(plan, before, (step, point)),
         Action::DeleteGuestSnapshot(snapshot) => {
             removes_only_automatic_snapshots(plan, before, (step, snapshot))
@@ -193,14 +194,28 @@ fn moves_only_what_was_verified(
     let is_it = |a: &Action| matches!(a, Action::VerifyCopy(copy) if copy.id == point.id);
     let verified = point.is_hidden || has(before, is_it);
     ensure(verified, "a point is moved only after its copy was verified", step)?;
+    ensure(
+        all_copied(plan, before),
+        "points are moved only after all copies and their marks",
+        step,
+    )?;
+    deletes_only_what_nothing_needs(before, step, point)
+}
+
+/// A source that keeps its points keeps its chain.
+fn chain_follows_its_points(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation> {
+    let moves = |a: &Action| matches!(a, Action::RemoveMoved(_));
+    let first = has(&plan.items, moves) && !has(before, moves) && all_copied(plan, before);
+    ensure(first, "a chain is handed over between all copies and the first removal", step)
+}
+
+fn all_copied(plan: &Plan, before: &[Item]) -> bool {
     let copies = |items: &[Item]| {
-        let is_copy =
-            |i: &&Item| matches!(i, Item::Step(s) if matches!(s.action, Action::CopyPoint(_)));
+        let copies = |a: &Action| matches!(a, Action::CopyPoint(_) | Action::CopyMarks(_));
+        let is_copy = |i: &&Item| matches!(i, Item::Step(s) if copies(&s.action));
         items.iter().filter(is_copy).count()
     };
-    let all_copied = copies(before) == copies(&plan.items);
-    ensure(all_copied, "points are moved only after all copies", step)?;
-    deletes_only_what_nothing_needs(before, step, point)
+    copies(before) == copies(&plan.items)
 }
 
 /// What a person made is never removed, nor what PVE has not finished, nor anything before the new
@@ -254,7 +269,10 @@ fn ensure(holds: bool, rule: &'static str, step: &Step) -> Result<(), Violation>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Guest, GuestKind, SnapshotIdentity, VolumeIdentity};
+    use crate::model::{
+        Guest, GuestKind, Label, Moment, PointId, SnapshotIdentity, VolumeIdentity,
+    };
+    use crate::plan::CopiedPoint;
 
     fn snapshot(name: &str) -> SnapshotIdentity {
         let volume = VolumeIdentity::Memory { id: 1 };
@@ -308,6 +326,41 @@ mod tests {
         assert_eq!(rule(vec![reset(0x1a), delete("ferry.0000001a.daily")]), foreign);
         let saves = Some("a chain is reset by a plan that saves nothing");
         assert_eq!(rule(vec![begin(), reset(0x1a), delete(OURS)]), saves);
+    }
+
+    #[test]
+    fn a_chain_goes_after_all_copies_and_before_the_first_removal() {
+        let (label, moment) = ("daily".parse::<Label>().unwrap(), Moment::from_unix(0));
+        let (directory, id) = ("daily/x".to_owned(), PointId(1));
+        let copied = CopiedPoint {
+            directory: directory.clone(),
+            id,
+            label: label.clone(),
+            moment,
+            is_hidden: false,
+            bytes: 0,
+        };
+        let removed = RemovedPoint {
+            directory,
+            id,
+            label: label.clone(),
+            moment,
+            is_protected: false,
+            is_hidden: false,
+            is_newest: true,
+            needed_by: Vec::new(),
+        };
+        let marks = || Action::CopyMarks(copied.clone());
+        let verify = || Action::VerifyCopy(copied.clone());
+        let hand_over = || Action::HandOverChain { label: label.clone() };
+        let remove = || Action::RemoveMoved(removed.clone());
+        assert_eq!(rule(vec![marks(), verify(), hand_over(), remove()]), None);
+        let chain = Some("a chain is handed over between all copies and the first removal");
+        assert_eq!(rule(vec![marks(), hand_over()]), chain, "the source stays");
+        assert_eq!(rule(vec![hand_over(), marks(), verify(), remove()]), chain);
+        assert_eq!(rule(vec![marks(), verify(), remove(), hand_over()]), chain);
+        let late = Some("points are moved only after all copies and their marks");
+        assert_eq!(rule(vec![verify(), remove(), marks()]), late);
     }
 
     #[test]

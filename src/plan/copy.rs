@@ -17,6 +17,10 @@ pub struct CopyFacts {
     pub unreadable: Vec<String>,
     /// All its points in the target, by `seq`.
     pub target: Vec<StoredFact>,
+    /// Points of both whose copy in the target lacks marks that they have in the source.
+    pub unmarked: BTreeSet<PointId>,
+    /// Labels for which the target has begun no chain of its own, so that it takes the source's.
+    pub takes_chain: BTreeSet<Label>,
     /// Why nothing may be added in the target; `None` when it may.
     pub closed: Option<String>,
     /// Bytes that interrupted copies have left in the target.
@@ -81,10 +85,13 @@ pub fn plan(facts: &CopyFacts, policy: &CopyPolicy) -> Result<Plan, NoCopy> {
         .iter()
         .map(|what| format!("cannot be read in the source: {what}"))
         .collect();
-    let mut steps: Vec<Step> = copied.iter().map(|point| copy_step(point)).collect();
+    // Marks are small and go first: a target that is full soon is no reason to leave them behind.
+    let mut steps: Vec<Step> = to_mark(facts, policy).map(mark_step).collect();
+    steps.extend(copied.iter().map(|point| copy_step(point)));
     if policy.source == Source::Moves && facts.unreadable.is_empty() {
         let (moved, staying) = moved(facts, policy, &copied);
         steps.extend(moved.iter().filter(|p| !p.hidden).map(|p| verify_step(p)));
+        steps.extend(handed_over(facts, &moved));
         steps.extend(moved.iter().rev().map(|point| remove_step(facts, point)));
         warnings.extend(staying);
     } else if policy.source == Source::Moves {
@@ -116,6 +123,14 @@ fn to_copy<'a>(facts: &'a CopyFacts, policy: &CopyPolicy) -> Vec<&'a StoredFact>
         }
     }
     facts.source.iter().filter(|point| chosen.contains(&point.id)).collect()
+}
+
+/// Points of both that were marked in the source only. Hidden ones, too: points need their images.
+fn to_mark<'a>(
+    facts: &'a CopyFacts,
+    policy: &'a CopyPolicy,
+) -> impl Iterator<Item = &'a StoredFact> {
+    facts.source.iter().filter(|p| is_meant(p, policy) && facts.unmarked.contains(&p.id))
 }
 
 fn is_meant(point: &StoredFact, policy: &CopyPolicy) -> bool {
@@ -191,6 +206,26 @@ fn moved<'a>(
         }
     }
     (going, staying)
+}
+
+/// The chains of labels whose newest point goes: what an increment would follow is in the target
+/// then.
+fn handed_over(facts: &CopyFacts, moved: &[&StoredFact]) -> impl Iterator<Item = Step> {
+    let is_newest = |p: &&StoredFact| {
+        let later = |o: &StoredFact| o.label == p.label && !o.hidden && o.seq > p.seq;
+        !p.hidden && !facts.source.iter().any(later)
+    };
+    let newest = moved.iter().copied().filter(is_newest).map(|point| &point.label);
+    let labels: BTreeSet<&Label> =
+        newest.filter(|label| facts.takes_chain.contains(label)).collect();
+    let step = |label: &Label| Action::HandOverChain { label: label.clone() };
+    let steps: Vec<Step> =
+        labels.into_iter().map(|l| step(l).because("the target goes on with it")).collect();
+    steps.into_iter()
+}
+
+fn mark_step(point: &StoredFact) -> Step {
+    Action::CopyMarks(copied(point)).because("the source's was marked since it was copied")
 }
 
 fn copy_step(point: &StoredFact) -> Step {

@@ -111,12 +111,14 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::DeleteRestorePoint(point) => {
             ("remove", format!("{} {}", point.label, point.moment))
         }
+        Action::CopyMarks(point) => ("copy marks", format!("{} {}", point.label, point.moment)),
         Action::CopyPoint(point) => {
             ("copy", format!("{} {}  {}", point.label, point.moment, Bytes(point.bytes)))
         }
         Action::VerifyCopy(point) => {
             ("verify in target", format!("{} {}", point.label, point.moment))
         }
+        Action::HandOverChain { label } => ("hand over chain", label.to_string()),
         Action::RemoveMoved(point) => {
             ("remove from source", format!("{} {}", point.label, point.moment))
         }

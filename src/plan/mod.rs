@@ -240,10 +240,19 @@ pub enum Action {
         /// The older points, oldest first.
         from: Vec<RemovedPoint>,
     },
+    /// Gives the other repository's copy of a point the marks that the point has got since:
+    /// protection, notes, damage.
+    CopyMarks(CopiedPoint),
     /// Copies a point into another repository, and reads there what arrived.
     CopyPoint(CopiedPoint),
     /// Reads in the other repository all that a point needs there.
     VerifyCopy(CopiedPoint),
+    /// Gives the source's chain of a label to the other repository, so that its next backup there
+    /// can be an increment, and the source a new one.
+    HandOverChain {
+        /// The label.
+        label: Label,
+    },
     /// Removes a point that the other repository holds, whole; newest and protected ones, too.
     RemoveMoved(RemovedPoint),
     /// Removes a point.

@@ -14,7 +14,7 @@ use super::lock::Lock;
 use super::manifest::ImageEntry;
 use super::records::{Attributes, GuestRecord};
 use super::verify_image;
-use crate::model::ImageId;
+use crate::model::{ChainId, ImageId};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,8 @@ pub struct Copying<'a> {
     pub progress: &'a (dyn Fn(u64) + Sync),
     /// Asked between two pieces; its error ends the copy, and what arrived waits for the next one.
     pub go_on: &'a (dyn Fn() -> io::Result<()> + Sync),
+    /// The chain of a label that has none of its own in the target.
+    pub new_chain: ChainId,
     /// Images that were read whole in the target, and are what their manifests say.
     pub proven: BTreeSet<ImageId>,
 }
@@ -35,7 +37,7 @@ impl GuestDir {
     /// Copies a point of `source` into this directory of the same guest: the same files, manifest,
     /// order and marks, so that an increment may follow it here as it might there. What arrived is
     /// read back before the commit. Image files that an interrupted copy has left are not sent
-    /// again. A point that is here already stays as it is.
+    /// again. A point that is here already is only given the marks of the source's.
     ///
     /// # Errors
     /// No exclusive lock here; an image that the point needs is not here; its name is taken; a file
@@ -49,12 +51,13 @@ impl GuestDir {
         copying: &mut Copying<'_>,
     ) -> Result<Committed, RepositoryError> {
         lock.confirm(self.path())?;
+        self.copy_marks(lock, point)?;
         let mut history = self.load()?;
         if let Some(present) = history.point(point.manifest.point) {
             return Ok(Committed { point: present.clone(), warnings: Vec::new() });
         }
         let target = self.place(point, &mut history)?;
-        self.adopt_chain(lock, source, point)?;
+        self.ensure_chain(lock, source, (point, copying.new_chain))?;
         self.ensure_place(&target, point)?;
         let transfer = Transfer { from: source.disk(), to: self.disk(), copying };
         transfer.files(point, &target)?;
@@ -118,22 +121,21 @@ impl GuestDir {
         Ok(target)
     }
 
-    /// The chain of the point's label goes along, unless the label has one here: the snapshots of
-    /// that one must not become nobody's.
-    fn adopt_chain(
+    /// Before the point is here its label has a chain of this directory's own: without one the
+    /// manifest's would be taken for it, which is the source's.
+    fn ensure_chain(
         &self,
         lock: &Lock,
         source: &GuestDir,
-        point: &StoredPoint,
+        (point, new): (&StoredPoint, ChainId),
     ) -> Result<(), RepositoryError> {
         files::ensure_dir(self.disk(), self.path())?;
-        let history = self.load()?;
-        let (label, chain) = (&point.manifest.label, point.manifest.chain);
-        let theirs = source.load()?.record;
-        let known = history.record.or(theirs.clone().map(without_chains));
+        let (history, theirs) = (self.load()?, source.load()?);
+        let label = &point.manifest.label;
+        let chain = history.chain_beside(label, &theirs).unwrap_or(new);
+        let known = history.record.or(theirs.record.map(without_chains));
         let mut record = known.unwrap_or_else(|| record_of(point));
-        let chain = theirs.and_then(|record| record.chains.get(label).copied()).unwrap_or(chain);
-        record.chains.entry(label.clone()).or_insert(chain);
+        record.chains.insert(label.clone(), chain);
         let path = self.path().join(layout::GUEST);
         let present = self.disk().read(&path).ok();
         let present = present.and_then(|bytes| serde_json::from_slice::<GuestRecord>(&bytes).ok());

@@ -144,7 +144,8 @@ pub struct Manifest {
     pub point: PointId,
     /// The order of the points of a guest. Set by the commit.
     pub seq: u64,
-    /// The chain: whose snapshots on the volumes belong to it.
+    /// The chain that the point was made in: the snapshots on the volumes bear its id. Of a copied
+    /// point it may be another repository's: whose chain is whose says `guest.json`.
     pub chain: ChainId,
     /// The label. Set by the commit to that of the directory.
     pub label: Label,

@@ -110,8 +110,11 @@
 //! ## Copying
 //! A point may be copied into another repository, to the same place below `pve-ferry/`, with all its
 //! files and a manifest of the same content; never without the points that its images need, which may
-//! be hidden there. `guest.json` gets the label's chain unless it has one. Until the manifest is
-//! there, such a directory is debris; an image whose index stands beside it had arrived.
+//! be hidden there. In `guest.json` the label gets a new chain, and only by a move the source's, whose
+//! manifests' `chain` therefore may be another repository's (the rule: `custody.rs`). Until the manifest is
+//! there, such a directory is debris; an image whose index stands beside it had arrived. A point that is
+//! there already is given the marks that it has in the source: protection, a note where it has none, and
+//! damage (`marks.rs`), before anything goes from the source.
 //!
 //! ## Commit, removal, locks
 //! A commit fsyncs all files, writes `manifest.json.tmp`, fsyncs it and the directory, confirms the
@@ -124,6 +127,7 @@
 mod audit;
 mod chain;
 mod copy;
+mod custody;
 mod disk;
 mod draft;
 mod error;
@@ -138,6 +142,7 @@ pub mod layout;
 pub mod legacy;
 mod lock;
 mod manifest;
+mod marks;
 mod merge;
 mod records;
 mod removal;

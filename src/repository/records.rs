@@ -18,7 +18,8 @@ pub struct GuestRecord {
     pub kind: GuestKind,
     /// Its name when it was last backed up.
     pub name: String,
-    /// The chain of each label. It is written before a chain's first snapshot is made.
+    /// The chain of each label, which no other repository has: its next point will be of it. It is
+    /// written before a chain's first snapshot is made.
     pub chains: BTreeMap<Label, ChainId>,
     /// Fields of later versions: they survive a rewrite.
     #[serde(flatten)]

@@ -1,9 +1,11 @@
 //! The facts of copying: what a guest's directory holds in two repositories. Reads no cluster.
 
 use super::{prune, relative, stored};
+use crate::model::{Label, PointId};
 use crate::plan::copy::CopyFacts;
-use crate::repository::{Debris, GuestDir, GuestKey, History, Repository};
+use crate::repository::{Debris, GuestDir, GuestKey, History, Repository, StoredPoint};
 use anyhow::Context as _;
+use std::collections::BTreeSet;
 
 /// The directory of the same guest in another repository; `None` when this one holds nothing that
 /// tells which guest it is.
@@ -34,10 +36,26 @@ pub fn copy(
         source: facts.points,
         unreadable,
         target: stored(target, &theirs),
+        unmarked: unmarked(&ours, &theirs),
+        takes_chain: takes_chain(&ours, &theirs),
         closed: theirs.forbids_increments(),
         arrived,
         free_bytes,
     }))
+}
+
+/// The points of both whose copy lacks marks of the source's.
+fn unmarked(source: &History, target: &History) -> BTreeSet<PointId> {
+    let lacks = |copy: &&StoredPoint| {
+        let original = source.point(copy.manifest.point);
+        original.is_some_and(|original| copy.attributes_with(original) != copy.attributes)
+    };
+    target.points.iter().filter(lacks).map(|copy| copy.manifest.point).collect()
+}
+
+fn takes_chain(source: &History, target: &History) -> BTreeSet<Label> {
+    let labels = source.points.iter().map(|point| &point.manifest.label);
+    labels.filter(|label| target.takes_chain(label, source)).cloned().collect()
 }
 
 fn load(directory: &GuestDir) -> anyhow::Result<History> {

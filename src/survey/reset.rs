@@ -15,7 +15,8 @@ pub struct ChainOwner {
     pub directory: GuestDir,
     /// The guest in words.
     pub guest: String,
-    /// Its chains, also those whose restore points are gone.
+    /// Its chains, also those whose restore points are gone; not those of other repositories, which
+    /// points were copied from.
     pub chains: BTreeSet<ChainId>,
     sources: BTreeSet<SnapshotIdentity>,
 }
@@ -31,11 +32,11 @@ impl ChainOwner {
     }
 
     fn of(directory: GuestDir, guest: String, history: &History) -> Self {
+        // Where guest.json is lost, the history has them from the points.
         let recorded = history.record.iter().flat_map(|record| record.chains.values().copied());
-        let of_points = history.points.iter().map(|point| point.manifest.chain);
         let images = history.points.iter().flat_map(|point| &point.manifest.images);
         let sources = images.map(|image| image.source.clone()).collect();
-        Self { directory, guest, chains: recorded.chain(of_points).collect(), sources }
+        Self { directory, guest, chains: recorded.collect(), sources }
     }
 
     /// What plans want to know of these chains.

@@ -4,17 +4,18 @@
 use crate::common::{Backup, Lab, read_chain};
 use crate::prune::{pruned, visible, visible_in};
 use pve_ferry::cancel::Cancel;
+use pve_ferry::model::{ChainId, Moment, Share};
 use pve_ferry::operation::{CopyRequest, Mode, Performed, copy};
 use pve_ferry::plan::copy::Source;
 use pve_ferry::progress::{Meter, Progress, Silent};
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::repository::image::ChainReader;
 use pve_ferry::repository::{
-    Attributes, Disk, Fault, LockMode, LockOptions, Repository, StoredPoint, VerifyRequest,
-    chain_of,
+    Attributes, AuditRecord, Disk, Fault, LockMode, LockOptions, Repository, StoredPoint,
+    VerifyRequest, chain_of,
 };
 use pve_ferry::retention::{Rules, Span};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -161,7 +162,8 @@ fn what_arrives_is_what_was_there_marks_order_and_hidden_points_included() {
 }
 
 #[test]
-fn backups_go_on_in_the_copy_with_increments_and_a_later_copy_brings_only_what_is_new() {
+fn backups_go_on_in_both_without_touching_the_bases_of_the_other_and_a_later_copy_brings_only_what_is_new()
+ {
     let lab = two_labels();
     copied(&lab, &Wanted::default());
     lab.good_backup(&Backup::default());
@@ -169,14 +171,23 @@ fn backups_go_on_in_the_copy_with_increments_and_a_later_copy_brings_only_what_i
     let report = copied(&lab, &Wanted::default());
     assert_eq!(report.guests[0].changes.len(), 1, "{report:#?}");
     lab.learn(TO);
-    for label in ["daily", "weekly"] {
-        let outcome = lab.good_backup(&Backup { repository: TO, label, ..Backup::default() });
-        assert!(outcome.volumes.iter().all(|v| v.kind == "increment"), "{label}: {outcome:#?}");
+    // Both go on, each with snapshots of its own.
+    for (round, there) in [(51, "base"), (52, "increment"), (53, "increment")] {
+        for label in ["daily", "weekly"] {
+            for (repository, kind) in [(TO, there), (FROM, "increment")] {
+                let wanted = Backup { repository, label, ..Backup::default() };
+                let outcome = lab.good_backup(&wanted);
+                let fits = outcome.volumes.iter().all(|volume| volume.kind == kind);
+                assert!(fits, "{repository} {label} {round}: {outcome:#?}");
+                assert!(outcome.changes.iter().all(|c| !c.contains("interrupted")));
+            }
+        }
+        lab.write_somewhere(round);
     }
     Truth::of(&lab).check(&lab, "gone on");
-    // The source lost its base to the copy, and makes a new one without a failure.
-    let outcome = lab.good_backup(&Backup::default());
-    assert!(outcome.volumes.iter().all(|volume| volume.kind == "base"), "{outcome:#?}");
+    for volume in lab.volumes_of(100) {
+        assert_eq!(lab.own_snapshots(&volume).len(), 4, "two labels, two repositories");
+    }
     // Now no order of both is true.
     let report = copied(&lab, &Wanted::default());
     assert_eq!(report.exit_code(), 13, "{report:#?}");
@@ -231,6 +242,136 @@ fn a_move_leaves_nothing_of_what_was_moved_and_the_rest_whole() {
     // The source can be backed up to as if nothing had been there.
     let outcome = lab.good_backup(&Backup::default());
     assert!(outcome.volumes.iter().all(|volume| volume.kind == "base"), "{outcome:#?}");
+}
+
+/// The points' attributes are changed as `protect` or `verify --mark` change them.
+fn mark(lab: &Lab, repository: &str, which: usize, change: impl FnOnce(&mut Attributes)) {
+    let directory = lab.guest_directories(repository).remove(0);
+    let options = LockOptions { wait: None, what: "test".into() };
+    let lock = directory.lock(LockMode::Exclusive, &options).unwrap();
+    let point = directory.load().unwrap().points.remove(which);
+    let mut attributes = point.attributes.clone();
+    change(&mut attributes);
+    directory.set_attributes(&lock, &point, &attributes).unwrap();
+}
+
+/// Two points, copied; then the first is protected and the second found wrong, in the source only.
+fn marked_since() -> Lab {
+    let lab = Lab::new();
+    for round in 2..4 {
+        lab.good_backup(&Backup::default());
+        lab.write_somewhere(round);
+    }
+    assert_eq!(copied(&lab, &Wanted::default()).exit_code(), 0);
+    mark(&lab, FROM, 0, |a| (a.protected, a.notes) = (true, "the auditor's".to_owned()));
+    let wrong = lab.points(FROM)[1].manifest.images[0].id;
+    mark(&lab, FROM, 1, |a| {
+        let (share, at) = (Share::ALL, Moment::from_unix(1_790_000_000));
+        let why = Some("scsi0: a block differs".to_owned());
+        a.audited = Some(AuditRecord { share, at, failed_images: vec![wrong], why });
+    });
+    lab
+}
+
+#[test]
+fn marks_made_since_the_copy_go_over_with_the_next_copy_or_move() {
+    for source in [Source::Stays, Source::Moves] {
+        let lab = marked_since();
+        let before = content(&lab, FROM);
+        let wanted = || Wanted { source, ..Wanted::default() };
+        let report = copied(&lab, &wanted());
+        assert_eq!(report.exit_code(), 0, "{report:#?}");
+        assert!(content(&lab, TO) == before, "{source:?}: {:#?}", content(&lab, TO));
+        if source == Source::Stays {
+            let again = copied(&lab, &wanted());
+            assert_eq!(again.guests[0].changes.len(), 0, "{again:#?}");
+            continue;
+        }
+        assert_eq!(lab.points(FROM), []);
+        // No increment follows what was found wrong.
+        lab.learn(TO);
+        let outcome = lab.good_backup(&Backup { repository: TO, ..Backup::default() });
+        let kinds: Vec<&str> = outcome.volumes.iter().map(|v| v.kind.as_str()).collect();
+        assert!(kinds.contains(&"base"), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn nothing_goes_from_the_source_before_its_marks_are_in_the_target() {
+    let mut failed = 0;
+    for nth in 0.. {
+        let lab = marked_since();
+        let before = content(&lab, FROM);
+        let disk = Disk::failing_at(nth, Fault::Io);
+        let report = performed(&lab, &Wanted { to: disk.clone(), ..moving() });
+        if disk.writes() <= nth {
+            break;
+        }
+        failed += usize::from(report.is_ok_and(|r| r.report.exit_code() != 0));
+        let (here, there) = (content(&lab, FROM), content(&lab, TO));
+        for point in &before {
+            let is_somewhere = here.contains(point) || there.contains(point);
+            assert!(is_somewhere, "write {nth}: {} lost its marks", point.dir.display());
+        }
+        lab.earlier_process_is_dead(TO);
+        assert!([0, 4].contains(&copied(&lab, &moving()).exit_code()), "write {nth}");
+        assert!(content(&lab, TO) == before, "write {nth}");
+    }
+    assert!(failed > 3, "{failed} writes were let fail");
+}
+
+/// The kinds of a backup's volumes, which are all alike.
+fn kind(lab: &Lab, repository: &'static str) -> String {
+    let outcome = lab.good_backup(&Backup { repository, ..Backup::default() });
+    let kinds: BTreeSet<String> = outcome.volumes.into_iter().map(|volume| volume.kind).collect();
+    kinds.into_iter().collect::<Vec<_>>().join("+")
+}
+
+#[test]
+fn a_move_takes_the_chain_along_also_after_a_copy_and_the_source_begins_a_new_one() {
+    for copied_before in [false, true] {
+        let lab = Lab::new();
+        for round in 2..5 {
+            lab.good_backup(&Backup::default());
+            if copied_before && round < 4 {
+                copied(&lab, &Wanted::default());
+            }
+            lab.write_somewhere(round);
+        }
+        let report = copied(&lab, &moving());
+        assert_eq!((report.exit_code(), lab.points(FROM).len()), (0, 0), "{report:#?}");
+        lab.learn(TO);
+        // The source goes on first: it must not take the base that the target needs.
+        assert_eq!(kind(&lab, FROM), "base");
+        lab.write_somewhere(50);
+        assert_eq!(kind(&lab, TO), "increment");
+        assert_eq!((kind(&lab, FROM), kind(&lab, TO)), ("increment".into(), "increment".into()));
+        Truth::of(&lab).check(&lab, "gone on");
+        for volume in lab.volumes_of(100) {
+            assert_eq!(lab.own_snapshots(&volume).len(), 2, "one for each repository");
+        }
+    }
+}
+
+#[test]
+fn a_target_that_has_begun_its_own_chain_keeps_it_when_the_rest_is_moved() {
+    let lab = two_labels();
+    copied(&lab, &Wanted::default());
+    lab.learn(TO);
+    assert_eq!(kind(&lab, TO), "base");
+    let report = copied(&lab, &moving());
+    assert_eq!((report.exit_code(), lab.points(FROM).len()), (0, 0), "{report:#?}");
+    let changes = report.guests[0].changes.join("\n");
+    assert!(
+        changes.contains("chain of weekly") && !changes.contains("chain of daily"),
+        "{changes}"
+    );
+    assert_eq!(kind(&lab, TO), "increment");
+    // The source has the chain still, and clears its snapshots away.
+    assert_eq!((kind(&lab, FROM), kind(&lab, TO)), ("base".into(), "increment".into()));
+    for volume in lab.volumes_of(100) {
+        assert_eq!(lab.own_snapshots(&volume).len(), 3);
+    }
 }
 
 #[test]
@@ -385,6 +526,12 @@ fn what_arrived_damaged_is_noticed_and_sent_again_by_the_next_run() {
     truth.check(&lab, "sent again");
 }
 
+/// The chain that the next daily backup into a repository will be of.
+fn chain(lab: &Lab, repository: &str) -> ChainId {
+    let history = lab.guest_directories(repository)[0].load().unwrap();
+    history.chain(&"daily".parse().unwrap()).unwrap()
+}
+
 #[derive(Clone, Copy, PartialEq)]
 enum End {
     Source,
@@ -436,6 +583,10 @@ fn each_write(end: End, fault: Fault, source: Source) {
         for directory in lab.guest_directories(TO) {
             assert_eq!(directory.load().unwrap().debris, [], "{context}");
         }
+        let made_in = before[0].manifest.chain;
+        assert_ne!(chain(&lab, FROM), chain(&lab, TO), "{context}: one chain for two");
+        let owner = if source == Source::Moves { TO } else { FROM };
+        assert_eq!(chain(&lab, owner), made_in, "{context}");
     }
     let least = if end == End::Target { 25 } else { 5 };
     assert!(failed > least, "{fault:?}: {failed} writes were let fail");

@@ -2,14 +2,20 @@
 //! fails leaves the rest for the next run; the next backup begins anew.
 
 use crate::common::{Backup, FOREIGN, Lab, Restore, VMID, block_on};
+use pve_ferry::cancel::Cancel;
 use pve_ferry::model::SnapshotName;
-use pve_ferry::operation::{Mode, Operation, Performed, ResetRequest, ResetTarget, perform};
+use pve_ferry::operation::{
+    CopyRequest, Mode, Operation, Performed, ResetRequest, ResetTarget, copy, perform,
+};
+use pve_ferry::plan::copy::Source;
 use pve_ferry::plan::facts::SnapshotProtection;
 use pve_ferry::plan::reset::ResetPolicy;
+use pve_ferry::progress::Silent;
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::repository::{Disk, LockMode, LockOptions, Repository};
 use pve_ferry::select::Selection;
 use pve_ferry::storage::memory::{Fault, Operation as Call};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn request(lab: &Lab) -> ResetRequest {
@@ -67,6 +73,37 @@ fn the_chains_of_one_repository_go_and_the_next_backup_makes_bases_f7() {
     assert_eq!(kinds(&Backup::default()), ["base"; 2]);
     lab.assert_points_are_whole("backed up again");
     assert_eq!(lab.restore(&Restore::to(901)).unwrap().exit_code(), 0);
+}
+
+/// The manifests of copied points name the chain that they were made in, which stays the source's.
+#[test]
+fn a_reset_with_a_copy_deletes_only_the_snapshots_of_the_copy() {
+    let lab = Lab::new();
+    lab.good_backup(&Backup::default());
+    let open = |name: &str| Repository::open(&lab.repository(name), Disk::real()).unwrap();
+    let wanted = CopyRequest {
+        from: open("repository"),
+        to: open("second"),
+        selection: None,
+        label: None,
+        source: Source::Stays,
+        threads: 1,
+        lock_wait: None,
+        progress: Arc::new(Silent),
+        hooks: Arc::default(),
+    };
+    let copied = copy(&wanted, Mode::Execute, &lab.clock, &Cancel::default()).unwrap();
+    assert_eq!(copied.report.exit_code(), 0);
+    let of_copy = || ResetRequest { repository: Some(open("second")), ..request(&lab) };
+    let outcome = reset(&lab, of_copy());
+    assert_eq!((outcome.exit_code(), own(&lab)), (0, 2), "{outcome:#?}");
+    lab.learn("second");
+    lab.good_backup(&Backup { repository: "second", ..Backup::default() });
+    assert_eq!(own(&lab), 4);
+    reset(&lab, of_copy());
+    assert_eq!(own(&lab), 2);
+    let kinds = lab.good_backup(&Backup::default()).volumes.into_iter().map(|v| v.kind);
+    assert_eq!(kinds.collect::<Vec<_>>(), ["increment"; 2]);
 }
 
 #[test]

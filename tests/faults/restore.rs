@@ -224,6 +224,29 @@ fn force_keeps_the_old_volumes_of_a_stopped_guest() {
 }
 
 #[test]
+fn force_leaves_a_guest_that_was_started_during_the_transfers_as_it_is() {
+    let lab = lab();
+    lab.node.set(VMID, |guest| guest.running = false);
+    let (config, volumes) = (lab.config(VMID), lab.volumes_of(VMID));
+    let node = lab.node.clone();
+    lab.events.watch(move |event| {
+        if event.starts_with("note restored ") {
+            node.set(VMID, |guest| guest.running = true);
+        }
+    });
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.existing = Existing::Replace;
+    let report = lab.restore(&wanted).unwrap();
+    lab.events.unwatch();
+    assert_ne!(report.exit_code(), 0, "{report:#?}");
+    let error = report.guests[0].error.clone().unwrap();
+    assert!(error.contains("was started meanwhile"), "{error}");
+    assert_eq!(lab.config(VMID), config);
+    assert_eq!(lab.volumes_of(VMID), volumes, "the new volumes were removed");
+    assert!(lab.node.get(VMID).running);
+}
+
+#[test]
 fn a_guest_that_does_not_start_is_restored_all_the_same() {
     let lab = lab();
     let mut wanted = Restore::to(TARGET);

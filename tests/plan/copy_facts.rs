@@ -2,8 +2,14 @@
 
 use crate::notation::{rest, size};
 use crate::prune_facts::stored;
-use pve_ferry::model::{Guest, GuestKind};
+use pve_ferry::model::{Guest, GuestKind, Label};
 use pve_ferry::plan::copy::{CopyFacts, CopyPolicy, Source};
+use std::collections::BTreeSet;
+
+/// Whether the point of this order is named.
+fn is_seq(seq: u64, words: &[String]) -> bool {
+    words.iter().any(|word| *word == seq.to_string())
+}
 
 pub fn read(lines: &[Vec<String>]) -> (CopyFacts, CopyPolicy) {
     let mut facts = CopyFacts {
@@ -16,6 +22,8 @@ pub fn read(lines: &[Vec<String>]) -> (CopyFacts, CopyPolicy) {
         source: Vec::new(),
         unreadable: Vec::new(),
         target: Vec::new(),
+        unmarked: BTreeSet::new(),
+        takes_chain: BTreeSet::new(),
         closed: None,
         arrived: 0,
         free_bytes: 1 << 40,
@@ -27,6 +35,12 @@ pub fn read(lines: &[Vec<String>]) -> (CopyFacts, CopyPolicy) {
             "move" => policy.source = Source::Moves,
             "label" => policy.label = Some(line[1].parse().unwrap()),
             "unreadable" => facts.unreadable.extend(rest(line, "unreadable")),
+            "unmarked" => facts
+                .unmarked
+                .extend(facts.source.iter().filter(|p| is_seq(p.seq, &line[1..])).map(|p| p.id)),
+            "takes-chain" => {
+                facts.takes_chain.extend(line[1..].iter().map(|l| l.parse::<Label>().unwrap()))
+            }
             "closed" => facts.closed = rest(line, "closed"),
             "arrived" => facts.arrived = size(&line[1]),
             "free" => facts.free_bytes = size(&line[1]),

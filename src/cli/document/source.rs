@@ -47,7 +47,7 @@ pub struct ComparedGuest {
     /// Why nothing was compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// The newest point of each chain.
+    /// The newest point of each label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub points: Option<Vec<ComparedPoint>>,
 }
