@@ -1,6 +1,10 @@
 //! The options of being told, the same in every command that works on guests, and the end of such
 //! a command: the result is printed, then everybody is told. Nothing about it changes the result.
 
+mod of_job;
+
+pub use of_job::of_job;
+
 use super::error::CliError;
 use super::hooks::HookOptions;
 use super::{blocking, output, signals, who, world};
@@ -17,7 +21,7 @@ use crate::secret::SecretSource;
 use crate::told::{self, InfluxWish, Settings, When, Wishes};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Who is told of the run, besides whom `notify.cfg` names.
 #[derive(Debug, clap::Args)]
@@ -187,40 +191,6 @@ impl Listeners {
     }
 }
 
-/// Whether somebody was told, or would have been if anybody were named. The program does one thing.
-static TOLD: AtomicBool = AtomicBool::new(false);
-
-/// Tells of a job that broke off before its command knew whom to tell: those of `notify.cfg`, and
-/// those whom the job's own words name, as far as they make sense. Does nothing when its command told.
-pub fn of_job(
-    (operation, name): (&'static str, &str),
-    options: &[(String, String)],
-    error: &CliError,
-) {
-    if TOLD.load(Ordering::Relaxed) {
-        return;
-    }
-    let option = |key: &str| options.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
-    let mut all = told::addresses(option("mail").unwrap_or_default());
-    all.retain(|one| told::is_address(one));
-    let listeners = Listeners {
-        mail: all,
-        mail_when: option("mail-when").and_then(|word| word.parse().ok()),
-        syslog: option("syslog").is_some(),
-        job_name: Some(name.to_owned()),
-        ..Listeners::default()
-    };
-    let repository = option("path").map(Path::new);
-    let subject = Subject { operation, label: option("label"), repository, dry_run: false };
-    let broken: Result<Performed, CliError> =
-        Err(CliError::Coded(error.exit_code(), error.to_string()));
-    match listeners.teller(&subject, Certificates::Checked) {
-        // The error is the job's, which is returned already.
-        Ok(teller) => drop(teller.conclude(broken, false)),
-        Err(error) => output::notice(&format!("pve-ferry: warning: nobody was told: {error}")),
-    }
-}
-
 impl Teller {
     /// The job that this run belongs to.
     pub fn job(&self) -> Option<&str> {
@@ -343,7 +313,7 @@ impl Teller {
 
     /// Tells everybody of a report that is printed already.
     pub fn tell(mut self, report: &Report) {
-        TOLD.store(true, Ordering::Relaxed);
+        of_job::TOLD.store(true, Ordering::Relaxed);
         if self.settings.sinks.is_empty() && self.settings.problems.is_empty() {
             return;
         }

@@ -17,6 +17,22 @@ pub fn absolute(path: &str, directory: Option<&str>) -> Result<String, String> {
     }
 }
 
+/// The shell of a line knew its directory; a job of ours starts in another one.
+///
+/// # Errors
+/// A path has no directory.
+pub fn with_whole_paths(
+    mut proposal: Proposal,
+    directory: Option<&str>,
+) -> Result<Proposal, String> {
+    for (key, value) in &mut proposal.options {
+        if key == "path" || key == "script" {
+            *value = absolute(value, directory)?;
+        }
+    }
+    Ok(proposal)
+}
+
 /// Takes one option over.
 ///
 /// # Errors

@@ -238,18 +238,8 @@ impl Around<'_> {
     fn completed(&self, tool: &Tool, proposal: Proposal) -> Result<Proposal, String> {
         match tool.files {
             true => autosnap::completed(proposal, self.directory.as_deref()),
-            false => self.with_whole_paths(proposal),
+            false => autosnap::with_whole_paths(proposal, self.directory.as_deref()),
         }
-    }
-
-    /// The shell of the line knew its directory; a job of ours starts in another one.
-    fn with_whole_paths(&self, mut proposal: Proposal) -> Result<Proposal, String> {
-        for (key, value) in &mut proposal.options {
-            if key == "path" || key == "script" {
-                *value = autosnap::absolute(value, self.directory.as_deref())?;
-            }
-        }
-        Ok(proposal)
     }
 }
 
