@@ -255,3 +255,20 @@ fn difference(difference: &crate::audit::Difference) -> DifferingBlock {
         stored: format!("blake3:{}", difference.stored),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_guest_that_was_stopped_is_interrupted_in_its_own_outcome_too() {
+        let vmid: VmId = "100".parse().unwrap();
+        let stopped = || anyhow::Error::from(Interrupted("nothing was noted"));
+        let found = outcome(vmid, &Err(stopped()).context("what was found is not noted"));
+        assert_eq!(found.failure, Some(Failure::Interrupted));
+        assert_eq!(code_of(&stopped()), 130);
+        let other = outcome(vmid, &Err(anyhow::anyhow!("no such pool")));
+        assert_eq!(other.failure, Some(Failure::Other));
+    }
+}
