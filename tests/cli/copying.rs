@@ -47,6 +47,19 @@ fn a_move_empties_the_source_and_says_what_it_did() {
 }
 
 #[test]
+fn what_was_protected_after_the_copy_is_protected_where_it_is_moved_to() {
+    let env = golden();
+    fs::create_dir(env.path("second")).unwrap();
+    env.run("copy --from REPO --to DIR/second").exits(0);
+    env.run("protect --path REPO --vmid 100 --time 2026-01-01T12:00:00Z --notes audit").exits(0);
+    let moved = env.run("copy --from REPO --to DIR/second --move").exits(0);
+    moved.says(&["copied the marks of point", "handed the chain of", "removed point"]);
+    let delete =
+        env.run("delete --path DIR/second --vmid 100 --time 2026-01-01T12:00:00Z --yes").exits(1);
+    delete.complains(&["protected"]);
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_its_code() {
     let env = golden();
     fs::create_dir(env.path("second")).unwrap();
