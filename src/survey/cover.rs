@@ -52,10 +52,15 @@ fn summary(repository: &Repository, points: &[&StoredPoint]) -> Option<GuestPoin
     let rev = || points.iter().rev();
     Some(GuestPoints {
         path: repository.path().display().to_string(),
-        good: rev().find(|point| !point.attributes.has_failed()).as_ref().map(time),
+        good: rev().find(|point| is_good(point)).as_ref().map(time),
         verified: rev().find(|point| is_verified(point)).as_ref().map(time),
         newest_failed: newest.attributes.has_failed(),
     })
+}
+
+/// Whether a point is a comfort: nothing in it is known to be damaged, and no disk is missing.
+pub fn is_good(point: &StoredPoint) -> bool {
+    !point.attributes.has_failed() && !super::prune::lacks_a_disk(&point.manifest)
 }
 
 /// A vmid that was given away again is another guest, whose points would be no comfort. A VM is

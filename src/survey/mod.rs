@@ -16,7 +16,7 @@ mod source;
 pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
 pub use backup::{Surveyed, SurveyedGuest, backup, guest};
 pub use copy::{copy, twin};
-pub use cover::stored_points;
+pub use cover::{is_good, stored_points};
 pub use guests::{SurveyedGuests, guests};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{leftovers, prune, stored};

@@ -68,6 +68,11 @@ pub fn is_left_out(skipped: &Skipped) -> bool {
     skipped.by_configuration.unwrap_or_else(|| crate::pve::is_exclusion(&skipped.reason))
 }
 
+/// Whether a point lacks a disk that should have been saved, and so is not all of its guest.
+pub fn lacks_a_disk(manifest: &Manifest) -> bool {
+    manifest.skipped.iter().any(|skipped| !is_left_out(skipped))
+}
+
 fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
     let manifest = &point.manifest;
     let relative = point.dir.strip_prefix(directory.path()).unwrap_or(&point.dir);

@@ -132,7 +132,7 @@ fn newest(history: &History, label: Option<&Label>) -> NewestPoints {
         p.attributes.verified.as_ref().is_some_and(|v| v.state == VerifiedState::Ok)
     };
     NewestPoints {
-        good: points().find(|p| !p.attributes.has_failed()).map(|p| p.manifest.time),
+        good: points().find(|p| crate::survey::is_good(p)).map(|p| p.manifest.time),
         verified: points().find(is_verified).map(|p| p.manifest.time),
     }
 }

@@ -454,3 +454,16 @@ fn status_says_who_is_covered_in_nagios_words() {
     let said = env.run("status").exits(3);
     assert!(said.stdout.lines().next().unwrap().contains("cannot be read"), "{said:#?}");
 }
+
+#[test]
+fn a_point_that_lacks_a_disk_covers_nobody() {
+    let env = Env::with_disks(2);
+    env.run(CREATE).exits(0);
+    fs::rename(env.path("rbd/rbd/vm-100-disk-1"), env.path("away")).unwrap();
+    env.run("job run backup-daily --scheduled").exits(3);
+    env.run("list --path REPO").exits(0).says(&["1 points"]);
+    env.run("status").exits(2).says(&["no good point"]);
+    fs::rename(env.path("away"), env.path("rbd/rbd/vm-100-disk-1")).unwrap();
+    env.run("job run backup-daily --scheduled").exits(0);
+    env.run("status").exits(0);
+}

@@ -182,7 +182,7 @@ fn an_interrupted_comparison_leaves_a_whole_point() {
     });
     let report = lab.backup(&audited(1));
     lab.events.unwatch();
-    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert_eq!(report.exit_code(), 130, "{report:#?}");
     lab.good_backup(&audited(1));
     lab.assert_points_are_whole("after the next run");
     lab.assert_tidy(1, "after the next run");

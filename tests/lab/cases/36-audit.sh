@@ -77,7 +77,7 @@ check "F3 a snapshot that is gone is named: exit 3" exits 3
 check "F3 by its disk" says 'scsi0 of ceph:vm-100-disk-0: NOT COMPARED: .*does not exist'
 mkdir -p "$WORK/empty"
 ferry verify --path "$REPO" --source --vmid 999
-check "F3 nothing to compare is nothing" says 'no restore points'
+check "F3 nothing to compare is nothing" says "nothing selected by 999"
 ferry backup --vmid 100 --label daily --path "$REPO" --audit 50
 check "a share without 1/ is refused with its form" exits 2
 check "and the form is said" says '1/N'
