@@ -10,6 +10,7 @@ use pve_ferry::repository::image::{
 };
 use pve_ferry::stream::{Header, Record, StreamReader, StreamWriter};
 use std::fs;
+use std::path::Path;
 
 /// A target: its name, what it does with bytes, and valid inputs to begin with.
 pub struct Target {
@@ -85,12 +86,12 @@ pub fn config(data: &[u8]) {
 }
 
 fn manifest_seeds() -> Vec<Vec<u8>> {
-    let golden = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../data/repository/v1/pve-ferry/lab-0f1e2d3c/100-00000abc/daily"
-    );
-    let points = fs::read_dir(golden).expect("the golden repository");
+    const LABEL: &str = "tests/data/repository/v1/pve-ferry/lab-0f1e2d3c/100-00000abc/daily";
+    // This is built in two workspaces, the product's and that of the fuzz targets inside it.
+    let mut above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let points = above.find_map(|root| fs::read_dir(root.join(LABEL)).ok());
     points
+        .expect("the golden repository")
         .filter_map(|point| fs::read(point.expect("a point").path().join("manifest.json")).ok())
         .collect()
 }
@@ -169,7 +170,10 @@ fn stream_seeds() -> Vec<Vec<u8>> {
     vec![make(None, 500_000), make(Some("r"), 1 << 20), make(Some("r"), 1 << 40)]
 }
 
-fn images(part: fn((Vec<u8>, Vec<u8>)) -> Vec<u8>) -> Vec<Vec<u8>> {
+/// Takes the index or the image's file of both.
+type Part = fn((Vec<u8>, Vec<u8>)) -> Vec<u8>;
+
+fn images(part: Part) -> Vec<Vec<u8>> {
     let codecs = [Compression::None, Compression::Zstd(1), Compression::Gzip, Compression::Bzip2];
     let mut all = Vec::new();
     for stream in stream_seeds() {

@@ -9,6 +9,6 @@ conformance() {
         cargo test --locked --offline --test storage -- --test-threads 6 >"$WORK/conformance" 2>&1
 }
 check "the storage conformance suite passes on real Ceph" conformance
-grep -hE '^test .*FAILED|panicked|^error' "$WORK/conformance" | sed 's/^/     | /'
+grep -hE -A1 '^test .*FAILED|panicked|^error' "$WORK/conformance" | sed 's/^/     | /'
 check "and it did not skip it" not grep -q SKIPPED "$WORK/conformance"
 check "and it ran tests" grep -qE 'test result: ok. [1-9][0-9]* passed' "$WORK/conformance"

@@ -1,16 +1,34 @@
 //! A bounded run of all targets on the stable toolchain: valid inputs, changed at random but always in
 //! the same way. It searches by luck; to search by coverage is libFuzzer's work.
 //!
-//! `smoke SECONDS [SEED]`; the input that made a target panic is printed as hexadecimal digits.
+//! `cargo test --test fuzz -- [SECONDS [SEED]]`, 5 seconds unless told; the input that made a target panic is
+//! printed as hexadecimal digits. It is a test of the product's workspace, not a program of the fuzz workspace:
+//! the library that two workspaces build has one file name, and whoever builds next would link the wrong one.
 
-use pve_ferry_fuzz::{TARGETS, Target};
+// A test that cannot go on fails: that is its work. Its numbers are small, and what it found must be seen.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation
+)]
+
+#[path = "src/lib.rs"]
+mod targets;
+
+use nix::sys::resource::{Resource, setrlimit};
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use targets::{TARGETS, Target};
+
+/// Bytes of address space: an allocation that foreign input asks for ends the run.
+const MEMORY: u64 = 2 << 30;
 
 fn main() -> ExitCode {
+    setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).unwrap();
     let mut words = std::env::args().skip(1).filter_map(|word| word.parse::<u64>().ok());
-    let seconds = words.next().unwrap_or(20);
+    let seconds = words.next().unwrap_or(5);
     let mut random = Random(words.next().unwrap_or(1) | 1);
     let share = Duration::from_secs(seconds) / TARGETS.len() as u32;
     for target in TARGETS {
