@@ -5,13 +5,12 @@
 //! wrong bytes. Only the source can tell.
 
 use crate::cancel::Cancel;
-use crate::model::Share;
+use crate::model::{Share, counted};
 use crate::progress::{Meter, Progress};
 use crate::repository::image::{ChainReader, ImageError};
 use crate::storage::{Blocks, StorageError};
 use crate::stream::{Content, Extent};
 use crate::throttle::Throttle;
-use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -167,10 +166,7 @@ impl Audited {
         }
         let more = self.differences.len().saturating_sub(NAMED);
         if more > 0 {
-            let mut text = String::new();
-            // Writing to a string does not fail.
-            let _ = write!(text, "{more} more block{}", if more == 1 { "" } else { "s" });
-            parts.push(text);
+            parts.push(counted(more, "more block"));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
     }

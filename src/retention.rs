@@ -13,7 +13,7 @@ mod tests;
 
 pub use share::Share;
 
-use crate::model::Moment;
+use crate::model::{Moment, counted};
 use std::collections::BTreeSet;
 
 /// How many points, or how far back.
@@ -155,10 +155,9 @@ pub fn renewal(renew: Span, increments: u32, base: Moment, now: Moment) -> Optio
         Span::Points(n) => increments >= n,
         age => base <= age.before(now),
     };
-    let plural = if increments == 1 { "" } else { "s" };
     due.then(|| match renew {
         Span::Points(_) => {
-            format!("{increments} increment{plural} since the last base (renew {renew})")
+            format!("{} since the last base (renew {renew})", counted(increments, "increment"))
         }
         _ => format!("the last base is of {base} (renew {renew})"),
     })

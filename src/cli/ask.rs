@@ -4,7 +4,7 @@
 use super::barc;
 use super::error::CliError;
 use super::restore::{Args, policy, sought, time};
-use crate::model::{Bytes, DiskKey, Moment, VmId};
+use crate::model::{Bytes, DiskKey, Moment, VmId, counted};
 use crate::plan::restore::{RestorePolicy, StoredVolume};
 use crate::repository::legacy::{LegacyHistory, LegacyImage, LegacyPoint};
 use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
@@ -244,7 +244,7 @@ fn confirm(point: &RestorePoint, policy: &RestorePolicy) -> Result<(), CliError>
     let what = if policy.disks.is_empty() {
         format!("guest {vmid} of {time} as {}", policy.target.unwrap_or(vmid))
     } else {
-        format!("{} volumes of guest {vmid}", policy.disks.len())
+        format!("{} of guest {vmid}", counted(policy.disks.len(), "volume"))
     };
     let theme = ColorfulTheme::default();
     let yes = Confirm::with_theme(&theme)

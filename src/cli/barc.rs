@@ -2,7 +2,7 @@
 
 use super::document::{BarcImage, BarcImageKind, BarcPoint, BarcWord};
 use super::table::{Align, render};
-use crate::model::{Age, Bytes, Moment, VmId};
+use crate::model::{Age, Bytes, Moment, VmId, counted};
 use crate::repository::legacy::{LegacyFormat, LegacyHistory, LegacyImage, LegacyPoint};
 use crate::survey::kind_of_config;
 use std::fmt::Write as _;
@@ -32,7 +32,8 @@ pub fn text(histories: &[LegacyHistory], each: Rows, now: Moment) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "guest {vmid} {name}  {count} points, {stored}  ({})",
+            "guest {vmid} {name}  {}, {stored}  ({})",
+            counted(count, "point"),
             history.directory.name()
         );
         text.push_str(&match each {

@@ -7,7 +7,7 @@ use super::options::Common;
 use super::output;
 use super::table::{Align, render};
 use crate::clock::Clock;
-use crate::model::{Age, Bytes, Moment};
+use crate::model::{Age, Bytes, Moment, counted};
 use crate::repository::ImageEntry;
 use crate::repository::VerifiedState;
 use crate::repository::legacy::LegacyHistory;
@@ -121,8 +121,9 @@ fn header(text: &mut String, guest: &Listed) {
     // Writing to a string does not fail.
     let _ = writeln!(
         text,
-        "guest {} {name}  {count} points, {stored}  ({})",
+        "guest {} {name}  {}, {stored}  ({})",
         guest.directory.names().vmid,
+        counted(count, "point"),
         survey::relative(&guest.directory)
     );
 }

@@ -1,6 +1,6 @@
 //! The report and the dry run as a person reads them. Pure: a value in, a text out.
 
-use crate::model::Bytes;
+use crate::model::{Bytes, counted};
 use crate::operation::Performed;
 use crate::report::{GuestOutcome, GuestStatus, Report, VolumeOutcome};
 use schemars::JsonSchema;
@@ -83,13 +83,14 @@ fn volume_line(volume: &VolumeOutcome) -> String {
 fn summary(report: &Report) -> String {
     let totals = &report.totals;
     let seconds = report.finished.unix() - report.started.unix();
+    let volumes = counted(totals.volumes, "volume");
     let bytes = match report.operation {
         "copy" => format!("{} copied", Bytes(totals.stored_bytes)),
         _ => format!("{} read, {} stored", Bytes(totals.stream_bytes), Bytes(totals.stored_bytes)),
     };
     format!(
-        "{}: {} of {} guests ok, {} volumes, {bytes}, {seconds} s",
-        report.operation, totals.guests_ok, totals.guests, totals.volumes,
+        "{}: {} of {} guests ok, {volumes}, {bytes}, {seconds} s",
+        report.operation, totals.guests_ok, totals.guests,
     )
 }
 
@@ -234,7 +235,7 @@ mod tests {
 guest 100 web on pve1: ok, point 1970-01-01T00:00:00Z, frozen, frozen for 1.2 s
   scsi0      base of ceph:vm-100-disk-0 (4.00 GiB): 1.00 GiB read, 512.00 MiB stored, 0.0 s
 nothing selected by 999
-backup: 1 of 2 guests ok, 1 volumes, 1.00 GiB read, 512.00 MiB stored, 0 s
+backup: 1 of 2 guests ok, 1 volume, 1.00 GiB read, 512.00 MiB stored, 0 s
 "
         );
     }

@@ -6,7 +6,7 @@ use super::options::{Logging, Parallel, label};
 use super::told::{Nature, Subject};
 use super::{blocking, output, signals, world};
 use crate::hooks::Hooks;
-use crate::model::{ChainId, VolumeId};
+use crate::model::{ChainId, VolumeId, counted};
 use crate::operation::{Mode, Operation, ResetRequest, ResetTarget, perform, volume_owner};
 use crate::plan::Action;
 use crate::plan::reset::ResetPolicy;
@@ -135,7 +135,7 @@ fn confirm(args: &Args, logging: &Logging, request: &ResetRequest) -> Result<(),
     }
     planned.plans.iter().for_each(|plan| output::notice(plan.to_string().trim_end()));
     let theme = ColorfulTheme::default();
-    let question = format!("Delete {count} snapshots?");
+    let question = format!("Delete {}?", counted(count, "snapshot"));
     let confirm = Confirm::with_theme(&theme).with_prompt(question).default(false);
     let yes = confirm.interact().context("no answer; nothing was changed")?;
     if yes { Ok(()) } else { Err(CliError::usage("nothing was changed")) }

@@ -3,7 +3,7 @@
 
 use super::document::{Damage, Verification, VerifiedGuest, VerifiedStatus};
 use crate::clock::{first_label, host_name};
-use crate::model::{Bytes, Guest, GuestKind, Moment, VmId};
+use crate::model::{Bytes, Guest, GuestKind, Moment, VmId, counted};
 use crate::operation::{Checked, failure_of};
 use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::DamageFound;
@@ -44,9 +44,9 @@ pub fn text(verified: &AllVerified) -> String {
                     (true, false) => "ok",
                 };
                 lines.push(format!(
-                    "{about}: {ending}, {} points, {} images, {} read",
-                    report.points.len(),
-                    report.images.len(),
+                    "{about}: {ending}, {}, {}, {} read",
+                    counted(report.points.len(), "point"),
+                    counted(report.images.len(), "image"),
                     Bytes(report.bytes)
                 ));
                 lines.extend(report.damage.iter().map(damage_line));

@@ -4,6 +4,7 @@
 //! the layers below never see a label, a disk key or a snapshot name that does not hold its form.
 
 mod age;
+mod count;
 mod guest;
 pub mod guest_snapshot;
 mod id;
@@ -17,6 +18,7 @@ mod source;
 mod volume;
 
 pub use age::Age;
+pub use count::counted;
 pub use guest::{ClusterId, ClusterName, Guest, GuestKind, Incarnation, VmId};
 pub use guest_snapshot::{GuestSnapshot, TimestampFormat};
 pub use id::{ChainId, ImageId, InvalidId, PointId};

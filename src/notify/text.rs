@@ -4,7 +4,7 @@
 use super::facts::{
     Occasion, Verdict, by_importance, duration, failed, is_whole, name, seconds, status_word,
 };
-use crate::model::Bytes;
+use crate::model::{Bytes, counted};
 use crate::report::{GuestOutcome, GuestStatus, Report};
 use std::fmt::Write as _;
 
@@ -100,13 +100,12 @@ pub fn about(occasion: &Occasion, report: &Report) -> String {
 pub fn totals(report: &Report) -> String {
     if is_of_snapshots(report) {
         let changes = report.guests.iter().map(|guest| guest.changes.len()).sum::<usize>();
-        return format!("{changes} change{}", if changes == 1 { "" } else { "s" });
+        return counted(changes, "change");
     }
     let totals = &report.totals;
     format!(
-        "{} volume{}, {} read, {} stored",
-        totals.volumes,
-        if totals.volumes == 1 { "" } else { "s" },
+        "{}, {} read, {} stored",
+        counted(totals.volumes, "volume"),
         Bytes(totals.stream_bytes),
         Bytes(totals.stored_bytes)
     )

@@ -1,7 +1,7 @@
 //! The text of a plan: what the dry run prints and the golden tests compare. Not for machines.
 
 use super::{Action, Item, Plan, Scope, Step};
-use crate::model::{Bytes, GuestSnapshot, Moment};
+use crate::model::{Bytes, GuestSnapshot, Moment, counted};
 use std::fmt;
 
 /// The column in which the objects of the steps stand.
@@ -103,10 +103,7 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::HidePoint(point) => ("hide", format!("{} {}", point.label, point.moment)),
         Action::MergeImages { into, from } => {
             let (count, into) = (from.len(), format!("{} {}", into.label, into.moment));
-            (
-                "merge",
-                format!("{count} older point{} into {into}", if count == 1 { "" } else { "s" }),
-            )
+            ("merge", format!("{} into {into}", counted(count, "older point")))
         }
         Action::DeleteRestorePoint(point) => {
             ("remove", format!("{} {}", point.label, point.moment))
