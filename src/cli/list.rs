@@ -155,6 +155,11 @@ fn point_row(point: &StoredPoint, now: Moment) -> Vec<String> {
     if manifest.is_hidden() {
         marks.push_str(", hidden");
     }
+    let missing = survey::missing_disks(manifest);
+    if !missing.is_empty() {
+        marks.push_str(", lacks ");
+        marks.push_str(&missing.join(" "));
+    }
     vec![
         format!("  {}", manifest.label),
         manifest.time.to_string(),

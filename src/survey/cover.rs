@@ -60,7 +60,7 @@ fn summary(repository: &Repository, points: &[&StoredPoint]) -> Option<GuestPoin
 
 /// Whether a point is a comfort: nothing in it is known to be damaged, and no disk is missing.
 pub fn is_good(point: &StoredPoint) -> bool {
-    !point.attributes.has_failed() && !super::prune::lacks_a_disk(&point.manifest)
+    !point.attributes.has_failed() && super::missing_disks(&point.manifest).is_empty()
 }
 
 /// A vmid that was given away again is another guest, whose points would be no comfort. A VM is

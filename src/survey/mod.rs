@@ -19,7 +19,7 @@ pub use copy::{copy, twin};
 pub use cover::{is_good, stored_points};
 pub use guests::{SurveyedGuests, guests};
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
-pub use prune::{leftovers, prune, stored};
+pub use prune::{leftovers, missing_disks, prune, stored};
 pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
 pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
 pub use snapshot::snapshot;

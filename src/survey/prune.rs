@@ -68,9 +68,10 @@ pub fn is_left_out(skipped: &Skipped) -> bool {
     skipped.by_configuration.unwrap_or_else(|| crate::pve::is_exclusion(&skipped.reason))
 }
 
-/// Whether a point lacks a disk that should have been saved, and so is not all of its guest.
-pub fn lacks_a_disk(manifest: &Manifest) -> bool {
-    manifest.skipped.iter().any(|skipped| !is_left_out(skipped))
+/// The disks that a point should hold and lacks; a point that lacks any is not all of its guest.
+pub fn missing_disks(manifest: &Manifest) -> Vec<String> {
+    let missing = manifest.skipped.iter().filter(|skipped| !is_left_out(skipped));
+    missing.map(|skipped| skipped.disk.to_string()).collect()
 }
 
 fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
@@ -81,7 +82,6 @@ fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
         parent: image.parent,
         bytes: image.stored_bytes,
     };
-    let disk = |skipped: &Skipped| skipped.disk.to_string();
     StoredFact {
         directory: relative.display().to_string(),
         id: manifest.point,
@@ -91,7 +91,7 @@ fn fact(directory: &GuestDir, point: &StoredPoint) -> StoredFact {
         hidden: manifest.is_hidden(),
         protected: point.is_protected(),
         failed: point.attributes.has_failed(),
-        missing: manifest.skipped.iter().filter(|s| !is_left_out(s)).map(disk).collect(),
+        missing: missing_disks(manifest),
         images: manifest.images.iter().map(image).collect(),
     }
 }

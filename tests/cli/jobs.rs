@@ -461,7 +461,7 @@ fn a_point_that_lacks_a_disk_covers_nobody() {
     env.run(CREATE).exits(0);
     fs::rename(env.path("rbd/rbd/vm-100-disk-1"), env.path("away")).unwrap();
     env.run("job run backup-daily --scheduled").exits(3);
-    env.run("list --path REPO").exits(0).says(&["1 point,"]);
+    env.run("list --path REPO").exits(0).says(&["1 point,", "base, lacks scsi1 "]);
     env.run("status").exits(2).says(&["no good point"]);
     fs::rename(env.path("away"), env.path("rbd/rbd/vm-100-disk-1")).unwrap();
     env.run("job run backup-daily --scheduled").exits(0);
