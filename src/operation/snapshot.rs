@@ -84,8 +84,8 @@ async fn all_turns(
     let Chosen { guests, doubts, not_found } = run.selected(&request.selection).await?;
     let name = if request.policy.create.is_some() { "snapshot create" } else { "snapshot prune" };
     let storages = match request.policy.create {
-        Some(_) => run.api.storages().await.context("cannot see how full the storages are")?,
-        None => Vec::new(),
+        Some(_) => Some(run.api.storages().await.context("cannot see how full the storages are")?),
+        None => None,
     };
     let turns = Turns { run: run.clone(), policy: request.policy, storages, mode, doubts };
     let turns = Arc::new(turns);
@@ -119,7 +119,7 @@ pub async fn rollback(
         return Ok(Performed { report: report(Vec::new()), plans: Vec::new() });
     };
     let outcome = GuestOutcome::new(&guest.candidate.guest);
-    let facts = run.surveyed(guest.clone(), &[]).await?;
+    let facts = run.surveyed(guest.clone(), None).await?;
     let plan = match plan_rollback(&facts, &request.name) {
         Ok(plan) => plan,
         Err(why) => {
@@ -236,7 +236,7 @@ impl SnapshotRun {
     async fn surveyed(
         &self,
         mut guest: ApiGuest,
-        storages: &[ApiStorage],
+        storages: Option<&[ApiStorage]>,
     ) -> Result<SnapshotFacts, ApiError> {
         let watch = Stopwatch::start();
         let mut was_moved = false;
@@ -291,7 +291,8 @@ impl SnapshotRun {
 struct Turns {
     run: SnapshotRun,
     policy: SnapshotPolicy,
-    storages: Vec<ApiStorage>,
+    /// None when no snapshot is to be made.
+    storages: Option<Vec<ApiStorage>>,
     mode: Mode,
     doubts: Doubts,
 }
@@ -332,9 +333,9 @@ impl Turns {
         let create = self.policy.create.as_ref();
         if create.is_some_and(|create| create.memory == Memory::Included) {
             let now = self.run.api.storages().await?;
-            return self.run.surveyed(guest, &now).await;
+            return self.run.surveyed(guest, Some(&now)).await;
         }
-        self.run.surveyed(guest, &self.storages).await
+        self.run.surveyed(guest, self.storages.as_deref()).await
     }
 }
 

@@ -5,7 +5,7 @@ Every request is checked against tests/data/pve-api/excerpt.json: path, method, 
 The cluster is a document:
   token, users {USER@REALM: {password, otp}}, ticket_seconds
   task_seconds         how long a task takes (default 0)
-  storages             [{node, storage, disk, maxdisk}]
+  storages             [{node, storage, plugintype, disk, maxdisk}]; without plugintype it is rbd
   guests               [{vmid, type, node, name, status, ...}] and for each of them, besides what PVE shows:
     config             {key: value}
     snapshots          [{name, snaptime, description, ...}]
@@ -14,6 +14,7 @@ The cluster is a document:
     create_fails, delete_fails   the task's error; a failed removal leaves lock and snapstate behind, unless it is refused
     create_warnings    the task ends with WARNINGS: n
     unreadable         the status with which its configuration is refused (403, 595)
+    feature_fails      the status with which the question for the feature `snapshot` is refused (403, 501)
     denied             the privilege that is missing for writes
     moved_to           the node where it really is
     task_seconds       as above, for this guest
@@ -83,6 +84,27 @@ def fits(rule, value):
     return len(value) <= rule.get("maxLength", 1 << 20) and value in rule.get("enum", [value])
 
 
+def volumes(config):
+    """What stands in the disks and mount points of a configuration, cd-roms left out."""
+    key = re.compile(r"((ide|sata|scsi|virtio|efidisk|tpmstate|mp)\d+|rootfs)")
+    held = [value.split(",") for name, value in config.items() if key.fullmatch(name)]
+    return [words[0].removeprefix("file=") for words in held if "media=cdrom" not in words]
+
+
+def can_snapshot(plugin, volume):
+    """PVE::Storage::volume_has_feature for snapshots of what is no base."""
+    if volume.startswith("/"):
+        return False
+    match plugin:
+        case "rbd" | "zfspool" | "zfs" | "lvmthin":
+            return True
+        case "dir" | "nfs" | "cifs" | "lvm":
+            return volume.endswith(".qcow2")
+        case "btrfs":
+            return not volume.endswith(".vmdk")
+    return False
+
+
 class Cluster:
     """The state, changed by requests and by time."""
 
@@ -112,7 +134,7 @@ class Cluster:
 
     def resources(self, kind):
         if kind == "storage":
-            return [dict(s, type="storage", id=f"storage/{s['node']}/{s['storage']}") for s in self.document["storages"]]
+            return [dict({"plugintype": "rbd"}, **s, type="storage", id=f"storage/{s['node']}/{s['storage']}") for s in self.document["storages"]]
         found = []
         for guest in self.guests.values():
             if guest["status"] == "unknown":
@@ -144,6 +166,8 @@ class Cluster:
             case ["GET", "config"]:
                 lock = {"lock": self.locked(guest)} if self.locked(guest) else {}
                 return {**guest["config"], **lock, "digest": "0" * 40}
+            case ["GET", "feature"] if params["feature"] == "snapshot":
+                return self.feature(guest)
             case ["GET", "snapshot"]:
                 listed = guest["snapshots"]
                 guest["snapshots"] = guest.pop("snapshots_then", listed)
@@ -155,6 +179,19 @@ class Cluster:
             case ["POST", "snapshot", name, "rollback"]:
                 return self.rollback(guest, name)
         raise Unexpected(f"{method} {rest}")
+
+    def feature(self, guest):
+        status = guest.get("feature_fails")
+        if status == 403:
+            raise Refused(403, f"Permission check failed (/vms/{guest['vmid']}, VM.Audit)\n")
+        if status:
+            raise Refused(status, "not implemented\n")
+        answer = {"hasFeature": int(self.can_snapshot(guest))}
+        return answer if guest["type"] == "lxc" else dict(answer, nodes=[guest["node"]])
+
+    def can_snapshot(self, guest):
+        types = {entry["storage"]: entry.get("plugintype", "rbd") for entry in self.document["storages"]}
+        return all(can_snapshot(types.get(volume.partition(":")[0], "rbd"), volume) for volume in volumes(guest["config"]))
 
     def may_write(self, guest):
         if guest.get("denied"):
@@ -172,6 +209,8 @@ class Cluster:
             return self.task(guest, "qmsnapshot", f"VM is locked ({self.locked(guest)})", lambda: None)
         if any(found["name"] == name for found in guest["snapshots"]):
             return self.task(guest, "qmsnapshot", f"snapshot name '{name}' already used", lambda: None)
+        if not self.can_snapshot(guest):
+            return self.task(guest, "qmsnapshot", "snapshot feature is not available", lambda: None)
         if guest.get("create_fails"):
             return self.task(guest, "qmsnapshot", guest["create_fails"], lambda: None)
         entry = {"name": name, "snaptime": int(time.time()), "description": params.get("description", ""), "vmstate": int(params.get("vmstate", "0")), "snapstate": "prepare"}
