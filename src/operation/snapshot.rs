@@ -17,7 +17,7 @@ use crate::pve::api::{Api, ApiError, ApiGuest, ApiStorage};
 use crate::report::{Failure, GuestOutcome, Report};
 use crate::select::{Candidate, Hidden, Selection, is_undecided, select};
 use crate::survey;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,6 +187,7 @@ impl SnapshotRun {
     }
 
     async fn selected(&self, selection: &Selection) -> anyhow::Result<Chosen> {
+        self.refuse_hidden_pools(selection).await?;
         let mut guests = self.api.guests().await.context("cannot list the guests")?;
         if guests.is_empty() {
             let text = "the cluster shows no guest: without the privilege VM.Audit it hides them all (an API token with privilege separation has privileges of its own)";
@@ -210,6 +211,19 @@ impl SnapshotRun {
         let named = named.filter(|vmid| meant.contains(vmid) || doubts.contains_key(vmid));
         let guests = named.filter_map(|vmid| by_vmid.remove(&vmid)).collect();
         Ok(Chosen { guests, doubts, not_found: selected.empty_items })
+    }
+
+    /// A pool that PVE does not show is one without guests: one that is excluded would be worked on,
+    /// and one that is asked for be passed over.
+    async fn refuse_hidden_pools(&self, selection: &Selection) -> anyhow::Result<()> {
+        let hidden = self.api.hidden_pools(&selection.pools()).await;
+        let hidden = hidden.context("cannot learn which pools PVE shows; nothing was changed")?;
+        let Some(first) = hidden.first() else { return Ok(()) };
+        let paths: Vec<String> = hidden.iter().map(|pool| format!("/pool/{pool}")).collect();
+        bail!(
+            "without the privilege Pool.Audit, handed down, on {} PVE does not tell which guests the selection means; nothing was changed: `pveum acl modify /pool/{first} --roles PVEAuditor` with --tokens or --users grants it",
+            paths.join(" and ")
+        )
     }
 
     /// Fills in the storages of the guests, and gives back why those of some are not known.

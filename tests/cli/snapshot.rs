@@ -85,6 +85,31 @@ fn e4_and_e5_selections_and_a_node_that_is_down() {
 }
 
 #[test]
+fn a_pool_that_pve_does_not_show_is_no_pool_without_guests() {
+    let guests =
+        || json!([with(guest(100), json!({"pool": "Kept", "snapshots": three()})), guest(101)]);
+    let privileges =
+        |pool: Value| json!({"/": {"VM.Audit": 1, "VM.Snapshot": 1}, "/pool/Kept": pool});
+    let hidden =
+        Cluster::like(json!({"guests": guests(), "permissions": privileges(json!({}))}), 1);
+    for words in [
+        "prune --vmid all,-@pool-Kept --label daily --keep 0 --yes",
+        "create --vmid @pool-Kept --label daily",
+        "list --vmid all,-@pool-Kept",
+    ] {
+        let text = "Pool.Audit, handed down, on /pool/Kept";
+        hidden.run(words).exits(1).complains(&[text, "nothing was changed", "pveum acl modify"]);
+    }
+    assert_eq!((hidden.requests("DELETE"), hidden.requests("POST")), (0, 0));
+    hidden.run("prune --vmid 100 --label daily --keep 2").exits(0);
+    let shown = privileges(json!({"Pool.Audit": 1}));
+    let shown = Cluster::like(json!({"guests": guests(), "permissions": shown}), 1);
+    shown.run("prune --vmid all,-@pool-kept --label daily --keep 0 --yes").exits(1);
+    shown.run("prune --vmid all,-@pool-Kept --label daily --keep 0 --yes").exits(0);
+    assert_eq!(shown.snapshots(100).len(), 3, "it was excluded");
+}
+
+#[test]
 fn a_guest_whose_configuration_cannot_be_read_is_named_where_its_storages_decide() {
     for status in [403, 595] {
         let unreadable = with(guest(101), json!({"unreadable": status}));
@@ -667,7 +692,8 @@ fn a_stranger_is_not_trusted_and_is_named() {
 
 #[test]
 fn the_doctor_names_what_is_missing_and_the_commands_that_grant_it() {
-    let granted = json!({"/": {"VM.Audit": 1, "VM.Snapshot": 1, "Datastore.Audit": 1}});
+    let granted =
+        json!({"/": {"VM.Audit": 1, "VM.Snapshot": 1, "Datastore.Audit": 1, "Pool.Audit": 1}});
     for (permissions, code, text) in [
         (granted, 0, "suffice"),
         (json!({"/vms": {"VM.Audit": 1}}), 1, "missing on /vms: VM.Snapshot"),

@@ -4,6 +4,7 @@ Every request is checked against tests/data/pve-api/excerpt.json: path, method, 
 
 The cluster is a document:
   token, users {USER@REALM: {password, otp}}, ticket_seconds
+  permissions          {path: {privilege: 1 if it is handed down, else 0}} of whoever asks (default: all on /)
   task_seconds         how long a task takes (default 0)
   storages             [{node, storage, plugintype, disk, maxdisk}]; without plugintype it is rbd
   guests               [{vmid, type, node, name, status, ...}] and for each of them, besides what PVE shows:
@@ -27,6 +28,7 @@ import threading
 import time
 
 EXCERPT = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "data", "pve-api", "excerpt.json")
+ALL = {"VM.Audit": 1, "VM.Snapshot": 1, "Datastore.Audit": 1, "Pool.Audit": 1}
 SHOWN = ("vmid", "type", "node", "name", "status", "template", "tags", "pool", "lock")
 
 
@@ -123,7 +125,7 @@ class Cluster:
                 case ["GET", "version"]:
                     return {"version": "9.2.11", "release": "9.2"}
                 case ["GET", "access", "permissions"]:
-                    return self.document.get("permissions", {})
+                    return {params["path"]: self.privileges(params["path"])} if "path" in params else self.permissions()
                 case ["GET", "cluster", "resources"]:
                     return self.resources(params.get("type"))
                 case ["GET", "nodes", node, "tasks", upid, "status"]:
@@ -131,6 +133,17 @@ class Cluster:
                 case [_, "nodes", node, kind, vmid, *rest]:
                     return self.guest_request(method, self.guest(node, kind, vmid), rest, params)
             raise Unexpected(f"{method} {path}")
+
+    def permissions(self):
+        return self.document.get("permissions", {"/": ALL})
+
+    def privileges(self, path):
+        """Those of a path itself, or what is handed down by the nearest path above that has some."""
+        above = path
+        while above not in self.permissions() and above != "/":
+            above = above.rpartition("/")[0] or "/"
+        found = self.permissions().get(above, {})
+        return found if above == path else {name: 1 for name, is_down in found.items() if is_down}
 
     def resources(self, kind):
         if kind == "storage":
@@ -141,6 +154,8 @@ class Cluster:
                 found.append({key: guest[key] for key in ("vmid", "type", "node", "status")})
             else:
                 shown = {key: guest[key] for key in SHOWN if key in guest}
+                if "Pool.Audit" not in self.privileges(f"/pool/{shown.get('pool')}"):
+                    shown.pop("pool", None)
                 found.append(dict(shown, id=f"{guest['type']}/{guest['vmid']}"))
             if guest.get("moved_to"):
                 guest["really"], guest["moved_to"] = guest["moved_to"], None
