@@ -461,6 +461,20 @@ fn a_guest_that_moved_since_it_was_listed_is_found_on_its_node() {
 }
 
 #[test]
+fn a_guest_that_moves_between_the_plan_and_a_step_is_found_on_its_node() {
+    for (request, there) in [("POST snapshot", 3), ("DELETE snapshot/autodaily260101000000", 2)] {
+        let moves = json!({"request": request, "to": "pve2"});
+        let changes = json!({"snapshots": three(), "moves_before": moves});
+        let cluster = Cluster::of(vec![with(guest(100), changes)]);
+        let said = cluster.run("create --vmid 100 --label daily --keep 2").exits(0);
+        said.says(&["removed snapshot autodaily260102000000"]);
+        let (post, delete) = ("POST /nodes/pve2/qemu", "DELETE /nodes/pve2/qemu");
+        assert_eq!(cluster.requests(post) + cluster.requests(delete), there, "{}", cluster.log());
+        assert_eq!(cluster.snapshots(100).len(), 2);
+    }
+}
+
+#[test]
 fn memory_goes_in_for_machines_only() {
     let container = json!({"type": "lxc", "config": {"rootfs": "ceph:vm-101-disk-0,size=1G"}});
     let stopped = json!({"status": "stopped"});

@@ -18,6 +18,7 @@ The cluster is a document:
     feature_fails      the status with which the question for the feature `snapshot` is refused (403, 501)
     denied             the privilege that is missing for writes
     moved_to           the node where it really is
+    moves_before       {request: part of `METHOD WHAT`, to: a node}: it has moved there when this comes, once
     task_seconds       as above, for this guest
 """
 
@@ -175,6 +176,11 @@ class Cluster:
         return guest
 
     def guest_request(self, method, guest, rest, params):
+        moves = guest.get("moves_before")
+        if moves and moves["request"] in f"{method} {'/'.join(rest)}":
+            del guest["moves_before"]
+            path, guest["node"] = f"nodes/{guest['node']}", moves["to"]
+            raise Refused(500, f"Configuration file '{path}/{guest['type']}-server/{guest['vmid']}.conf' does not exist\n")
         match [method, *rest]:
             case ["GET", "config"] if guest.get("unreadable"):
                 raise Refused(guest["unreadable"], f"Permission check failed (/vms/{guest['vmid']}, VM.Audit)\n")
