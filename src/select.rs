@@ -129,6 +129,16 @@ impl Selection {
     pub fn asks_for_storages(&self) -> bool {
         self.items.iter().any(|item| matches!(item.pattern, Pattern::Storage(_)))
     }
+
+    /// The pools that items ask for, as they were written: PVE knows upper case from lower. To a user
+    /// who may not see a pool, its guests look like guests of none.
+    pub fn pools(&self) -> Vec<&str> {
+        let name = |item: &'_ Item| match &item.pattern {
+            Pattern::Pool(name) => item.text.len().checked_sub(name.len()),
+            _ => None,
+        };
+        self.items.iter().filter_map(|item| item.text.get(name(item)?..)).collect()
+    }
 }
 
 /// Finds the guests that a selection names.
@@ -444,6 +454,12 @@ mod tests {
         for (selection, expected) in rows {
             assert_eq!(found(selection), expected, "{selection}");
         }
+    }
+
+    #[test]
+    fn pools_are_told_as_they_were_written() {
+        let selection = Selection::parse("all, - @Pool-Web/Front,@pool-db,storage-x,-@tag-y");
+        assert_eq!(selection.unwrap().pools(), ["Web/Front", "db"]);
     }
 
     #[test]

@@ -52,7 +52,7 @@ impl Hands<'_> {
     pub async fn carry_out(&self, plan: &Plan) -> GuestOutcome {
         let mut outcome = GuestOutcome::new(&plan.guest);
         outcome.warnings.clone_from(&plan.warnings);
-        let mut made = None;
+        let (mut made, mut guest) = (None, plan.guest.clone());
         for step in plan.steps() {
             if self.cancel.is_cancelled() {
                 let text = "interrupted; nothing is half".to_owned();
@@ -62,7 +62,7 @@ impl Hands<'_> {
             let hooked = hooked(&plan.guest, &step.action);
             let mut done = self.told(hooked.as_ref(), At::Before, None, &mut outcome).await;
             if done.is_ok() {
-                done = self.step(&plan.guest, &step.action, &mut outcome).await;
+                done = self.step_where_it_is(&mut guest, &step.action, &mut outcome).await;
             }
             if let Err(error) = done {
                 let text = format!("{step}: {error:#}");
@@ -96,6 +96,33 @@ impl Hands<'_> {
         }
         outcome.warnings.extend(self.hooks.call(&event, self.cancel).await?);
         Ok(())
+    }
+
+    /// A guest may have moved since it was looked at: while a hook ran, or while the lock of just
+    /// that migration was waited for. Its old node then refused, and changed nothing.
+    async fn step_where_it_is(
+        &self,
+        guest: &mut Guest,
+        action: &Action,
+        outcome: &mut GuestOutcome,
+    ) -> anyhow::Result<()> {
+        let done = self.step(guest, action, outcome).await;
+        let Err(error) = &done else { return done };
+        if !error.downcast_ref::<ApiError>().is_some_and(ApiError::says_moved) {
+            return done;
+        }
+        let Some(node) = self.node_now(guest).await else { return done };
+        tracing::info!(guest = %guest.vmid, from = guest.node, to = node, "the guest has moved");
+        guest.node = node;
+        self.step(guest, action, outcome).await
+    }
+
+    /// Where a guest is now; none when that is where it was, or nobody knows.
+    async fn node_now(&self, guest: &Guest) -> Option<String> {
+        let all = self.api.guests().await.ok()?;
+        let mut found = all.into_iter().map(|found| found.candidate.guest);
+        let found = found.find(|found| found.vmid == guest.vmid && found.kind == guest.kind)?;
+        (found.node != guest.node).then_some(found.node)
     }
 
     async fn step(

@@ -17,7 +17,7 @@ use crate::pve::api::{Api, ApiError, ApiGuest, ApiStorage};
 use crate::report::{Failure, GuestOutcome, Report};
 use crate::select::{Candidate, Hidden, Selection, is_undecided, select};
 use crate::survey;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,8 +84,8 @@ async fn all_turns(
     let Chosen { guests, doubts, not_found } = run.selected(&request.selection).await?;
     let name = if request.policy.create.is_some() { "snapshot create" } else { "snapshot prune" };
     let storages = match request.policy.create {
-        Some(_) => run.api.storages().await.context("cannot see how full the storages are")?,
-        None => Vec::new(),
+        Some(_) => Some(run.api.storages().await.context("cannot see how full the storages are")?),
+        None => None,
     };
     let turns = Turns { run: run.clone(), policy: request.policy, storages, mode, doubts };
     let turns = Arc::new(turns);
@@ -119,7 +119,7 @@ pub async fn rollback(
         return Ok(Performed { report: report(Vec::new()), plans: Vec::new() });
     };
     let outcome = GuestOutcome::new(&guest.candidate.guest);
-    let facts = run.surveyed(guest.clone(), &[]).await?;
+    let facts = run.surveyed(guest.clone(), None).await?;
     let plan = match plan_rollback(&facts, &request.name) {
         Ok(plan) => plan,
         Err(why) => {
@@ -187,6 +187,7 @@ impl SnapshotRun {
     }
 
     async fn selected(&self, selection: &Selection) -> anyhow::Result<Chosen> {
+        self.refuse_hidden_pools(selection).await?;
         let mut guests = self.api.guests().await.context("cannot list the guests")?;
         if guests.is_empty() {
             let text = "the cluster shows no guest: without the privilege VM.Audit it hides them all (an API token with privilege separation has privileges of its own)";
@@ -210,6 +211,19 @@ impl SnapshotRun {
         let named = named.filter(|vmid| meant.contains(vmid) || doubts.contains_key(vmid));
         let guests = named.filter_map(|vmid| by_vmid.remove(&vmid)).collect();
         Ok(Chosen { guests, doubts, not_found: selected.empty_items })
+    }
+
+    /// A pool that PVE does not show is one without guests: one that is excluded would be worked on,
+    /// and one that is asked for be passed over.
+    async fn refuse_hidden_pools(&self, selection: &Selection) -> anyhow::Result<()> {
+        let hidden = self.api.hidden_pools(&selection.pools()).await;
+        let hidden = hidden.context("cannot learn which pools PVE shows; nothing was changed")?;
+        let Some(first) = hidden.first() else { return Ok(()) };
+        let paths: Vec<String> = hidden.iter().map(|pool| format!("/pool/{pool}")).collect();
+        bail!(
+            "without the privilege Pool.Audit, handed down, on {} PVE does not tell which guests the selection means; nothing was changed: `pveum acl modify /pool/{first} --roles PVEAuditor` with --tokens or --users grants it",
+            paths.join(" and ")
+        )
     }
 
     /// Fills in the storages of the guests, and gives back why those of some are not known.
@@ -236,7 +250,7 @@ impl SnapshotRun {
     async fn surveyed(
         &self,
         mut guest: ApiGuest,
-        storages: &[ApiStorage],
+        storages: Option<&[ApiStorage]>,
     ) -> Result<SnapshotFacts, ApiError> {
         let watch = Stopwatch::start();
         let mut was_moved = false;
@@ -291,7 +305,8 @@ impl SnapshotRun {
 struct Turns {
     run: SnapshotRun,
     policy: SnapshotPolicy,
-    storages: Vec<ApiStorage>,
+    /// None when no snapshot is to be made.
+    storages: Option<Vec<ApiStorage>>,
     mode: Mode,
     doubts: Doubts,
 }
@@ -332,9 +347,9 @@ impl Turns {
         let create = self.policy.create.as_ref();
         if create.is_some_and(|create| create.memory == Memory::Included) {
             let now = self.run.api.storages().await?;
-            return self.run.surveyed(guest, &now).await;
+            return self.run.surveyed(guest, Some(&now)).await;
         }
-        self.run.surveyed(guest, &self.storages).await
+        self.run.surveyed(guest, self.storages.as_deref()).await
     }
 }
 

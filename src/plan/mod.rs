@@ -16,6 +16,7 @@ pub mod prune;
 pub mod reset;
 pub mod restore;
 pub mod snapshot;
+pub mod snapshot_feature;
 pub mod vmstate;
 
 use crate::model::{

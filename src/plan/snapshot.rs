@@ -5,10 +5,13 @@
 //! does not make the newest snapshot the oldest. What was there before a run never outlives the
 //! snapshot that the run makes, and that one is never removed by it.
 
-use super::vmstate::MemoryFacts;
+use super::snapshot_feature::{Feature, refusal};
+use super::vmstate::{MemoryFacts, unfit};
 use super::{Action, Item, KeptPoint, Plan};
 use crate::model::guest_snapshot::label_in;
-use crate::model::{Bytes, Guest, GuestKind, GuestSnapshot, Label, Moment, TimestampFormat};
+use crate::model::{
+    Bytes, Guest, GuestKind, GuestSnapshot, Label, Moment, TimestampFormat, VolumeId,
+};
 
 /// What PVE tells of a guest, just before its turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +28,12 @@ pub struct SnapshotFacts {
     pub agent: Option<bool>,
     /// Its volumes, cd-roms left out.
     pub disks: Vec<DiskFacts>,
+    /// Whether PVE can snapshot it with all of them.
+    pub feature: Feature,
     /// What its memory needs; none when it has none to save, or PVE does not tell where it goes.
     pub memory: Option<MemoryFacts>,
+    /// The entries of its configuration with which PVE saves no memory.
+    pub memory_blockers: Vec<String>,
     /// Its snapshots.
     pub snapshots: Vec<GuestSnapshot>,
 }
@@ -36,8 +43,10 @@ pub struct SnapshotFacts {
 pub struct DiskFacts {
     /// Its key.
     pub key: String,
-    /// The storage that it is on; none for a directory or a device of the node.
-    pub storage: Option<String>,
+    /// The volume; none for a directory or a device of the node.
+    pub volume: Option<VolumeId>,
+    /// The type of its storage, where PVE shows it.
+    pub plugin: Option<String>,
     /// Bytes used and bytes in all of that storage on the guest's node, where PVE knows.
     pub usage: Option<(u64, u64)>,
 }
@@ -112,6 +121,7 @@ pub fn plan(facts: &SnapshotFacts, policy: &SnapshotPolicy) -> Result<Plan, Snap
         refuse_locked(facts)?;
         plan.items.push(Item::Step(creation(facts, create).step()));
         plan.warnings.extend(advice(facts));
+        plan.warnings.extend(unasked(facts));
     }
     retain(facts, policy, &mut plan);
     if plan.steps().any(|step| step.action.destroys()) {
@@ -174,14 +184,14 @@ fn may_be_made(facts: &SnapshotFacts, create: &NewSnapshot) -> Result<(), Snapsh
         return Err(SnapshotRefusal::Skipped(text));
     }
     let without: Vec<&str> =
-        facts.disks.iter().filter(|d| d.storage.is_none()).map(|d| d.key.as_str()).collect();
+        facts.disks.iter().filter(|d| d.volume.is_none()).map(|d| d.key.as_str()).collect();
     if !without.is_empty() {
         let keys = without.join(", ");
         let text = format!("PVE cannot snapshot a directory or device of the node: {keys}");
         return Err(SnapshotRefusal::Skipped(text));
     }
-    if let Some(full) = no_room(facts, create) {
-        return Err(SnapshotRefusal::Failed(full));
+    if let Some(why) = not_able(facts, create).or_else(|| no_room(facts, create)) {
+        return Err(SnapshotRefusal::Failed(why));
     }
     if facts.snapshots.iter().any(|snapshot| snapshot.name == create.name) {
         let text = format!("it has a snapshot {} already", create.name);
@@ -190,10 +200,27 @@ fn may_be_made(facts: &SnapshotFacts, create: &NewSnapshot) -> Result<(), Snapsh
     Ok(())
 }
 
+/// Why PVE cannot make this snapshot at all, if it cannot.
+fn not_able(facts: &SnapshotFacts, create: &NewSnapshot) -> Option<String> {
+    if facts.feature == Feature::Missing {
+        return Some(refusal(&facts.guest, &facts.disks));
+    }
+    if !is_memory_saved(facts, create) {
+        return None;
+    }
+    if !facts.memory_blockers.is_empty() {
+        let with = facts.memory_blockers.join(", ");
+        return Some(format!(
+            "PVE cannot save the memory of a machine with {with}: leave out --state"
+        ));
+    }
+    facts.memory.as_ref().and_then(unfit)
+}
+
 /// Why one of the storages has no room, if one has none.
 fn no_room(facts: &SnapshotFacts, create: &NewSnapshot) -> Option<String> {
     let of_disk = |disk: &DiskFacts| {
-        let storage = disk.storage.as_deref()?;
+        let storage = disk.volume.as_ref()?.storage.as_str();
         too_full((storage, &disk.key), disk.usage, create.most_percent)
     };
     let of_memory = |memory: &MemoryFacts| {
@@ -265,6 +292,13 @@ fn advice(facts: &SnapshotFacts) -> Option<String> {
         "no guest agent is enabled: file systems are not frozen while the snapshot is made"
             .to_owned()
     })
+}
+
+fn unasked(facts: &SnapshotFacts) -> Option<String> {
+    let Feature::Unclear(why) = &facts.feature else { return None };
+    Some(format!(
+        "PVE did not say whether it can snapshot all disks: {why}; the task itself refuses"
+    ))
 }
 
 /// The newest of the label stay, the new one among them; the others go, oldest first.

@@ -12,6 +12,19 @@ pub struct MemoryFacts {
     pub needed: u64,
     /// Bytes used and bytes in all of that storage on the guest's node, where PVE knows.
     pub usage: Option<(u64, u64)>,
+    /// What the guest's node has of that storage.
+    pub place: Place,
+}
+
+/// What a node has of a storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// It has the storage, of this type.
+    Here(String),
+    /// Other nodes have it, and this one does not.
+    Elsewhere,
+    /// PVE shows it on no node: it is disabled, or not there, or the user may not see it.
+    Unseen,
 }
 
 /// A storage that holds a disk of the machine.
@@ -24,6 +37,9 @@ pub struct UsedStorage {
     /// Whether its volumes are files.
     pub file_based: bool,
 }
+
+/// Types of storages in which PVE makes no volumes (`alloc_image` of their plugins).
+const NO_VOLUMES: [&str; 4] = ["iscsi", "iscsidirect", "pbs", "esxi"];
 
 /// What PVE takes where a machine has no disk at all.
 const LAST_RESORT: &str = "local";
@@ -58,6 +74,21 @@ pub fn needed(memory: Option<&str>) -> u64 {
     let number = |part: &str| part.strip_prefix("current=").unwrap_or(part).parse::<u64>().ok();
     let mib = parts.filter_map(number).next().unwrap_or(DEFAULT_MIB);
     (mib.saturating_mul(2)).saturating_add(DEVICES_MIB).saturating_mul(1 << 20)
+}
+
+/// Why the storage cannot take memory at all, if it cannot. One that is not seen may.
+pub(super) fn unfit(memory: &MemoryFacts) -> Option<String> {
+    let why = match &memory.place {
+        Place::Here(plugin) if NO_VOLUMES.contains(&plugin.as_str()) => {
+            format!("where PVE makes no volumes ({plugin})")
+        }
+        Place::Elsewhere => "which its node does not have".to_owned(),
+        Place::Here(_) | Place::Unseen => return None,
+    };
+    Some(format!(
+        "its memory would go to storage {}, {why}: set vmstatestorage of the guest to another, or leave out --state",
+        memory.storage
+    ))
 }
 
 #[cfg(test)]

@@ -85,6 +85,31 @@ fn e4_and_e5_selections_and_a_node_that_is_down() {
 }
 
 #[test]
+fn a_pool_that_pve_does_not_show_is_no_pool_without_guests() {
+    let guests =
+        || json!([with(guest(100), json!({"pool": "Kept", "snapshots": three()})), guest(101)]);
+    let privileges =
+        |pool: Value| json!({"/": {"VM.Audit": 1, "VM.Snapshot": 1}, "/pool/Kept": pool});
+    let hidden =
+        Cluster::like(json!({"guests": guests(), "permissions": privileges(json!({}))}), 1);
+    for words in [
+        "prune --vmid all,-@pool-Kept --label daily --keep 0 --yes",
+        "create --vmid @pool-Kept --label daily",
+        "list --vmid all,-@pool-Kept",
+    ] {
+        let text = "Pool.Audit, handed down, on /pool/Kept";
+        hidden.run(words).exits(1).complains(&[text, "nothing was changed", "pveum acl modify"]);
+    }
+    assert_eq!((hidden.requests("DELETE"), hidden.requests("POST")), (0, 0));
+    hidden.run("prune --vmid 100 --label daily --keep 2").exits(0);
+    let shown = privileges(json!({"Pool.Audit": 1}));
+    let shown = Cluster::like(json!({"guests": guests(), "permissions": shown}), 1);
+    shown.run("prune --vmid all,-@pool-kept --label daily --keep 0 --yes").exits(1);
+    shown.run("prune --vmid all,-@pool-Kept --label daily --keep 0 --yes").exits(0);
+    assert_eq!(shown.snapshots(100).len(), 3, "it was excluded");
+}
+
+#[test]
 fn a_guest_whose_configuration_cannot_be_read_is_named_where_its_storages_decide() {
     for status in [403, 595] {
         let unreadable = with(guest(101), json!({"unreadable": status}));
@@ -280,7 +305,7 @@ fn e14_the_next_host_takes_over_before_and_in_the_middle_of_a_run() {
     cluster.plain(&format!("snap list --vmid all --host {dead} {login}")).exits(0);
     let all = (100..110).map(guest).collect::<Vec<_>>();
     // The second host dies between a request that starts a task and the questions after it.
-    let cluster = Cluster::like(json!({"guests": all, "dies_after": {"0": 0, "1": 8}}), 3);
+    let cluster = Cluster::like(json!({"guests": all, "dies_after": {"0": 0, "1": 10}}), 3);
     cluster.run("create --vmid all --label daily").exits(0).says(&["10 of 10 guests ok"]);
     assert!(cluster.requests("2 GET") > 5, "{}", cluster.log());
     assert_eq!((100..110).map(|n| cluster.snapshots(n).len()).sum::<usize>(), 10);
@@ -436,6 +461,20 @@ fn a_guest_that_moved_since_it_was_listed_is_found_on_its_node() {
 }
 
 #[test]
+fn a_guest_that_moves_between_the_plan_and_a_step_is_found_on_its_node() {
+    for (request, there) in [("POST snapshot", 3), ("DELETE snapshot/autodaily260101000000", 2)] {
+        let moves = json!({"request": request, "to": "pve2"});
+        let changes = json!({"snapshots": three(), "moves_before": moves});
+        let cluster = Cluster::of(vec![with(guest(100), changes)]);
+        let said = cluster.run("create --vmid 100 --label daily --keep 2").exits(0);
+        said.says(&["removed snapshot autodaily260102000000"]);
+        let (post, delete) = ("POST /nodes/pve2/qemu", "DELETE /nodes/pve2/qemu");
+        assert_eq!(cluster.requests(post) + cluster.requests(delete), there, "{}", cluster.log());
+        assert_eq!(cluster.snapshots(100).len(), 2);
+    }
+}
+
+#[test]
 fn memory_goes_in_for_machines_only() {
     let container = json!({"type": "lxc", "config": {"rootfs": "ceph:vm-101-disk-0,size=1G"}});
     let stopped = json!({"status": "stopped"});
@@ -449,12 +488,101 @@ fn memory_goes_in_for_machines_only() {
 }
 
 #[test]
+fn as23_a_guest_that_pve_cannot_snapshot_fails_before_anything_is_made_and_names_the_disk() {
+    let on = |storage: &str, plugin: &str| json!({"node": "pve1", "storage": storage, "plugintype": plugin});
+    let raw = json!({"agent": "1", "scsi0": "ceph:vm-100-disk-0", "ide2": "nas:iso/a.iso,media=cdrom",
+        "scsi1": "nas:100/vm-100-disk-1.raw,backup=0"});
+    let qcow2 = json!({"agent": "1", "scsi0": "nas:101/vm-101-disk-0.qcow2",
+        "ide2": "nas:101/vm-101-cloudinit.raw,media=cdrom"});
+    let container =
+        json!({"rootfs": "ceph:vm-102-disk-0", "mp0": "nas:102/vm-102-disk-1.raw,mp=/a"});
+    let foreign = json!({"agent": "1", "scsi0": "hidden:x"});
+    let guests = json!([
+        with(guest(100), json!({"config": raw, "snapshots": three()})),
+        with(guest(101), json!({"config": qcow2})),
+        with(guest(102), json!({"type": "lxc", "config": container})),
+        with(guest(103), json!({"config": foreign})),
+        guest(104),
+    ]);
+    // Nobody but PVE knows the last one's rules.
+    let storages = json!([on("ceph", "rbd"), on("nas", "nfs"), on("hidden", "somebodys")]);
+    let cluster = Cluster::like(json!({"guests": guests, "storages": storages}), 1);
+    for dry in ["-n", ""] {
+        let words = format!("create --vmid all --label daily --keep 1 {dry}");
+        cluster.run(&words).exits(3).says(&[
+            "scsi1 is raw on storage nas (nfs)",
+            "qm disk move 100 scsi1 nas --format qcow2",
+            "--vmid ...,-100); nothing was changed",
+            "pct move-volume 102 mp0 STORAGE",
+            "it does not say which disk",
+        ]);
+        assert_eq!(cluster.requests("feature=snapshot"), if dry.is_empty() { 10 } else { 5 });
+    }
+    for vmid in [100, 102, 103] {
+        assert_eq!(cluster.requests(&format!("POST /nodes/pve1/qemu/{vmid}")), 0);
+    }
+    assert_eq!(cluster.requests("DELETE"), 0, "what cannot be made removes nothing");
+    assert_eq!((cluster.snapshots(101).len(), cluster.snapshots(104).len()), (1, 1));
+    cluster.run("prune --vmid all --label daily --keep 1").exits(0);
+    cluster.run("rollback --vmid 100 --name autodaily260103000000 --yes").exits(0);
+    assert_eq!(cluster.requests("feature=snapshot"), 10, "only what makes one asks");
+}
+
+#[test]
+fn as23_a_question_that_pve_does_not_answer_is_a_warning_and_pve_still_refuses_itself() {
+    let raw = json!({"agent": "1", "scsi0": "nas:101/vm-101-disk-0.raw"});
+    for status in [403, 501] {
+        let deaf = json!({"feature_fails": status});
+        let guests = json!([
+            with(guest(100), deaf.clone()),
+            with(with(guest(101), deaf), json!({"config": raw})),
+        ]);
+        let storages = json!([{"node": "pve1", "storage": "nas", "plugintype": "dir"}]);
+        let cluster = Cluster::like(json!({"guests": guests, "storages": storages}), 1);
+        let warning = "warning: PVE did not say whether it can snapshot all disks";
+        let said = cluster.run("create --vmid all --label daily").exits(3);
+        said.says(&[warning, "snapshot feature is not available", "1 of 2 guests ok"]);
+        cluster.run("create --vmid 100 --label dry -n").exits(0).says(&["PVE did not say"]);
+        assert_eq!(cluster.snapshots(100).len(), 1);
+    }
+}
+
+#[test]
+fn memory_goes_only_where_pve_makes_volumes_and_not_of_machines_with_virtiofs() {
+    let state = |changes: Value| with(guest(100)["config"].clone(), changes);
+    let at = |node: &str, storage: &str, plugin: &str| json!({"node": node, "storage": storage, "plugintype": plugin});
+    let guests: Vec<Value> = [
+        state(json!({"vmstatestorage": "luns"})),
+        state(json!({"vmstatestorage": "far"})),
+        state(json!({"virtiofs0": "share"})),
+        state(json!({"amd-sev": "type=std"})),
+        state(json!({})),
+    ]
+    .into_iter()
+    .zip(100..)
+    .map(|(config, vmid)| with(guest(vmid), json!({"config": config})))
+    .collect();
+    let storages =
+        json!([at("pve1", "ceph", "rbd"), at("pve1", "luns", "iscsi"), at("pve2", "far", "dir")]);
+    let cluster = Cluster::like(json!({"guests": guests, "storages": storages}), 1);
+    cluster.run("create --vmid all --label daily --state").exits(3).says(&[
+        "storage luns, where PVE makes no volumes (iscsi)",
+        "storage far, which its node does not have",
+        "memory of a machine with virtiofs0",
+        "memory of a machine with amd-sev",
+        "1 of 5 guests ok",
+    ]);
+    assert_eq!(cluster.requests("POST"), 1);
+    cluster.run("create --vmid all --label other").exits(0).says(&["5 of 5 guests ok"]);
+}
+
+#[test]
 fn memory_needs_room_on_the_storage_that_pve_chooses() {
     let on = |storage: &str, plugin: &str, size: u64| {
         json!({"node": "pve1", "storage": storage, "disk": 10, "maxdisk": size, "shared": 1,
             "plugintype": plugin})
     };
-    let config = json!({"agent": "1", "scsi0": "ceph:vm-100-disk-0", "scsi1": "nas:100/x.raw",
+    let config = json!({"agent": "1", "scsi0": "ceph:vm-100-disk-0", "scsi1": "nas:100/x.qcow2",
         "memory": "4096"});
     let mut set = config.clone();
     set["vmstatestorage"] = "ceph".into();
@@ -578,7 +706,8 @@ fn a_stranger_is_not_trusted_and_is_named() {
 
 #[test]
 fn the_doctor_names_what_is_missing_and_the_commands_that_grant_it() {
-    let granted = json!({"/": {"VM.Audit": 1, "VM.Snapshot": 1, "Datastore.Audit": 1}});
+    let granted =
+        json!({"/": {"VM.Audit": 1, "VM.Snapshot": 1, "Datastore.Audit": 1, "Pool.Audit": 1}});
     for (permissions, code, text) in [
         (granted, 0, "suffice"),
         (json!({"/vms": {"VM.Audit": 1}}), 1, "missing on /vms: VM.Snapshot"),
@@ -623,6 +752,29 @@ mod on_a_node {
         assert!(order.contains("pvesh delete /nodes/pve2/qemu/101/snapshot/autodaily"), "{order}");
         let list = env.run("snapshot list --all --vmid all -o json").exits(0).json();
         assert_eq!(list.as_array().unwrap().len(), 1, "the other label stays: {list}");
+        env.assert_expected();
+    }
+
+    #[test]
+    fn as23_pvesh_is_asked_what_can_be_snapshotted() {
+        let env = Env::with_disks(1);
+        env.add_guest(101, 1);
+        let path = env.path("etc/storage.cfg");
+        let text = fs::read_to_string(&path).unwrap()
+            + "\ndir: local\n\tpath /var/lib/vz\n\tcontent images\n";
+        fs::write(&path, text).unwrap();
+        let path = env.path("etc/nodes/pve1/qemu-server/101.conf");
+        let text =
+            fs::read_to_string(&path).unwrap() + "scsi7: local:101/vm-101-disk-7.raw,backup=0\n";
+        fs::write(&path, text).unwrap();
+        let said = env.run("snapshot create --vmid all --label daily").exits(3);
+        said.says(&["scsi7 is raw on storage local (dir)", "1 of 2 guests ok"]);
+        let order = env.order();
+        assert!(
+            order.contains("pvesh get /nodes/pve1/qemu/101/feature --feature snapshot"),
+            "{order}"
+        );
+        assert!(!order.contains("pvesh create /nodes/pve1/qemu/101"), "{order}");
         env.assert_expected();
     }
 

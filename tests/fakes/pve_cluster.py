@@ -4,8 +4,9 @@ Every request is checked against tests/data/pve-api/excerpt.json: path, method, 
 
 The cluster is a document:
   token, users {USER@REALM: {password, otp}}, ticket_seconds
+  permissions          {path: {privilege: 1 if it is handed down, else 0}} of whoever asks (default: all on /)
   task_seconds         how long a task takes (default 0)
-  storages             [{node, storage, disk, maxdisk}]
+  storages             [{node, storage, plugintype, disk, maxdisk}]; without plugintype it is rbd
   guests               [{vmid, type, node, name, status, ...}] and for each of them, besides what PVE shows:
     config             {key: value}
     snapshots          [{name, snaptime, description, ...}]
@@ -14,8 +15,10 @@ The cluster is a document:
     create_fails, delete_fails   the task's error; a failed removal leaves lock and snapstate behind, unless it is refused
     create_warnings    the task ends with WARNINGS: n
     unreadable         the status with which its configuration is refused (403, 595)
+    feature_fails      the status with which the question for the feature `snapshot` is refused (403, 501)
     denied             the privilege that is missing for writes
     moved_to           the node where it really is
+    moves_before       {request: part of `METHOD WHAT`, to: a node}: it has moved there when this comes, once
     task_seconds       as above, for this guest
 """
 
@@ -26,6 +29,7 @@ import threading
 import time
 
 EXCERPT = os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "data", "pve-api", "excerpt.json")
+ALL = {"VM.Audit": 1, "VM.Snapshot": 1, "Datastore.Audit": 1, "Pool.Audit": 1}
 SHOWN = ("vmid", "type", "node", "name", "status", "template", "tags", "pool", "lock")
 
 
@@ -83,6 +87,27 @@ def fits(rule, value):
     return len(value) <= rule.get("maxLength", 1 << 20) and value in rule.get("enum", [value])
 
 
+def volumes(config):
+    """What stands in the disks and mount points of a configuration, cd-roms left out."""
+    key = re.compile(r"((ide|sata|scsi|virtio|efidisk|tpmstate|mp)\d+|rootfs)")
+    held = [value.split(",") for name, value in config.items() if key.fullmatch(name)]
+    return [words[0].removeprefix("file=") for words in held if "media=cdrom" not in words]
+
+
+def can_snapshot(plugin, volume):
+    """PVE::Storage::volume_has_feature for snapshots of what is no base."""
+    if volume.startswith("/"):
+        return False
+    match plugin:
+        case "rbd" | "zfspool" | "zfs" | "lvmthin":
+            return True
+        case "dir" | "nfs" | "cifs" | "lvm":
+            return volume.endswith(".qcow2")
+        case "btrfs":
+            return not volume.endswith(".vmdk")
+    return False
+
+
 class Cluster:
     """The state, changed by requests and by time."""
 
@@ -101,7 +126,7 @@ class Cluster:
                 case ["GET", "version"]:
                     return {"version": "9.2.11", "release": "9.2"}
                 case ["GET", "access", "permissions"]:
-                    return self.document.get("permissions", {})
+                    return {params["path"]: self.privileges(params["path"])} if "path" in params else self.permissions()
                 case ["GET", "cluster", "resources"]:
                     return self.resources(params.get("type"))
                 case ["GET", "nodes", node, "tasks", upid, "status"]:
@@ -110,15 +135,28 @@ class Cluster:
                     return self.guest_request(method, self.guest(node, kind, vmid), rest, params)
             raise Unexpected(f"{method} {path}")
 
+    def permissions(self):
+        return self.document.get("permissions", {"/": ALL})
+
+    def privileges(self, path):
+        """Those of a path itself, or what is handed down by the nearest path above that has some."""
+        above = path
+        while above not in self.permissions() and above != "/":
+            above = above.rpartition("/")[0] or "/"
+        found = self.permissions().get(above, {})
+        return found if above == path else {name: 1 for name, is_down in found.items() if is_down}
+
     def resources(self, kind):
         if kind == "storage":
-            return [dict(s, type="storage", id=f"storage/{s['node']}/{s['storage']}") for s in self.document["storages"]]
+            return [dict({"plugintype": "rbd"}, **s, type="storage", id=f"storage/{s['node']}/{s['storage']}") for s in self.document["storages"]]
         found = []
         for guest in self.guests.values():
             if guest["status"] == "unknown":
                 found.append({key: guest[key] for key in ("vmid", "type", "node", "status")})
             else:
                 shown = {key: guest[key] for key in SHOWN if key in guest}
+                if "Pool.Audit" not in self.privileges(f"/pool/{shown.get('pool')}"):
+                    shown.pop("pool", None)
                 found.append(dict(shown, id=f"{guest['type']}/{guest['vmid']}"))
             if guest.get("moved_to"):
                 guest["really"], guest["moved_to"] = guest["moved_to"], None
@@ -138,12 +176,19 @@ class Cluster:
         return guest
 
     def guest_request(self, method, guest, rest, params):
+        moves = guest.get("moves_before")
+        if moves and moves["request"] in f"{method} {'/'.join(rest)}":
+            del guest["moves_before"]
+            path, guest["node"] = f"nodes/{guest['node']}", moves["to"]
+            raise Refused(500, f"Configuration file '{path}/{guest['type']}-server/{guest['vmid']}.conf' does not exist\n")
         match [method, *rest]:
             case ["GET", "config"] if guest.get("unreadable"):
                 raise Refused(guest["unreadable"], f"Permission check failed (/vms/{guest['vmid']}, VM.Audit)\n")
             case ["GET", "config"]:
                 lock = {"lock": self.locked(guest)} if self.locked(guest) else {}
                 return {**guest["config"], **lock, "digest": "0" * 40}
+            case ["GET", "feature"] if params["feature"] == "snapshot":
+                return self.feature(guest)
             case ["GET", "snapshot"]:
                 listed = guest["snapshots"]
                 guest["snapshots"] = guest.pop("snapshots_then", listed)
@@ -155,6 +200,19 @@ class Cluster:
             case ["POST", "snapshot", name, "rollback"]:
                 return self.rollback(guest, name)
         raise Unexpected(f"{method} {rest}")
+
+    def feature(self, guest):
+        status = guest.get("feature_fails")
+        if status == 403:
+            raise Refused(403, f"Permission check failed (/vms/{guest['vmid']}, VM.Audit)\n")
+        if status:
+            raise Refused(status, "not implemented\n")
+        answer = {"hasFeature": int(self.can_snapshot(guest))}
+        return answer if guest["type"] == "lxc" else dict(answer, nodes=[guest["node"]])
+
+    def can_snapshot(self, guest):
+        types = {entry["storage"]: entry.get("plugintype", "rbd") for entry in self.document["storages"]}
+        return all(can_snapshot(types.get(volume.partition(":")[0], "rbd"), volume) for volume in volumes(guest["config"]))
 
     def may_write(self, guest):
         if guest.get("denied"):
@@ -172,6 +230,8 @@ class Cluster:
             return self.task(guest, "qmsnapshot", f"VM is locked ({self.locked(guest)})", lambda: None)
         if any(found["name"] == name for found in guest["snapshots"]):
             return self.task(guest, "qmsnapshot", f"snapshot name '{name}' already used", lambda: None)
+        if not self.can_snapshot(guest):
+            return self.task(guest, "qmsnapshot", "snapshot feature is not available", lambda: None)
         if guest.get("create_fails"):
             return self.task(guest, "qmsnapshot", guest["create_fails"], lambda: None)
         entry = {"name": name, "snaptime": int(time.time()), "description": params.get("description", ""), "vmstate": int(params.get("vmstate", "0")), "snapstate": "prepare"}

@@ -1,6 +1,7 @@
 """What `pvesh` answers about guest snapshots, kept in the configuration files as PVE keeps them; part of pve.py.
 
-Paths: nodes/N/KIND/VMID/config --current 1 · nodes/N/KIND/VMID/snapshot (get, create) ·
+Paths: nodes/N/KIND/VMID/config --current 1 · nodes/N/KIND/VMID/feature --feature snapshot ·
+nodes/N/KIND/VMID/snapshot (get, create) ·
 nodes/N/KIND/VMID/snapshot/NAME (delete) · .../snapshot/NAME/rollback (create) · nodes/N/tasks/UPID/status
 State written by tests: VMID/snapshot-fails, the error with which the task of a creation ends.
 With FAKE_PVE_RBD_CONF the volumes on rbd storages are really snapshotted, rolled back, and their snapshots removed, and
@@ -15,7 +16,7 @@ import subprocess
 import time
 
 from pve_api import rbd_connection, rbd_pool, storage_configuration
-from pve_cluster import Schema
+from pve_cluster import Schema, can_snapshot, volumes
 from pve_cluster import Unexpected as Foreign
 from pve_state import Unexpected, guest_configuration, volumes_of
 
@@ -23,7 +24,7 @@ METHODS = {"get": "GET", "create": "POST", "delete": "DELETE"}
 
 
 def knows(path):
-    return path[0] == "nodes" and len(path) > 4 and (path[2] == "tasks" or path[4] in ("config", "snapshot"))
+    return path[0] == "nodes" and len(path) > 4 and (path[2] == "tasks" or path[4] in ("config", "feature", "snapshot"))
 
 
 def call(state, word, path, options):
@@ -37,6 +38,9 @@ def call(state, word, path, options):
             answer = {"upid": upid, "status": "stopped", "exitstatus": state.text("tasks", upid)}
         case ["get", "nodes", _, kind, vmid, "config"]:
             answer = entries(section(guest_configuration(state, kind, vmid), None))
+        case ["get", "nodes", node, kind, vmid, "feature"] if options["feature"] == "snapshot":
+            answer = {"hasFeature": int(has_feature(state, guest_configuration(state, kind, vmid)))}
+            answer.update({"nodes": [node]} if kind == "qemu" else {})
         case ["get", "nodes", _, kind, vmid, "snapshot"]:
             answer = [*snapshots(guest_configuration(state, kind, vmid)), {"name": "current", "running": 0}]
         case ["create", "nodes", node, kind, vmid, "snapshot"]:
@@ -71,12 +75,20 @@ def snapshots(text):
     return found
 
 
+def has_feature(state, text):
+    storages = storage_configuration(state)
+    held = volumes(entries(section(text, None)))
+    return all(volume[0] != "/" and can_snapshot(storages[volume.partition(":")[0]]["type"], volume) for volume in held)
+
+
 def create(state, node, who, options):
     kind, vmid = who
     text = guest_configuration(state, kind, vmid)
     lock = entries(section(text, None)).get("lock")
     if lock:
         return task(state, node, ("qmsnapshot", vmid), f"VM is locked ({lock})")
+    if not has_feature(state, text):
+        return task(state, node, ("qmsnapshot", vmid), "snapshot feature is not available")
     if state.has(vmid, "snapshot-fails"):
         return task(state, node, ("qmsnapshot", vmid), state.text(vmid, "snapshot-fails"))
     name, memory = options["snapname"], ""

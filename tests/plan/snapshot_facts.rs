@@ -6,7 +6,8 @@ use pve_ferry::model::{Guest, GuestKind, GuestSnapshot, TimestampFormat};
 use pve_ferry::plan::snapshot::{
     DiskFacts, Memory, NewSnapshot, SnapshotFacts, SnapshotPolicy, Which,
 };
-use pve_ferry::plan::vmstate::MemoryFacts;
+use pve_ferry::plan::snapshot_feature::Feature;
+use pve_ferry::plan::vmstate::{MemoryFacts, Place};
 use pve_ferry::plan::{Plan, snapshot};
 
 /// The plan of a case, or its refusal in words. `snapshots create|prune LABEL` or
@@ -52,7 +53,9 @@ fn facts(lines: &[Vec<String>]) -> SnapshotFacts {
         lock: None,
         agent: Some(true),
         disks: Vec::new(),
+        feature: Feature::Present,
         memory: None,
+        memory_blockers: Vec::new(),
         snapshots: Vec::new(),
     };
     for line in lines {
@@ -64,6 +67,9 @@ fn facts(lines: &[Vec<String>]) -> SnapshotFacts {
             "container" => (facts.guest.kind, facts.agent) = (GuestKind::Lxc, None),
             "no-agent" => facts.agent = Some(false),
             "lock" => facts.lock = Some(line[1].clone()),
+            "cannot" => facts.feature = Feature::Missing,
+            "unclear" => facts.feature = Feature::Unclear(line[1..].join(" ")),
+            "ties-memory" => facts.memory_blockers.push(line[1].clone()),
             "memory" => facts.memory = Some(memory(line)),
             "disk" => facts.disks.push(disk(line)),
             "has" => facts.snapshots.push(present(line)),
@@ -73,23 +79,30 @@ fn facts(lines: &[Vec<String>]) -> SnapshotFacts {
     facts
 }
 
-/// `disk KEY [on STORAGE [used N of N]]`.
+/// `disk KEY [on STORAGE [type PLUGIN] [called NAME] [used N of N]]`.
 fn disk(line: &[String]) -> DiskFacts {
     let number = |key: &str| after(line, key).map(|text| text.parse().unwrap());
+    let name = after(line, "called").unwrap_or("vm-100-disk-0");
     DiskFacts {
         key: line[1].clone(),
-        storage: after(line, "on").map(str::to_owned),
+        volume: after(line, "on").map(|on| format!("{on}:{name}").parse().unwrap()),
+        plugin: after(line, "type").map(str::to_owned),
         usage: number("used").zip(number("of")),
     }
 }
 
-/// `memory needs BYTES on STORAGE [used N of N]`.
+/// `memory needs BYTES on STORAGE [type PLUGIN | elsewhere] [used N of N]`.
 fn memory(line: &[String]) -> MemoryFacts {
     let number = |key: &str| after(line, key).map(|text| text.parse().unwrap());
     MemoryFacts {
         storage: after(line, "on").unwrap().to_owned(),
         needed: number("needs").unwrap(),
         usage: number("used").zip(number("of")),
+        place: match after(line, "type") {
+            _ if has(line, "elsewhere") => Place::Elsewhere,
+            Some(plugin) => Place::Here(plugin.to_owned()),
+            None => Place::Unseen,
+        },
     }
 }
 

@@ -7,6 +7,7 @@ use pve_ferry::model::{Guest, GuestKind, GuestSnapshot, Label, TimestampFormat};
 use pve_ferry::plan::snapshot::{
     Memory, NewSnapshot, SnapshotFacts, SnapshotPolicy, Which, is_own, plan,
 };
+use pve_ferry::plan::snapshot_feature::Feature;
 use pve_ferry::plan::{Action, check};
 
 fn snapshot() -> impl Strategy<Value = GuestSnapshot> {
@@ -39,7 +40,9 @@ fn facts(snapshots: Vec<GuestSnapshot>) -> SnapshotFacts {
         lock: None,
         agent: Some(true),
         disks: Vec::new(),
+        feature: Feature::Present,
         memory: None,
+        memory_blockers: Vec::new(),
         snapshots,
     }
 }

@@ -30,8 +30,15 @@ pub struct ApiStorage {
     pub usage: Option<(u64, u64)>,
     /// Whether all nodes see the same.
     pub shared: bool,
+    /// Its type (`rbd`, `dir`); none where PVE does not tell.
+    pub plugin: Option<String>,
+}
+
+impl ApiStorage {
     /// Whether its volumes are files.
-    pub file_based: bool,
+    pub fn is_file_based(&self) -> bool {
+        self.plugin.as_ref().is_some_and(|plugin| FILE_BASED.contains(&plugin.as_str()))
+    }
 }
 
 /// The types of PVE's storages whose configuration has a path (PVE::Storage::*Plugin).
@@ -81,6 +88,18 @@ impl Api {
     pub async fn snapshots(&self, guest: &Guest) -> Result<Vec<GuestSnapshot>, ApiError> {
         let request = Request::get(path(guest, "snapshot"));
         Ok(self.list(&request).await?.iter().filter_map(snapshot).collect())
+    }
+
+    /// Whether PVE can snapshot a guest with all volumes that it has now. PVE judges by the
+    /// configuration and the types of the storages, and touches no storage for it.
+    ///
+    /// # Errors
+    /// The request fails, or its answer says neither.
+    pub async fn can_snapshot(&self, guest: &Guest) -> Result<bool, ApiError> {
+        let request = Request::get(path(guest, "feature")).with("feature", "snapshot");
+        let data = self.call(&request).await?;
+        let has = data["hasFeature"].as_bool().or_else(|| Some(number(&data, "hasFeature")? != 0));
+        has.ok_or_else(|| ApiError::Answer { request: request.to_string(), what: "hasFeature" })
     }
 
     async fn list(&self, request: &Request) -> Result<Vec<Value>, ApiError> {
@@ -138,7 +157,7 @@ fn storage(entry: &Value) -> Option<ApiStorage> {
         storage,
         usage,
         shared: number(entry, "shared") == Some(1),
-        file_based: FILE_BASED.contains(&text(entry, "plugintype").as_str()),
+        plugin: Some(text(entry, "plugintype")).filter(|plugin| !plugin.is_empty()),
     })
 }
 
@@ -188,6 +207,6 @@ mod tests {
         assert_eq!(storage(&entry).unwrap().usage, None);
         let entry = json!({"storage": "nas", "node": "pve1", "shared": 1, "plugintype": "nfs"});
         let found = storage(&entry).unwrap();
-        assert!(found.shared && found.file_based);
+        assert!(found.shared && found.is_file_based());
     }
 }

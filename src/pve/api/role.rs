@@ -1,13 +1,16 @@
 //! The least privileges for snapshots of guests: what they are, whether those in use suffice, and
 //! the commands that grant them. Grants nothing itself.
 
-use super::Api;
 use super::error::ApiError;
 use super::request::Request;
+use super::{Api, Way};
 use serde_json::Value;
 
+/// Without it `/cluster/resources` leaves out the pool of a guest (pve-manager 9.2).
+const POOL_AUDIT: &str = "Pool.Audit";
+
 /// What is needed where: guests are listed, read and snapshotted, storages are looked at.
-pub const NEEDED: [(&str, &str, &str); 3] = [
+pub const NEEDED: [(&str, &str, &str); 4] = [
     ("/vms", "VM.Audit", "without it PVE hides the guest"),
     ("/vms", "VM.Snapshot", "makes, removes and rolls back snapshots"),
     (
@@ -15,6 +18,7 @@ pub const NEEDED: [(&str, &str, &str); 3] = [
         "Datastore.Audit",
         "shows how full a storage is; without it none is taken for full",
     ),
+    ("/pool", POOL_AUDIT, "shows who is in a pool; a selection with @pool- needs it"),
 ];
 
 /// One privilege that is not there.
@@ -35,6 +39,26 @@ impl Api {
     /// The request fails.
     pub async fn missing_privileges(&self) -> Result<Vec<Missing>, ApiError> {
         Ok(missing(&self.call(&Request::get("/access/permissions")).await?))
+    }
+
+    /// Which of these pools the user or token may not see, with the pools nested in them. On a node
+    /// everything runs as root, who sees all.
+    ///
+    /// # Errors
+    /// A request fails.
+    pub async fn hidden_pools(&self, pools: &[&str]) -> Result<Vec<String>, ApiError> {
+        let mut hidden = Vec::new();
+        if matches!(self.way, Way::Pvesh(_)) {
+            return Ok(hidden);
+        }
+        for pool in pools {
+            let path = format!("/pool/{pool}");
+            let request = Request::get("/access/permissions").with("path", path.as_str());
+            if self.call(&request).await?[&path][POOL_AUDIT] != 1 {
+                hidden.push((*pool).to_owned());
+            }
+        }
+        Ok(hidden)
     }
 }
 
@@ -69,19 +93,20 @@ mod tests {
 
     #[test]
     fn privileges_are_handed_down_where_they_propagate() {
-        let all = json!({"VM.Audit": 1, "VM.Snapshot": 1, "Datastore.Audit": 1});
+        let all = json!({"VM.Audit": 1, "VM.Snapshot": 1, "Datastore.Audit": 1, "Pool.Audit": 1});
         assert_eq!(missing(&json!({"/": all})), []);
-        let not_down = json!({"/": {"VM.Audit": 0, "VM.Snapshot": 1, "Datastore.Audit": 1}});
+        let not_down =
+            json!({"/": {"VM.Audit": 0, "VM.Snapshot": 1, "Datastore.Audit": 1, "Pool.Audit": 1}});
         assert_eq!(missing(&not_down)[0].privilege, "VM.Audit");
-        let own = json!({"/": {"Datastore.Audit": 1}, "/vms": {"VM.Audit": 1, "VM.Snapshot": 0}});
+        let own = json!({"/": {"Datastore.Audit": 1, "Pool.Audit": 1}, "/vms": {"VM.Audit": 1, "VM.Snapshot": 0}});
         assert_eq!(missing(&own), []);
-        assert_eq!(missing(&json!({})).len(), 3);
+        assert_eq!(missing(&json!({})).len(), 4);
     }
 
     #[test]
     fn the_commands_grant_what_is_needed_and_no_more() {
         assert!(
-            commands().contains("--privs 'Datastore.Audit VM.Audit VM.Snapshot'"),
+            commands().contains("--privs 'Datastore.Audit Pool.Audit VM.Audit VM.Snapshot'"),
             "{}",
             commands()
         );

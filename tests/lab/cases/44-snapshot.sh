@@ -37,6 +37,21 @@ backup 100
 check "a backup of what came then" exits 0
 check "which left PVE's snapshots alone" same "$(snapshots_of ceph:vm-100-disk-0 | grep -c '^auto')" 2
 
+# A disk that PVE cannot snapshot is named before anything is made, and the others go on.
+printf 'scsi0: ceph:vm-102-disk-0,size=1M\nscsi1: local:102/vm-102-disk-1.raw,backup=0,size=1M\n' | vm 102
+make_volume ceph:vm-102-disk-0 1M
+ferry snapshot create --vmid 102 --label daily --dry-run
+check "the dry run sees it" exits 1
+next_second
+ferry snapshot create --vmid 101,102 --label other
+check "one of two guests fails: exit 3" exits 3
+check "its disk is named, with the way out" says 'scsi1 is raw on storage local .*qm disk move 102 scsi1 local --format qcow2.*nothing was changed'
+check "nothing of it was snapshotted" same "$(snapshots_of ceph:vm-102-disk-0)" ""
+ferry snapshot prune --vmid 101 --label other --keep 0 --yes
+check "the other's goes again" exits 0
+ferry snapshot create --vmid 102 --label late
+check "alone it is exit 1" exits 1
+
 # Rollback: first to the one with memory, then further back.
 ferry snapshot rollback --vmid 100 --name "$newer"
 check "nobody to ask: exit 2" exits 2
