@@ -1,8 +1,9 @@
 //! Whether a node's cron file is what it should be, and in words what is different. Not for making
 //! it right: that is `job render`'s, which every file of ours has run every five minutes.
 //!
-//! Debian's cron passes a whole file over for one line that it does not understand, for a last line
-//! without its end, and where others than root may write (cron 3.0pl1-162, `database.c`, `user.c`).
+//! Debian's cron passes a whole file over for one line that it does not understand (a user that does
+//! not exist is enough), for a last line without its end, and where others than root may write. Its
+//! own PATH is /usr/bin:/bin. Seen with cron 3.0pl1-162.
 
 use super::JobName;
 use super::cover::Severity;
@@ -165,8 +166,7 @@ const OTHER_TIMES: [&str; 3] = ["@reboot", "@yearly", "@annually"];
 impl<'a> Content<'a> {
     fn of(text: &'a str) -> Self {
         let mut lines = crontab::lines(text);
-        // Behind the schedule cron wants a user and a command.
-        lines.retain(|line| !line.enabled || line.rest.split_whitespace().count() > 1);
+        lines.retain(|line| !line.enabled || has_user_and_command(&line.rest));
         let is_ended = text.is_empty() || text.ends_with('\n');
         let (variables, foreign, strange) = (vec![], vec![], vec![]);
         let mut content = Self { lines, variables, foreign, strange, is_ended };
@@ -203,6 +203,14 @@ impl<'a> Content<'a> {
     fn jobs(&self) -> Vec<JobName> {
         self.active().filter_map(|line| job_of(line)?.parse().ok()).collect()
     }
+}
+
+/// Whether behind a schedule stands what cron wants there. Which users there are is not known here,
+/// but that ours is forgotten is.
+fn has_user_and_command(rest: &str) -> bool {
+    let mut words = rest.split_whitespace();
+    let is_user = |word: &str| !word.ends_with("pve-ferry");
+    words.next().is_some_and(is_user) && words.next().is_some()
 }
 
 /// A line of the form `NAME=value` (crontab(5)).
@@ -459,6 +467,12 @@ mod tests {
             ),
             (with("*/5 * * * *", "@reboot"), Warning, "`job render` has no line", vec![]),
             (with("30 2 * * *", "30 2 * *"), Critical, "line 12 is none that cron knows", both()),
+            (
+                with("root pve-ferry job run a", "pve-ferry job run a"),
+                Critical,
+                "line 12 is none that cron knows",
+                both(),
+            ),
             (with("30 2 * * *", "99 2 * * *"), Critical, "line 12 is none that cron knows", both()),
             (with("PATH=/usr/local/sbin:", "PATH="), Warning, "line 6 sets PATH", vec![]),
             (with("PATH=", "#PATH="), Critical, "it sets no PATH", both()),

@@ -11,7 +11,7 @@ use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, FromArgMatches
 use serde_json::Value;
 
 /// The commands that make sense without a person.
-const OPERATIONS: [&str; 9] =
+pub const OPERATIONS: [&str; 9] =
     ["backup", "prune", "verify", "copy", "snapshot", "snapshot-prune", "mirror", "sync", "report"];
 
 /// Options that mean nothing where no person is.
@@ -160,16 +160,6 @@ pub fn page(form: Form) -> Result<clap::Command, CliError> {
         "These are the options of backup, pve-ferry-backup(8). With {with}, those of that command stand in their place: {pages}.\n\n{EXAMPLES}"
     );
     Ok(command.display_name(name.replace(' ', "-")).after_help(after))
-}
-
-/// The name of a job's operation for those who are told of it: the one that its command's reports
-/// have, or a run that broke off would leave metrics that no later run replaces.
-pub fn operation_word(job: &Job) -> &'static str {
-    match OPERATIONS.into_iter().find(|name| *name == job.operation) {
-        Some("snapshot") => "snapshot create",
-        Some("snapshot-prune") => "snapshot prune",
-        word => word.unwrap_or("job"),
-    }
 }
 
 const EXAMPLES: &str = "\
