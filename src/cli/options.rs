@@ -58,7 +58,9 @@ pub struct Parallel {
 pub fn label(text: &str) -> Result<Label, CliError> {
     text.parse().map_err(|wrong: Invalid| match text.to_ascii_lowercase().parse::<Label>() {
         Ok(right) => CliError::usage(format!("{wrong}: write --label {right}")),
-        Err(_) => wrong.into(),
+        Err(_) => CliError::usage(format!(
+            "--label: {wrong}; usual ones are hourly, daily, weekly, monthly"
+        )),
     })
 }
 

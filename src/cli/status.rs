@@ -21,8 +21,10 @@ use std::path::{Path, PathBuf};
 /// Is every guest covered, and how old is its newest good point?
 ///
 /// Looks at all guests of the cluster, all jobs, and the repositories of the jobs. Ends with the
-/// codes of Nagios plugins: 0 ok, 1 warning (a guest is in no job), 2 critical (a point is too old,
-/// missing or damaged), 3 unknown. The first line is the one that such systems show.
+/// codes of Nagios plugins: 0 ok, 1 warning (a guest is in no job, or this node's cron file was
+/// edited), 2 critical (a point is too old, missing or damaged, or cron does not run a job of this
+/// node), 3 unknown. The first line is the one that such systems show. A guest is well without a
+/// point when its jobs find nothing to save by its configuration, as backup=0 on every disk.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -109,6 +111,12 @@ impl Stock {
         Ok(self.points(path, label)?.get(&guest.vmid).and_then(|points| points.good))
     }
 
+    /// Why a guest's configuration leaves a backup nothing to take.
+    fn nothing_to_save(&self, vmid: VmId) -> Option<String> {
+        let known = self.guests.iter().find(|(guest, _)| guest.vmid == vmid);
+        known.and_then(|(_, config)| config.nothing_to_save())
+    }
+
     fn read_points(
         &self,
         path: &Path,
@@ -179,13 +187,16 @@ fn judged(args: &Args, max_age: Option<i64>) -> Result<Cover, CliError> {
         }
     }
     let guest = |candidate: Candidate| {
-        let points = points.remove(&candidate.guest.vmid).unwrap_or_default();
-        GuestFacts { candidate, points }
+        let vmid = candidate.guest.vmid;
+        let nothing_to_save = stock.nothing_to_save(vmid);
+        GuestFacts { candidate, points: points.remove(&vmid).unwrap_or_default(), nothing_to_save }
     };
-    let guests = stock.candidates.drain(..).map(guest).collect();
+    let guests = stock.candidates.clone().into_iter().map(guest).collect();
     let damaged_jobs =
         cfg.damaged.iter().map(|(id, why)| format!("job {id} cannot run: {why}")).collect();
-    let facts = CoverFacts { guests, jobs, unreadable, damaged_jobs };
+    let cron_file = job::cron_file()?.filter(|found| found.severity() > Severity::Ok);
+    let cron_file = cron_file.map(|found| (found.severity(), found.to_string()));
+    let facts = CoverFacts { guests, jobs, unreadable, damaged_jobs, cron_file };
     let policy =
         CoverPolicy { max_age, now: Clock::System.now(), zone: crate::clock::local_zone() };
     Ok(cover(&facts, &policy))
@@ -219,21 +230,26 @@ fn text(cover: &Cover) -> String {
 /// State, numbers, and after the bar the same for machines (Nagios plugin interface).
 fn first_line(cover: &Cover, now: Moment) -> String {
     let count = |severity| cover.guests.iter().filter(|guest| guest.severity == severity).count();
-    let (all, good) = (cover.guests.len(), count(Severity::Ok));
+    let empty = cover.guests.iter().filter(|guest| guest.nothing_to_save).count();
+    let (all, good) = (cover.guests.len(), count(Severity::Ok) - empty);
     let unprotected = cover.guests.iter().filter(|guest| guest.jobs.is_empty()).count();
     let only = cover.guests.iter().filter(|guest| guest.has_snapshots_only()).count();
     let mut parts = vec![match all {
         0 => "no guest in this cluster".to_owned(),
         _ => format!("{good} of {all} guests have a good point that is new enough"),
     }];
+    if empty > 0 {
+        parts.push(format!("{empty} with nothing to save"));
+    }
     if unprotected > only {
         parts.push(format!("{} in no job", unprotected - only));
     }
     if only > 0 {
         parts.push(format!("{only} with snapshots only, which are no backup"));
     }
-    parts.extend(cover.problems.first().cloned());
-    let oldest = cover.guests.iter().filter_map(|guest| guest.good).min();
+    parts.extend(cover.problems.first().map(|problem| shortened(problem)));
+    let saved = cover.guests.iter().filter(|guest| !guest.nothing_to_save);
+    let oldest = saved.filter_map(|guest| guest.good).min();
     let oldest =
         oldest.map_or(String::new(), |good| format!(" oldest={}s", now.unix() - good.unix()));
     format!(
@@ -244,6 +260,15 @@ fn first_line(cover: &Cover, now: Moment) -> String {
         count(Severity::Warning),
         count(Severity::Unknown),
     )
+}
+
+/// The beginning of what follows as a whole on a line of its own.
+fn shortened(problem: &str) -> String {
+    const CHARS: usize = 160;
+    match problem.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{}...", &problem[..end]),
+        None => problem.to_owned(),
+    }
 }
 
 fn row(cover: &GuestCover, now: Moment) -> Vec<String> {

@@ -28,6 +28,8 @@ pub struct GuestFacts {
     pub candidate: Candidate,
     /// Its points, one entry for each repository that was read and holds some.
     pub points: Vec<GuestPoints>,
+    /// Why its configuration leaves a backup nothing to take; none where there is something.
+    pub nothing_to_save: Option<String>,
 }
 
 /// What the judgement depends on.
@@ -41,6 +43,8 @@ pub struct CoverFacts {
     pub unreadable: Vec<(String, String)>,
     /// Sections of jobs.cfg that could not be read.
     pub damaged_jobs: Vec<String>,
+    /// What is wrong with the file by which cron runs this node's jobs, and how bad that is.
+    pub cron_file: Option<(Severity, String)>,
 }
 
 /// What is asked for.
@@ -117,6 +121,8 @@ pub struct GuestCover {
     pub severity: Severity,
     /// Why, in words; empty when all is well.
     pub why: String,
+    /// Whether it is well without a point: its jobs find nothing to save by its configuration.
+    pub nothing_to_save: bool,
 }
 
 impl GuestCover {
@@ -131,7 +137,8 @@ impl GuestCover {
 pub struct Cover {
     /// Every guest that is no template.
     pub guests: Vec<GuestCover>,
-    /// What concerns no single guest: repositories and jobs that cannot be read.
+    /// What concerns no single guest, the worst first: this node's cron file, repositories and jobs
+    /// that cannot be read.
     pub problems: Vec<String>,
     /// The worst of all.
     pub severity: Severity,
@@ -147,16 +154,25 @@ pub fn cover(facts: &CoverFacts, policy: &CoverPolicy) -> Cover {
     let about = Jobs { saving: of(selected_by), snapshotting: of(snapshotted_by) };
     let real = facts.guests.iter().filter(|guest| !guest.candidate.template);
     let guests: Vec<GuestCover> = real.map(|guest| judged(guest, &about, facts, policy)).collect();
-    let mut problems: Vec<String> = facts
+    let problems = problems(facts);
+    let none = if guests.is_empty() { Severity::Unknown } else { Severity::Ok };
+    let of_problems = problems.iter().map(|(severity, _)| *severity);
+    let worst = guests.iter().map(|guest| guest.severity).chain(of_problems).chain([none]).max();
+    let problems = problems.into_iter().map(|(_, text)| text).collect();
+    Cover { guests, problems, severity: worst.unwrap_or(Severity::Unknown) }
+}
+
+/// What concerns no single guest, the worst first.
+fn problems(facts: &CoverFacts) -> Vec<(Severity, String)> {
+    let unreadable = facts
         .unreadable
         .iter()
-        .map(|(path, why)| format!("repository {path} cannot be read: {why}"))
-        .collect();
-    problems.extend(facts.damaged_jobs.iter().map(|why| format!("jobs.cfg: {why}")));
-    let of_problems = if problems.is_empty() { Severity::Ok } else { Severity::Unknown };
-    let none = if guests.is_empty() { Severity::Unknown } else { Severity::Ok };
-    let worst = guests.iter().map(|guest| guest.severity).chain([of_problems, none]).max();
-    Cover { guests, problems, severity: worst.unwrap_or(Severity::Unknown) }
+        .map(|(path, why)| format!("repository {path} cannot be read: {why}"));
+    let damaged = facts.damaged_jobs.iter().map(|why| format!("jobs.cfg: {why}"));
+    let unknown = unreadable.chain(damaged).map(|text| (Severity::Unknown, text));
+    let mut problems: Vec<_> = unknown.chain(facts.cron_file.clone()).collect();
+    problems.sort_by_key(|(severity, _)| std::cmp::Reverse(*severity));
+    problems
 }
 
 /// The enabled jobs with their guests.
@@ -205,18 +221,24 @@ fn judged(
     let verified = facts.points.iter().filter_map(|points| points.verified).max();
     let limit = policy.max_age.unwrap_or_else(|| allowed(&jobs, policy));
     let age = good.map(|good| Age::of(good, policy.now));
-    let (severity, why) = match age {
-        Some(age) if age <= Age(limit) => fresh(facts, &jobs, no_job),
-        _ if jobs.is_empty() => (Severity::Warning, stale_words(age, no_job)),
+    let is_fresh = age.is_some_and(|age| age <= Age(limit));
+    // Who is in no job would not be saved with a new disk either.
+    let empty = facts.nothing_to_save.as_ref().filter(|_| !is_fresh && !jobs.is_empty());
+    let (severity, why) = match empty {
+        _ if is_fresh => fresh(facts, &jobs, no_job),
+        // Backups pass it over and say "ok", so that it never gets a point.
+        Some(why) => (Severity::Ok, format!("nothing to save: {why}")),
+        None if jobs.is_empty() => (Severity::Warning, stale_words(age, no_job)),
         // What cannot be read may hold the point.
-        _ if !all.unreadable.is_empty() => {
+        None if !all.unreadable.is_empty() => {
             (Severity::Unknown, stale_words(age, "a repository cannot be read"))
         }
-        _ => (Severity::Critical, stale_words(age, &format!("at most {} allowed", Age(limit)))),
+        None => (Severity::Critical, stale_words(age, &format!("at most {} allowed", Age(limit)))),
     };
     let names = |jobs: Vec<&Job>| jobs.iter().map(|job| job.name.clone()).collect();
     let (jobs, snapshot_jobs) = (names(jobs), names(snapshots));
-    GuestCover { guest, jobs, snapshot_jobs, good, verified, severity, why }
+    let nothing_to_save = empty.is_some();
+    GuestCover { guest, jobs, snapshot_jobs, good, verified, severity, why, nothing_to_save }
 }
 
 /// A guest may be saved by something else than a job: its points say that it is.
@@ -291,11 +313,12 @@ mod tests {
             verified: None,
             newest_failed: false,
         };
-        GuestFacts { candidate, points: age.map(point).into_iter().collect() }
+        let points = age.map(point).into_iter().collect();
+        GuestFacts { candidate, points, nothing_to_save: None }
     }
 
     fn facts(jobs: Vec<Job>, guests: Vec<GuestFacts>) -> CoverFacts {
-        CoverFacts { guests, jobs, unreadable: vec![], damaged_jobs: vec![] }
+        CoverFacts { guests, jobs, unreadable: vec![], damaged_jobs: vec![], cron_file: None }
     }
 
     fn severities(facts: &CoverFacts, max_age: Option<i64>) -> Vec<Severity> {
@@ -370,6 +393,47 @@ mod tests {
         facts.guests.clear();
         facts.unreadable.clear();
         assert_eq!(severities(&facts, None), [Unknown]);
+    }
+
+    #[test]
+    fn a_guest_with_nothing_to_save_is_ok_and_says_so() {
+        let empty = |vmid: u32, age: Option<i64>| GuestFacts {
+            nothing_to_save: Some("every disk is backup=0".into()),
+            ..guest(vmid, age)
+        };
+        let mut damaged = empty(103, Some(60));
+        damaged.points[0].newest_failed = true;
+        let guests =
+            vec![empty(100, None), empty(101, Some(900_000)), empty(102, Some(60)), damaged];
+        let facts = facts(vec![job("a", "100,102,103", "daily")], guests);
+        assert_eq!(severities(&facts, None), [Ok, Warning, Ok, Critical, Critical]);
+        let policy =
+            CoverPolicy { max_age: None, now: Moment::from_unix(NOW), zone: TimeZone::UTC };
+        let cover = cover(&facts, &policy);
+        let why: Vec<&str> = cover.guests.iter().map(|guest| guest.why.as_str()).collect();
+        let nothing = "nothing to save: every disk is backup=0";
+        let no_job = "newest good point 10 d old, in no job";
+        assert_eq!(why, [nothing, no_job, "", "its newest point in /b is damaged"]);
+        let empty: Vec<bool> = cover.guests.iter().map(|guest| guest.nothing_to_save).collect();
+        assert_eq!(empty, [true, false, false, false]);
+    }
+
+    #[test]
+    fn a_cron_file_that_is_not_as_it_should_be_counts_and_stands_first_when_it_is_worst() {
+        let judged = |severity: Severity| {
+            let mut facts = facts(vec![job("a", "all", "daily")], vec![guest(100, Some(60))]);
+            facts.unreadable = vec![("/c".into(), "gone".into())];
+            facts.cron_file = Some((severity, "cron file".into()));
+            let now = Moment::from_unix(NOW);
+            cover(&facts, &CoverPolicy { max_age: None, now, zone: TimeZone::UTC })
+        };
+        let critical = judged(Critical);
+        assert_eq!((critical.severity, critical.problems[0].as_str()), (Critical, "cron file"));
+        let warning = judged(Warning);
+        assert_eq!((warning.severity, warning.problems[1].as_str()), (Unknown, "cron file"));
+        let mut alone = facts(vec![job("a", "all", "daily")], vec![guest(100, Some(60))]);
+        alone.cron_file = Some((Warning, "cron file".into()));
+        assert_eq!(severities(&alone, None), [Ok, Warning]);
     }
 
     #[test]

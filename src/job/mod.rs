@@ -3,6 +3,7 @@
 
 mod autosnap;
 pub mod cover;
+pub mod cron_check;
 pub mod crontab;
 pub mod import;
 pub mod schedule;

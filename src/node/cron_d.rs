@@ -1,5 +1,5 @@
 //! The node's cron file: replaced whole, and never silently over somebody's edit. What stands in it
-//! is `job::crontab`'s to say.
+//! is `job::crontab`'s to say, and whether that is right `job::cron_check`'s.
 //!
 //! Once a minute cron looks whether the whole seconds of the directory's or of a known file's mtime
 //! are others than last time, and reads nothing otherwise (database.c of Debian's cron 3.0pl1-162). A
@@ -19,6 +19,15 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Clone)]
 pub struct CronD {
     directory: PathBuf,
+}
+
+/// The file as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its text.
+    pub text: String,
+    /// Why cron passes it over, whatever stands in it.
+    pub refused: Option<&'static str>,
 }
 
 /// What writing the file came to.
@@ -43,38 +52,79 @@ impl CronD {
         self.directory.join(FILE)
     }
 
+    /// Reads the file; none when it is not there.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn found(&self) -> Result<Option<Found>, NodeError> {
+        let Some(bytes) = self.read()? else { return Ok(None) };
+        let path = self.path();
+        let refused = self.refused().map_err(NodeError::read(path))?;
+        Ok(Some(Found { text: String::from_utf8_lossy(&bytes).into_owned(), refused }))
+    }
+
+    fn read(&self) -> Result<Option<Vec<u8>>, NodeError> {
+        match fs::read(self.path()) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(NodeError::read(self.path())(error)),
+        }
+    }
+
+    /// Why cron passes the file over (database.c). The owner of the directory is root.
+    fn refused(&self) -> io::Result<Option<&'static str>> {
+        let (file, directory) = (fs::metadata(self.path())?, fs::metadata(&self.directory)?);
+        Ok(if file.mode() & 0o022 != 0 {
+            Some("others than root may write to it")
+        } else if file.uid() != directory.uid() {
+            Some("it belongs to another user than root")
+        } else if file.nlink() != 1 {
+            Some("it has a second name (a hard link)")
+        } else {
+            None
+        })
+    }
+
     /// Puts a text in the file's place, 0644. Readers, cron above all, see the old or the new one.
     ///
     /// # Errors
     /// The directory is not there, or writing fails; the old file is then still there.
     pub fn write(&self, text: &str) -> Result<Written, NodeError> {
         let path = self.path();
-        let old = match fs::read(&path) {
-            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(NodeError::read(path)(error)),
-        };
+        let old = self.read()?;
         if !self.directory.is_dir() {
             return Err(NodeError::NoCron(self.directory.clone()));
         }
-        let is_fit =
-            fs::metadata(&path).is_ok_and(|facts| facts.permissions().mode() & 0o777 == 0o644);
-        if old.as_deref() == Some(text) && is_fit {
+        let is_fit = fs::metadata(&path)
+            .is_ok_and(|facts| facts.permissions().mode() & 0o777 == 0o644)
+            && self.refused().is_ok_and(|why| why.is_none());
+        if old.as_deref() == Some(text.as_bytes()) && is_fit {
             return Ok(Written::Same);
         }
         let is_new = old.is_none();
         let mut written = Written::New;
-        if let Some(old) = old.filter(|old| is_edited(old)) {
-            // Cron ignores a name with a dot in it.
-            let aside = self.directory.join(format!("{FILE}.edited"));
+        if let Some(old) = old.filter(|old| is_edited(&String::from_utf8_lossy(old))) {
+            let aside = self.aside(&old);
             replace(&aside, &old)?;
             written = Written::ReplacedEdited(aside);
         }
-        replace(&path, text)?;
+        replace(&path, text.as_bytes())?;
         if is_new {
             self.get_noticed().map_err(NodeError::write(self.directory.clone()))?;
         }
         Ok(written)
+    }
+
+    /// Where an edited text is kept: under a name with a dot in it, which cron ignores, and that holds
+    /// no other edited text.
+    fn aside(&self, text: &[u8]) -> PathBuf {
+        let numbered = (2..KEPT).map(|number| format!("{FILE}.edited.{number}"));
+        let names = std::iter::once(format!("{FILE}.edited")).chain(numbered);
+        let mut paths = names.map(|name| self.directory.join(name));
+        let is_free = |path: &PathBuf| fs::read(path).map_or(!path.exists(), |old| old == text);
+        // Whoever edits it a hundred times is not a person; then the last text makes place.
+        let last = self.directory.join(format!("{FILE}.edited.{KEPT}"));
+        paths.find(is_free).unwrap_or(last)
     }
 
     /// Changes the directory once more in a later second than it was changed before. Takes that long.
@@ -93,6 +143,9 @@ impl CronD {
         Ok(())
     }
 }
+
+/// How many edited texts are kept.
+const KEPT: u32 = 100;
 
 /// Together more than a second.
 const TRIES: u32 = 30;
@@ -114,13 +167,13 @@ fn be_later_than(old: &Path, file: &fs::File) -> io::Result<()> {
     }
 }
 
-fn replace(path: &Path, text: &str) -> Result<(), NodeError> {
+fn replace(path: &Path, text: &[u8]) -> Result<(), NodeError> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let draft = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let made = (|| {
         let mut options = fs::OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o644).open(&draft)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text)?;
         // Whatever the umask is: cron refuses other modes.
         file.set_permissions(fs::Permissions::from_mode(0o644))?;
         be_later_than(path, &file)?;
@@ -152,9 +205,43 @@ mod tests {
         fs::write(cron.path(), &two).unwrap();
         let aside = dir.path().join("pve-ferry.edited");
         assert_eq!(cron.write(&one).unwrap(), Written::ReplacedEdited(aside.clone()));
-        assert_eq!(fs::read_to_string(aside).unwrap(), two);
+        assert_eq!(fs::read_to_string(&aside).unwrap(), two);
         assert_eq!(fs::read_to_string(cron.path()).unwrap(), one);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        // The same edit again, as a tool would make it, is kept once; another one beside it.
+        fs::write(cron.path(), &two).unwrap();
+        assert_eq!(cron.write(&one).unwrap(), Written::ReplacedEdited(aside.clone()));
+        let three = b"0 0 * * * root echo \xff\n";
+        fs::write(cron.path(), three).unwrap();
+        let second = dir.path().join("pve-ferry.edited.2");
+        assert_eq!(cron.write(&one).unwrap(), Written::ReplacedEdited(second.clone()));
+        assert_eq!(
+            (fs::read(aside).unwrap(), fs::read(second).unwrap()),
+            (two.into(), three.into())
+        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn a_file_that_cron_passes_over_is_known_and_made_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let cron = CronD::new(dir.path().to_owned());
+        let text = rendered(&[], &[], "pve1");
+        assert_eq!(cron.found().unwrap(), None);
+        cron.write(&text).unwrap();
+        assert_eq!(cron.found().unwrap(), Some(Found { text: text.clone(), refused: None }));
+        let refused = || cron.found().unwrap().unwrap().refused;
+        fs::set_permissions(cron.path(), fs::Permissions::from_mode(0o664)).unwrap();
+        assert_eq!(refused(), Some("others than root may write to it"));
+        assert_eq!(cron.write(&text).unwrap(), Written::New);
+        assert_eq!(refused(), None);
+        fs::hard_link(cron.path(), dir.path().join("x.bak")).unwrap();
+        assert_eq!(refused(), Some("it has a second name (a hard link)"));
+        assert_eq!(cron.write(&text).unwrap(), Written::New);
+        assert_eq!(refused(), None);
+        fs::remove_file(cron.path()).unwrap();
+        fs::create_dir(cron.path()).unwrap();
+        assert!(cron.found().is_err());
     }
 
     #[test]

@@ -37,8 +37,19 @@ pub fn enabled(units: &Path) -> Vec<String> {
     names
 }
 
-/// The commands that make the enabled timers those of this node's jobs.
-pub fn changes(enabled: &[String], jobs: &[Job], node: &str) -> Vec<Command> {
+/// A change of what is switched on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The command that makes it.
+    pub command: Command,
+    /// A command for afterwards, whose failure is none: it forgets that the last run failed. A unit
+    /// that did not fail need not be loaded, and then systemctl ends with 1.
+    pub forget: Option<Command>,
+}
+
+/// The changes that make the enabled timers those of this node's jobs. What is switched off is no
+/// failure any more, which would stay in `systemctl --failed` for ever.
+pub fn changes(enabled: &[String], jobs: &[Job], node: &str) -> Vec<Change> {
     let ours = |job: &&Job| {
         job.enabled && job.runner == Runner::Systemd && job.node.as_deref() == Some(node)
     };
@@ -48,8 +59,16 @@ pub fn changes(enabled: &[String], jobs: &[Job], node: &str) -> Vec<Command> {
         Command::writes("systemctl").args([verb, "--now", "--quiet", unit.as_str()])
     };
     let off = enabled.iter().filter(|unit| !wanted.contains(unit));
+    let off = off.map(|unit| Change { command: command("disable", unit), forget: reset(unit) });
     let on = wanted.iter().filter(|unit| !enabled.contains(unit));
-    off.map(|unit| command("disable", unit)).chain(on.map(|unit| command("enable", unit))).collect()
+    let on = on.map(|unit| Change { command: command("enable", unit), forget: None });
+    off.chain(on).collect()
+}
+
+/// Makes the service of a timer, which is what fails, forget that it did.
+fn reset(timer: &str) -> Option<Command> {
+    let name = timer.strip_suffix(".timer")?;
+    Some(Command::writes("systemctl").args(["reset-failed", &format!("{name}.service")]))
 }
 
 #[cfg(test)]
@@ -75,16 +94,19 @@ mod tests {
             [job("check-all", "verify", true), job("b", "prune", true), job("c", "prune", false)];
         let enabled = ["pve-ferry-prune@b.timer".to_owned(), "pve-ferry-prune@c.timer".to_owned()];
         let shown = |node: &str| {
-            changes(&enabled, &jobs, node).iter().map(|c| c.argv().join(" ")).collect::<Vec<_>>()
+            let changes = changes(&enabled, &jobs, node).into_iter();
+            let commands = changes.flat_map(|c| std::iter::once(c.command).chain(c.forget));
+            commands.map(|c| c.argv().join(" ")).collect::<Vec<_>>()
         };
         assert_eq!(
             shown("pve1"),
             [
                 "systemctl disable --now --quiet pve-ferry-prune@c.timer",
+                "systemctl reset-failed pve-ferry-prune@c.service",
                 "systemctl enable --now --quiet pve-ferry-verify@check-all.timer",
             ]
         );
-        assert_eq!(shown("pve2").len(), 2, "what was bound here and is no more is switched off");
+        assert_eq!(shown("pve2").len(), 4, "what was bound here and is no more is switched off");
     }
 
     #[test]

@@ -85,8 +85,7 @@ impl Occasion {
 
     /// The same as one word that is fit for a file name and a key.
     pub fn key(&self, report: &Report) -> String {
-        let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-        self.title(report).chars().map(fits).collect()
+        key_of(&self.title(report))
     }
 
     /// One line: how it ended, what it was, how many of how many.
@@ -104,6 +103,12 @@ impl Occasion {
             parts.join(", ")
         )
     }
+}
+
+/// A title as one word.
+pub(super) fn key_of(title: &str) -> String {
+    let fits = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    title.chars().map(fits).collect()
 }
 
 /// `11 of 12 guests ok`.

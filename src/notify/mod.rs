@@ -77,6 +77,14 @@ pub enum NotifyError {
         /// Why.
         source: std::io::Error,
     },
+    /// The metrics file of a job that is gone cannot be removed.
+    #[error("cannot remove {}: its job does not run here any more, and it says so to nobody; remove it by hand", path.display())]
+    Stale {
+        /// Which one.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// PVE took the report and did not reach all targets to which it should go.
     #[error(
         "PVE did not tell all of its targets: {0}; each can be tested under Datacenter, Notifications"

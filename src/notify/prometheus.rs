@@ -3,13 +3,13 @@
 //! grows also when nothing runs any more.
 
 use super::NotifyError;
-use super::facts::{Occasion, seconds};
+use super::facts::{Occasion, key_of, seconds};
 use crate::report::{GuestOutcome, GuestStatus, Report};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the node exporter looks for files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Target {
     /// # Errors
     /// The directory is not there or not writable.
     pub fn tell(&self, occasion: &Occasion, report: &Report) -> Result<(), NotifyError> {
-        let path = self.directory.join(format!("pve-ferry_{}.prom", occasion.key(report)));
+        let path = self.directory.join(file_name(&occasion.key(report)));
         // The exporter reads `*.prom` only, so that it never sees the one that is being written.
         let new = path.with_extension(format!("prom.{}", std::process::id()));
         let before = std::fs::read_to_string(&path).unwrap_or_default();
@@ -42,7 +42,58 @@ impl Target {
             NotifyError::File { path: path.clone(), source }
         })
     }
+
+    /// Removes the files of jobs that are not alive, by operation and name: what nobody writes any
+    /// more says "good" for ever. Files of runs without a job, and whatever is not surely ours, stay.
+    /// The result is what could not be removed.
+    pub fn remove_stale(&self, is_alive: &dyn Fn(&str, &str) -> bool) -> Vec<NotifyError> {
+        // Without the directory there is nothing to remove; who is told says that it is not there.
+        let entries = std::fs::read_dir(&self.directory).into_iter().flatten();
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        let mut problems = Vec::new();
+        for path in paths.filter(|path| job_of_file(path).is_some_and(|(o, j)| !is_alive(&o, &j))) {
+            match std::fs::remove_file(&path) {
+                Ok(()) => tracing::info!("removed {}, of a job that is gone", path.display()),
+                Err(source) => problems.push(NotifyError::Stale { path, source }),
+            }
+        }
+        problems
+    }
 }
+
+fn file_name(key: &str) -> String {
+    format!("pve-ferry_{key}.prom")
+}
+
+/// The operation and the job of a file that we wrote, and that bears the name which we give it.
+fn job_of_file(path: &Path) -> Option<(String, String)> {
+    let name = path.file_name()?.to_str()?;
+    let is_ours = name.starts_with("pve-ferry_") && name.ends_with(".prom");
+    if !is_ours || !std::fs::symlink_metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let (operation, job) = job_of(&std::fs::read_to_string(path).ok()?)?;
+    (name == file_name(&key_of(&format!("{operation} {job}")))).then_some((operation, job))
+}
+
+/// The operation and the job of which a text tells, if it is one of [`text`] for a job.
+fn job_of(text: &str) -> Option<(String, String)> {
+    let mut lines = text.lines();
+    let head = format!("# HELP pve_ferry_{RUN} ");
+    if !lines.next()?.starts_with(&head) {
+        return None;
+    }
+    let series = lines.find(|line| !line.starts_with('#'))?;
+    let labels = series.strip_prefix(&format!("pve_ferry_{RUN}{{operation=\""))?;
+    let (operation, rest) = labels.split_once("\",job=\"")?;
+    let (job, _) = rest.split_once('"')?;
+    // Neither has anything that is escaped; what has is none of ours.
+    let is_plain = |text: &str| !text.is_empty() && !text.contains(['"', '\\']);
+    (is_plain(operation) && is_plain(job)).then(|| (operation.to_owned(), job.to_owned()))
+}
+
+/// The first metric of every file.
+const RUN: &str = "run_timestamp_seconds";
 
 type Metric<'a> = (&'static str, &'static str, &'a dyn Fn(&GuestOutcome) -> Option<f64>);
 
@@ -134,7 +185,7 @@ fn run(text: &mut String, occasion: &Occasion, report: &Report) {
     let failed = report.guests.iter().filter(|guest| guest.status == GuestStatus::Failed).count();
     let count = |count: usize| bytes(u64::try_from(count).unwrap_or(u64::MAX));
     let metrics = [
-        ("run_timestamp_seconds", "When the last run ended.", number(report.finished.unix())),
+        (RUN, "When the last run ended.", number(report.finished.unix())),
         ("run_seconds", "How long the last run took.", number(seconds(report))),
         ("run_exit_code", "Exit code of the last run; 0 is good.", f64::from(report.exit_code())),
         ("run_guests", "Guests of the last run.", count(report.totals.guests)),

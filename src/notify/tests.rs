@@ -391,6 +391,63 @@ fn the_metrics_file_is_replaced_as_a_whole() {
 }
 
 #[test]
+fn only_the_files_of_jobs_that_are_gone_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = prometheus::Target { directory: dir.path().to_owned() };
+    let of_job = |job: &str| Occasion { job: Some(job.into()), ..occasion() };
+    let span = (Moment::from_unix(1), Moment::from_unix(2));
+    for (operation, job) in
+        [("backup", "gone"), ("backup", "here"), ("verify", "here"), ("snapshot prune", "x_y-z")]
+    {
+        let report = Report::new(operation, span, vec![guest(100, "a\",job=\"gone")], vec![]);
+        target.tell(&of_job(job), &report).unwrap();
+    }
+    // Without a job, and with a label that looks like one.
+    target.tell(&Occasion { job: None, ..occasion() }, &cleaned()).unwrap();
+    let text = prometheus::text(&of_job("gone"), &cleaned(), "");
+    let other = "pve-ferry_backup_other.prom";
+    for (name, text) in [
+        (other, text.as_str()),
+        ("backup_gone.prom", &text),
+        ("pve-ferry_backup_gone.prom.4711", &text),
+        (
+            "pve-ferry_verify_gone.prom",
+            "pve_ferry_run_timestamp_seconds{operation=\"verify\",job=\"gone\"} 1\n",
+        ),
+        ("pve-ferry_copy_gone.prom", "# HELP pve_ferry_run_timestamp_seconds x\n# nothing\n"),
+        ("pve-ferry_sync_gone.prom", ""),
+    ] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    let away = dir.path().join("away");
+    std::fs::write(&away, prometheus::text(&of_job("link"), &cleaned(), "")).unwrap();
+    std::os::unix::fs::symlink(&away, dir.path().join("pve-ferry_backup_link.prom")).unwrap();
+    let names = || {
+        let entries = std::fs::read_dir(dir.path()).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let asked = std::cell::RefCell::new(Vec::new());
+    let problems = target.remove_stale(&|operation, job| {
+        asked.borrow_mut().push(format!("{operation} {job}"));
+        (operation, job) == ("backup", "here")
+    });
+    assert!(problems.is_empty(), "{problems:?}");
+    let mut asked = asked.into_inner();
+    asked.sort();
+    assert_eq!(asked, ["backup gone", "backup here", "snapshot prune x_y-z", "verify here"]);
+    let gone = ["backup_gone", "snapshot_prune_x_y-z", "verify_here"];
+    let gone = gone.map(|name| format!("pve-ferry_{name}.prom"));
+    let left: Vec<String> = before.into_iter().filter(|name| !gone.contains(name)).collect();
+    assert_eq!(names(), left);
+    let nowhere = prometheus::Target { directory: dir.path().join("nowhere") };
+    assert!(nowhere.remove_stale(&|_, _| false).is_empty());
+}
+
+#[test]
 fn an_age_does_not_vanish_when_the_repository_does() {
     let (occasion, report) = (occasion(), cleaned());
     let first = prometheus::text(&occasion, &report, "");

@@ -46,12 +46,40 @@ impl GuestConfig {
         }
         last_wins.into_iter().map(|(key, value)| config_volume(key, value)).collect()
     }
+
+    /// Why a backup passes the whole guest over, by its configuration alone; none when there is
+    /// something to take. A guest with nothing but disks that PVE keeps aside has none either:
+    /// somebody may have detached what should be saved.
+    pub fn nothing_to_save(&self) -> Option<String> {
+        let volumes = self.volumes();
+        if volumes.iter().any(ConfigVolume::is_included) {
+            return None;
+        }
+        let disks: Vec<_> = volumes.iter().filter(|v| !v.is_cdrom() && !v.is_unused()).collect();
+        if disks.is_empty() {
+            let is_bare = !volumes.iter().any(ConfigVolume::is_unused);
+            return is_bare.then(|| "it has no disk".to_owned());
+        }
+        if disks.iter().all(|disk| disk.exclusion() == NO_BACKUP) {
+            return Some(format!("every disk is {NO_BACKUP}"));
+        }
+        let named = disks.iter().map(|disk| format!("{}: {}", disk.key, disk.exclusion()));
+        Some(named.collect::<Vec<_>>().join(", "))
+    }
 }
 
 impl ConfigVolume {
     /// Whether a backup takes it.
     pub fn is_included(&self) -> bool {
         self.inclusion == Inclusion::Included
+    }
+
+    /// Why a backup does not take it; empty when it does.
+    fn exclusion(&self) -> &str {
+        match &self.inclusion {
+            Inclusion::Included => "",
+            Inclusion::Excluded(reason) => reason,
+        }
     }
 
     /// Whether it is the drive that PVE writes cloud-init data to: a volume of the guest, although
@@ -215,6 +243,40 @@ mod tests {
             ("mp3: /dev/sdc1,mp=/data", "/dev/sdc1 is a device of the node"),
         ] {
             assert_eq!(verdict(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_guest_whose_disks_are_all_left_out_has_nothing_to_save() {
+        for (text, expected) in [
+            ("scsi0: a:x,backup=0\nscsi1: a:y,backup=0\n", "every disk is backup=0"),
+            (
+                "scsi0: a:x,backup=0\nide2: none,media=cdrom\nunused0: a:z\n",
+                "every disk is backup=0",
+            ),
+            ("name: pxe\nide2: none,media=cdrom\n", "it has no disk"),
+            (
+                "scsi0: a:x,backup=0\nscsi1: /dev/sdb\n",
+                "scsi0: backup=0, scsi1: /dev/sdb is passed through from the node",
+            ),
+            (
+                "rootfs: /srv/ct\nmp0: a:y,mp=/srv\n",
+                "mp0: it is a mount point without backup=1, rootfs: /srv/ct is a bind mount",
+            ),
+        ] {
+            let why = GuestConfig::parse(text).nothing_to_save();
+            assert_eq!(why.as_deref(), Some(expected), "{text}");
+        }
+        for text in [
+            // A disk on a storage that we have no driver for is to be saved all the same.
+            "scsi0: a:x,backup=0\nscsi1: nfs:100/vm-100-disk-0.qcow2\n",
+            "scsi0: a:x,backup=0\nscsi1: names-no-storage\n",
+            "scsi0: a:x,backup=0\nefidisk0: a:y\n",
+            "scsi0: a:x,backup=0\nide2: a:vm-100-cloudinit,media=cdrom\n",
+            "rootfs: a:x,backup=0\nmp0: a:y,mp=/srv\n",
+            "unused0: a:x\nide2: none,media=cdrom\n",
+        ] {
+            assert_eq!(GuestConfig::parse(text).nothing_to_save(), None, "{text}");
         }
     }
 

@@ -5,9 +5,10 @@
 use super::exclusive::write_new;
 use super::files::{FilesError, read_optional};
 use crate::clock::Stopwatch;
+use crate::model::Moment;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,6 +80,12 @@ impl OurFiles {
     pub fn read(&self, name: &str) -> Result<String, OurFilesError> {
         self.is_mounted()?;
         Ok(read_optional(&self.path(name))?.unwrap_or_default())
+    }
+
+    /// When a file was changed last; none when it is not there.
+    pub fn changed(&self, name: &str) -> Option<Moment> {
+        let facts = fs::metadata(self.path(name)).ok()?;
+        Some(Moment::from_unix(facts.mtime()))
     }
 
     /// Changes a file under a lock that holds in the whole cluster: `change` gets the text that is

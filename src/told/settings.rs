@@ -96,6 +96,20 @@ impl Settings {
         Ok(settings)
     }
 
+    /// The metrics files for Prometheus that `notify.cfg` names, and nothing else of it: no secret is
+    /// read.
+    pub fn metrics_files(file: &str) -> Vec<prometheus::Target> {
+        let mut settings = Self::default();
+        let config = SectionConfig::parse(file);
+        let sections = settings.sections(&config, "prometheus");
+        settings.prometheus(&sections);
+        let targets = settings.sinks.into_iter().filter_map(|(sink, _)| match sink {
+            Sink::Prometheus(target) => Some(target),
+            _ => None,
+        });
+        targets.collect()
+    }
+
     fn refuse_unknown(&mut self, config: &SectionConfig) {
         let known: Vec<&str> = kinds().iter().map(|kind| kind.kind).collect();
         for (place, section) in config.sections().iter().enumerate() {

@@ -4,6 +4,7 @@
 use crate::env::{Env, Said};
 use serde_json::json;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 const CREATE: &str = "job create --vmid 100 --label daily --path REPO --jobs 1 --threads 1";
 
@@ -283,6 +284,161 @@ fn an_edit_by_hand_is_said_and_kept_and_a_damaged_section_harms_no_other_job() {
 }
 
 #[test]
+fn what_is_different_in_the_cron_file_is_said_by_list_and_status_until_it_is_rendered() {
+    let env = Env::with_disks(1);
+    let file = env.path("cron.d/pve-ferry");
+    // A node without jobs has nothing to lose.
+    fs::write(&file, "mine\n").unwrap();
+    assert!(env.run("job list --json").exits(0).json()["cron_file"].is_null());
+    env.run("status").exits(1);
+    fs::remove_file(&file).unwrap();
+    env.run(CREATE).exits(0);
+    env.run("job create --vmid 100 --label hourly --path REPO").exits(0);
+    env.run("job run backup-daily").exits(0);
+    env.run("status").exits(0).says(&["PVE-FERRY OK"]);
+    let right = cron(&env);
+    let listed = |state: &str, status: &str, not_run: &[&str]| {
+        let code = if not_run.is_empty() { 0 } else { 3 };
+        let found = env.run("job list --json").exits(code).json()["cron_file"].clone();
+        assert_eq!((&found["state"], &found["status"]), (&json!(state), &json!(status)));
+        assert_eq!(found["not_run"], json!(not_run), "{found:#}");
+    };
+    let line = "0 0 * * * root pve-ferry job run backup-daily --scheduled\n";
+    let render = "*/5 * * * * root pve-ferry job render --quiet\n";
+    // The line that would undo the edit goes, too.
+    fs::write(&file, right.replace(line, "").replace(render, "")).unwrap();
+    let words = [
+        "cron.d/pve-ferry was edited by hand",
+        "job backup-daily has no line: it does not run",
+        "`job render` has no line: this file does not follow jobs.cfg",
+        "`pve-ferry job render` makes it right",
+    ];
+    env.run("job list").exits(3).says(&words);
+    let said = env.run("status").exits(2).says(&words);
+    let first = said.stdout.lines().next().unwrap();
+    assert!(first.starts_with("PVE-FERRY CRITICAL - 1 of 1 guests"), "{first}");
+    assert!(first.contains("job backup-daily has no line: it does not run; "), "{first}");
+    assert!(first.contains("... | guests=1 good=1 critical=0"), "{first}");
+    listed("edited", "critical", &["backup-daily"]);
+    let problems = env.run("status --json --label other").exits(2).json()["problems"].clone();
+    assert!(problems[0].as_str().unwrap().contains("job backup-daily has no line"), "{problems}");
+    // Another time: the job runs, but not when it should.
+    fs::write(&file, right.replace("\n0 0 * * *", "\n0 5 * * *")).unwrap();
+    let other = ["job backup-daily: line ", " has `0 5 * * *`, not `0 0 * * *`"];
+    env.run("job list").exits(0).says(&other);
+    env.run("status").exits(1).says(&["PVE-FERRY WARNING - 1 of 1 guests"]).says(&other);
+    listed("edited", "warning", &[]);
+    fs::remove_file(&file).unwrap();
+    env.run("status").exits(2).says(&["cron.d/pve-ferry is not there", "job render"]);
+    listed("missing", "critical", &["backup-daily", "backup-hourly"]);
+    env.run("job render").exits(0);
+    let mode = |mode| fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o666);
+    env.run("status").exits(2).says(&["cron passes", "others than root may write to it"]);
+    listed("refused", "critical", &["backup-daily", "backup-hourly"]);
+    env.run("job render").exits(0);
+    env.run("status").exits(0);
+    assert!(env.run("job list --json").exits(0).json()["cron_file"].is_null());
+    assert_eq!(cron(&env), right);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    env.run("status").exits(3).says(&["cron.d/pve-ferry cannot be read: Is a directory"]);
+    env.run("job list").exits(0).says(&["cron.d/pve-ferry cannot be read\n  Is a directory"]);
+    env.assert_expected();
+}
+
+#[test]
+fn a_cron_file_older_than_jobs_cfg_is_an_alarm_only_when_no_look_renders_it() {
+    let env = Env::with_disks(1);
+    env.run(CREATE).exits(0);
+    env.run("job run backup-daily").exits(0);
+    // Another node makes a job.
+    let path = env.path("etc/pve-ferry/jobs.cfg");
+    let second = cfg(&env).replacen("backup: backup-daily", "backup: second", 1);
+    fs::write(&path, format!("{}\n{second}", cfg(&env))).unwrap();
+    env.run("status").exits(0);
+    env.run("job list")
+        .exits(0)
+        .says(&["this node looks every 5 minutes", "job second has no line"]);
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    let hour = std::time::Duration::from_secs(3600);
+    file.set_modified(std::time::SystemTime::now() - hour).unwrap();
+    env.run("status").exits(2).says(&["does cron run?", "job second has no line"]);
+    env.run("job render").exits(0);
+    env.run("status").exits(0);
+}
+
+#[test]
+fn metrics_of_a_job_that_is_gone_or_another_nodes_go_with_it() {
+    let env = Env::with_disks(1);
+    let metrics = env.path("metrics");
+    fs::create_dir(&metrics).unwrap();
+    fs::create_dir_all(env.path("etc/pve-ferry")).unwrap();
+    let section = format!("prometheus: node\n\tdirectory {}\n", metrics.display());
+    fs::write(env.path("etc/pve-ferry/notify.cfg"), section).unwrap();
+    let files = || {
+        let entries = fs::read_dir(&metrics).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    env.run(CREATE).exits(0);
+    for name in ["second", "third", "fourth", "fifth"] {
+        env.run(&format!("{CREATE} {name}")).exits(0);
+        env.run(&format!("job run {name}")).exits(0);
+    }
+    // Runs of a person, and what others wrote or only looks like ours.
+    env.run("backup --vmid 100 --label second --path REPO --jobs 1 --threads 1").exits(0);
+    let ours = fs::read_to_string(metrics.join("pve-ferry_backup_third.prom")).unwrap();
+    assert!(ours.contains("operation=\"backup\",job=\"third\""), "{ours}");
+    let foreign = [
+        ("pve-ferry_backup_gone.prom", "# mine\n".to_owned()),
+        ("pve-ferry_backup_copied.prom", ours.clone()),
+        ("node.prom", ours),
+    ];
+    for (name, text) in &foreign {
+        fs::write(metrics.join(name), text).unwrap();
+    }
+    // The person's run took the place of the job's, whose name is its label.
+    let stay = ["node.prom", "pve-ferry_backup_copied.prom"];
+    let with = |names: &[&str]| {
+        let mut all: Vec<String> =
+            names.iter().map(|name| format!("pve-ferry_backup_{name}.prom")).collect();
+        all.extend(stay.map(str::to_owned));
+        all.sort();
+        all
+    };
+    assert_eq!(files(), with(&["fifth", "fourth", "gone", "second", "third"]));
+    silent(&env.run("job render").exits(0));
+    assert_eq!(files(), with(&["fifth", "fourth", "gone", "second", "third"]));
+    env.run("job disable fifth").exits(0);
+    env.run("job destroy second").exits(0);
+    env.run("job destroy third").exits(0);
+    assert_eq!(files(), with(&["fifth", "fourth", "gone", "second"]), "a disabled job's stay");
+    // Another node moves one, breaks one, and renames one.
+    let path = env.path("etc/pve-ferry/jobs.cfg");
+    let text = cfg(&env).replace("backup: fourth\n", "backup: fourth\n\tnode pve2\n");
+    fs::write(
+        &path,
+        text.replace("backup: fifth\n", "backup: fifth\n\tno-such-thing\n\tschedule x\n"),
+    )
+    .unwrap();
+    env.run("job render").exits(3);
+    assert_eq!(files(), with(&["fifth", "gone", "second"]), "what cannot be read is still a job");
+    fs::write(&path, cfg(&env).replace("backup: fifth\n", "backup: sixth\n")).unwrap();
+    env.run("job render").exits(3);
+    assert_eq!(files(), with(&["gone", "second"]));
+    // The last of its guests leaves this node.
+    env.run("job run backup-daily").exits(0);
+    assert_eq!(files(), with(&["backup-daily", "gone", "second"]));
+    let conf = |node: &str| env.path(&format!("etc/nodes/{node}/qemu-server/100.conf"));
+    fs::rename(conf("pve1"), conf("pve2")).unwrap();
+    silent(&env.run("job render").exits(0));
+    assert_eq!(files(), with(&["gone", "second"]));
+}
+
+#[test]
 fn without_cron_a_job_is_defined_and_the_user_told_that_nothing_runs_it() {
     let env = Env::with_disks(1);
     fs::remove_dir(env.path("cron.d")).unwrap();
@@ -400,7 +556,15 @@ fn timers_of_verify_and_prune_are_switched_by_their_jobs() {
     env.forget();
     env.run("job disable check").exits(0);
     let log = env.order();
-    assert!(log.contains("systemctl disable --now --quiet pve-ferry-verify@check.timer"), "{log}");
+    // Its service never failed, so that systemctl knows of nothing to forget: no error of ours.
+    let off = "systemctl disable --now --quiet pve-ferry-verify@check.timer\nsystemctl reset-failed pve-ferry-verify@check.service\n";
+    assert!(log.contains(off), "{log}");
+    fs::write(wants.join("pve-ferry-verify@check.timer"), "").unwrap();
+    let failed = env.path("state/units/pve-ferry-verify@check");
+    fs::create_dir_all(&failed).unwrap();
+    fs::write(failed.join("failed"), "").unwrap();
+    env.run("job destroy check").exits(0);
+    assert!(!failed.join("failed").exists(), "a job that is gone stays in `systemctl --failed`");
     env.run("job create --operation verify --path REPO --systemd --schedule daily").exits(2);
     env.run(&format!("{CREATE} --systemd")).exits(2).complains(&["--systemd"]);
     env.assert_expected();
@@ -453,6 +617,42 @@ fn status_says_who_is_covered_in_nagios_words() {
     fs::rename(env.path("repository"), env.path("away")).unwrap();
     let said = env.run("status").exits(3);
     assert!(said.stdout.lines().next().unwrap().contains("cannot be read"), "{said:#?}");
+}
+
+#[test]
+fn a_guest_whose_disks_are_all_left_out_is_well_without_a_point() {
+    let env = Env::with_disks(2);
+    env.run(CREATE).exits(0);
+    let conf = env.path("etc/nodes/pve1/qemu-server/100.conf");
+    let text = fs::read_to_string(&conf).unwrap();
+    fs::write(&conf, text.replace(",size=256K", ",size=256K,backup=0")).unwrap();
+    env.run("job run backup-daily --scheduled").exits(0);
+    let said = env.run("status").exits(0);
+    let first = "PVE-FERRY OK - 0 of 1 guests have a good point that is new enough, 1 with nothing to save |";
+    let said = said.says(&[first, "nothing to save: every disk is backup=0"]);
+    assert!(said.stdout.contains(" good=0 critical=0 warning=0 unknown=0 nojob=0\n"), "{said:#?}");
+    assert_eq!(env.run("status --json").json()["guests"][0]["status"], json!("ok"));
+    // In no job it would not be saved with a new disk either.
+    env.run("status --label other").exits(1).says(&["no good point, in no job"]);
+    // One that should be saved and cannot be is no such guest.
+    fs::write(
+        &conf,
+        text.replacen(",size=256K", ",size=256K,backup=0", 1)
+            .replace("ceph:vm-100-disk-1", "nfs:100/vm-100-disk-1.qcow2"),
+    )
+    .unwrap();
+    env.run("status").exits(2).says(&["no good point"]);
+}
+
+#[test]
+fn a_wrong_label_is_said_of_the_label_and_not_of_the_jobs_name() {
+    let env = Env::with_disks(1);
+    let said = env.run("job create --vmid 100 --label Weekly --path REPO").exits(2);
+    let said = said.complains(&["\"Weekly\" is not a label in lower case", "write --label weekly"]);
+    assert!(!said.stderr.contains("job's name"), "{said:#?}");
+    let said = env.run("job create --vmid 100 --label 2nd --path REPO").exits(2);
+    said.complains(&["--label: \"2nd\" is not a label", "hourly, daily, weekly, monthly"]);
+    assert_eq!(cfg(&env), "");
 }
 
 #[test]

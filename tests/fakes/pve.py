@@ -20,7 +20,7 @@ State: facts (written here, to be read by tests; `running` and `agent` are writt
   VMID/running       exists while the guest runs
   VMID/agent         exists when the guest agent runs in the guest; its content is the number of file systems (default 2)
   VMID/frozen        exists exactly while the file systems are frozen; its content is their number
-  units/NAME/...     transient units: timer.pid or service.pid, and output
+  units/NAME/...     transient units: timer.pid or service.pid, and output; failed when a service has failed (by tests)
 
 State: how a guest or the node misbehaves (written by tests)
   slow               seconds that every call of qm, pct and pvesh takes longer

@@ -1,6 +1,7 @@
 """systemd-run and systemctl for transient units, without systemd; part of pve.py, not a service manager.
 
-A unit is a directory units/NAME with timer.pid while its timer waits, service.pid while its command runs, and `output`.
+A unit is a directory units/NAME with timer.pid while its timer waits, service.pid while its command runs, `failed`
+after it failed (written by tests), and `output`.
 """
 
 import os
@@ -133,12 +134,22 @@ def systemctl(state, args):
             return max(stop(state, unit) for unit in words[1:])
         case "is-active":
             return is_active(state, words[1])
-        case "reset-failed":
-            return 0
+        case "reset-failed" if len(words) == 2:
+            return reset_failed(state, words[1])
         case "enable" | "disable" if words[1] == "--now" and len(words) == 3 and words[2].startswith("pve-ferry-"):
             return 0
         case _:
             raise Unexpected()
+
+
+def reset_failed(state, unit):
+    """A unit that has not failed and does not run is not loaded (systemd 252)."""
+    name, file = pid_file(unit)
+    if not state.has("units", name, "failed") and not state.has("units", name, file):
+        print(f"Failed to reset failed state of unit {unit}: Unit {unit} not loaded.", file=sys.stderr)
+        return 1
+    state.drop("units", name, "failed")
+    return 0
 
 
 def pid_file(unit):

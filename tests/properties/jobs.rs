@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
+use pve_ferry::job::cover::Severity;
+use pve_ferry::job::cron_check::{CronFacts, CronState, compare};
 use pve_ferry::job::crontab::{is_edited, line, lines, rendered};
 use pve_ferry::job::schedule::Schedule;
 use pve_ferry::job::words::{joined, split};
@@ -134,6 +136,39 @@ proptest! {
             (job.schedule.fields().to_owned(), format!("root pve-ferry job run {} --scheduled", job.name))
         }));
         prop_assert_eq!(found, expected, "{}", text);
+    }
+
+    #[test]
+    fn no_line_of_the_cron_file_goes_or_comes_unnoticed(
+        jobs in proptest::collection::vec(job(), 0..5),
+        at in 0..1000_usize,
+        more in "[-#@*0-9a-zA-Z=/ äß]{0,30}",
+    ) {
+        let wanted = rendered(&jobs, &[], "a");
+        let facts = |found| {
+            CronFacts { path: "/c", found: Some(found), refused: None, wanted: &wanted, changed_ago: Some(0) }
+        };
+        prop_assert_eq!(compare(&facts(&wanted)), None);
+        let lines: Vec<&str> = wanted.lines().collect();
+        let at = at % lines.len();
+        let without = [&lines[..at], &lines[at + 1..], &[""]].concat().join("\n");
+        let found = compare(&facts(&without));
+        prop_assume!(without != wanted);
+        let found = found.unwrap();
+        prop_assert_eq!(found.state, CronState::Edited);
+        let job = lines[at].split("root pve-ferry job run ").nth(1);
+        let not_run: Vec<String> = found.not_run.iter().map(ToString::to_string).collect();
+        match job.and_then(|rest| rest.strip_suffix(" --scheduled")) {
+            // Two jobs of one name do not stand in jobs.cfg.
+            Some(name) if jobs.iter().filter(|job| job.name.as_str() == name).count() == 1 => {
+                prop_assert_eq!((found.severity(), not_run), (Severity::Critical, vec![name.to_owned()]));
+            }
+            _ => prop_assert!(found.severity() >= Severity::Warning),
+        }
+        let with = [&lines[..at], &[more.as_str()], &lines[at..], &[""]].concat().join("\n");
+        let found = compare(&facts(&with)).unwrap();
+        prop_assert_eq!(found.state, CronState::Edited);
+        prop_assert!(found.severity() >= Severity::Warning && !found.differences.is_empty());
     }
 
     #[test]

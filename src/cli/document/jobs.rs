@@ -1,5 +1,7 @@
 //! The documents of `job list --json` and `job show --json`. Not for `jobs.cfg` itself.
 
+use crate::job::cover::Severity;
+use crate::job::cron_check::CronState;
 use crate::job::{JobName, Runner};
 use crate::model::{Moment, VmId};
 use crate::node::last_run::LastRun;
@@ -16,6 +18,26 @@ pub struct JobList {
     pub jobs: Vec<ListedJob>,
     /// Jobs and other sections of `jobs.cfg` that cannot run.
     pub damaged: Vec<DamagedJob>,
+    /// What is wrong with the file by which cron runs the jobs of this node; null when nothing is, when
+    /// there are no jobs, and on a machine that is no node.
+    pub cron_file: Option<CronFile>,
+}
+
+/// A cron file that is not what `jobs.cfg` wants.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CronFile {
+    /// Where it is.
+    pub path: String,
+    /// What is the matter.
+    pub state: CronState,
+    /// How bad it is, as `status` counts it.
+    pub status: Severity,
+    /// What is different, in words.
+    pub differences: Vec<String>,
+    /// The jobs of this node that do not run at all.
+    pub not_run: Vec<JobName>,
+    /// What to do; null when there is nothing to do.
+    pub advice: Option<&'static str>,
 }
 
 /// A section of `jobs.cfg` that cannot run.

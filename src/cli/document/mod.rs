@@ -12,7 +12,7 @@ mod source;
 mod verified;
 
 pub use guests::{Coverage, CoveredGuest, ShownGuest, ShownGuests, StatusAnswer, Unknown};
-pub use jobs::{DamagedJob, JobDefinition, JobGuest, JobList, ListedJob};
+pub use jobs::{CronFile, DamagedJob, JobDefinition, JobGuest, JobList, ListedJob};
 pub use points::{
     BarcImage, BarcImageKind, BarcPoint, BarcWord, ListedImage, ListedPoint, Point, RestorePoints,
 };

@@ -2,7 +2,7 @@
 //! are those of its own command, read by the same parser. Changes nothing.
 
 use super::super::error::CliError;
-use super::super::{Cli, Command, backup, output, prune, reference, snapshot};
+use super::super::{Cli, Command, backup, options, output, prune, reference, snapshot};
 use crate::job::{Job, JobName, Runner, Schedule, command_of};
 use crate::node::timers;
 use crate::schema::{self, JobOptions, SchemaError, properties};
@@ -11,7 +11,7 @@ use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, FromArgMatches
 use serde_json::Value;
 
 /// The commands that make sense without a person.
-const OPERATIONS: [&str; 9] =
+pub const OPERATIONS: [&str; 9] =
     ["backup", "prune", "verify", "copy", "snapshot", "snapshot-prune", "mirror", "sync", "report"];
 
 /// Options that mean nothing where no person is.
@@ -162,11 +162,6 @@ pub fn page(form: Form) -> Result<clap::Command, CliError> {
     Ok(command.display_name(name.replace(' ', "-")).after_help(after))
 }
 
-/// The name of an operation, for those who are told of it.
-pub fn operation_word(job: &Job) -> &'static str {
-    OPERATIONS.into_iter().find(|name| *name == job.operation).unwrap_or("job")
-}
-
 const EXAMPLES: &str = "\
 Examples:
   pve-ferry job create --vmid all,-105 --label daily --path /mnt/backup --keep 7
@@ -253,6 +248,8 @@ pub fn new_job(defined: Defined, taken: &[JobName], this_node: &str) -> Result<J
         return Err(CliError::usage("--delete belongs to `job set`"));
     }
     let value = |key: &str| options.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
+    // A name is made of the label: what is wrong with that must not be said of a name nobody gave.
+    value("label").map(options::label).transpose()?;
     let name = match &args.name {
         Some(name) => name.parse()?,
         None => crate::job::free_name(&operation, value("label"), taken)?,
@@ -370,6 +367,7 @@ pub fn fits(job: &Job) -> Result<(), SchemaError> {
 pub fn check(job: &Job) -> Result<(), CliError> {
     operation_command(&job.operation)?;
     fits(job).map_err(|error| CliError::usage(error.to_string()))?;
+    job.option("label").map(options::label).transpose()?;
     match parsed(&job.words())?.command {
         Command::Backup(args) => backup::check(&args)?,
         Command::Prune(args) => prune::check(&args)?,
@@ -615,6 +613,36 @@ mod tests {
             let error = made(text).err().unwrap_or_else(|| panic!("{text}"));
             assert_eq!(error.exit_code(), 2, "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn a_wrong_label_is_said_of_the_label_also_where_it_would_name_the_job() {
+        let of_snapshots = "--operation snapshot --vmid all";
+        for (operation, name) in [
+            ("--vmid 100 --path /b", ""),
+            ("--vmid 100 --path /b", "x"),
+            ("--operation verify --path /b", "x"),
+            ("--operation prune --path /b --retain 3", ""),
+            ("--operation copy --from /a --to /b", ""),
+            (of_snapshots, ""),
+        ] {
+            let said = |label: &str| {
+                let text = format!("{name} {operation} --label {label} --schedule daily");
+                let error = made(text.trim()).err().unwrap_or_else(|| panic!("{text}"));
+                assert_eq!(error.exit_code(), 2, "{text}: {error}");
+                error.to_string()
+            };
+            let case = said("Weekly");
+            assert!(case.contains("label in lower case"), "{case}");
+            assert!(case.ends_with("write --label weekly"), "{case}");
+            let other = said("2nd.try");
+            assert!(other.starts_with("--label: \"2nd.try\" is not a label (a lower"), "{other}");
+            assert!(other.ends_with("hourly, daily, weekly, monthly"), "{other}");
+            assert!(!format!("{case}{other}").contains("a job's name"), "{case} {other}");
+        }
+        let job = made("x --operation verify --path /b --schedule daily").unwrap();
+        let changes = defined(&words("x --label Weekly"), "verify", Form::Changes).unwrap();
+        assert!(changed_job(&job, changes).unwrap_err().to_string().contains("--label weekly"));
     }
 
     #[test]

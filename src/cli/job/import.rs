@@ -18,7 +18,8 @@ use std::path::{Path, PathBuf};
 ///
 /// Reads /etc/cron.d/*, /etc/crontab and root's crontab, or the files that are named. Imported jobs
 /// run on this node, as the old ones did. The old lines are not changed: take them out afterwards,
-/// or both will run. What cannot be imported is named with its reason (exit 3).
+/// or both will run. What cannot be imported is named with its reason (exit 3): lines of crossover
+/// are, as long as pve-ferry has no `mirror`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Crontabs to read instead.

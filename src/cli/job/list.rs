@@ -1,15 +1,16 @@
 //! `job list` and `job show`: what jobs there are, when they run, how they ended, and how old the
 //! newest good point of each of their guests is. Reads only.
 
-use super::super::document::{DamagedJob, JobDefinition, JobGuest, JobList, ListedJob};
+use super::super::document::{CronFile, DamagedJob, JobDefinition, JobGuest, JobList, ListedJob};
 use super::super::error::CliError;
 use super::super::output;
 use super::super::status::Stock;
 use super::super::table::{Align, render};
 use super::run::meaning;
-use super::{Which, checked_jobs, jobs, local, runs, this_node, when};
+use super::{Which, checked_jobs, cron_file, jobs, local, runs, this_node, when};
 use crate::clock::Clock;
 use crate::job::cover::selected_by;
+use crate::job::cron_check::CronDifference;
 use crate::job::crontab::line;
 use crate::job::words::joined;
 use crate::job::{Job, Runner};
@@ -19,6 +20,9 @@ use crate::pve::JobsCfg;
 use crate::pve::jobs_cfg::section;
 
 /// List the jobs: schedule, next run, last result, and the age of each guest's newest good point
+///
+/// Below them it says what is different in this node's cron file from what jobs.cfg wants, as after
+/// an edit by hand. The exit code is 3 when a job cannot run, or cron does not run one of this node.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
     /// Print one JSON document.
@@ -57,11 +61,21 @@ pub fn list(args: &ListArgs) -> Result<u8, CliError> {
     let mut stock = Stock::new()?;
     let listed: Vec<Listed<'_>> =
         cfg.jobs.iter().map(|job| listed(job, &mut stock)).collect::<Result<_, _>>()?;
+    let cron = cron_file()?;
     match args.json {
-        true => output::json(&document(&listed, &cfg, &node)),
-        false => output::text(&text(&listed, &cfg, &node)),
+        true => output::json(&document(&listed, &cfg, &node, cron.as_ref())),
+        false => output::text(&(text(&listed, &cfg, &node) + &cron_text(cron.as_ref()))),
     }
-    Ok(if cfg.damaged.is_empty() { 0 } else { 3 })
+    let all_run = cron.is_none_or(|cron| cron.not_run.is_empty());
+    Ok(if cfg.damaged.is_empty() && all_run { 0 } else { 3 })
+}
+
+/// What is different in the cron file, a line each, and what to do.
+fn cron_text(cron: Option<&CronDifference>) -> String {
+    let Some(cron) = cron else { return String::new() };
+    let details = cron.differences.iter().map(String::as_str).chain(cron.advice());
+    let details: String = details.map(|line| format!("  {line}\n")).collect();
+    format!("\n{}\n{details}", cron.headline())
 }
 
 fn listed<'a>(job: &'a Job, stock: &mut Stock) -> Result<Listed<'a>, CliError> {
@@ -166,11 +180,25 @@ fn guests(listed: &Listed<'_>) -> String {
     format!("{heading}\n{}", render(&headings, &rows))
 }
 
-fn document(listed: &[Listed<'_>], cfg: &JobsCfg, node: &str) -> JobList {
+fn document(
+    listed: &[Listed<'_>],
+    cfg: &JobsCfg,
+    node: &str,
+    cron: Option<&CronDifference>,
+) -> JobList {
     let damaged = cfg.damaged.iter();
     let damaged =
         damaged.map(|(id, why)| DamagedJob { name: id.clone(), error: why.clone() }).collect();
-    JobList { node: node.to_owned(), jobs: listed.iter().map(one_document).collect(), damaged }
+    let cron_file = cron.map(|cron| CronFile {
+        path: cron.path.clone(),
+        state: cron.state,
+        status: cron.severity(),
+        differences: cron.differences.clone(),
+        not_run: cron.not_run.clone(),
+        advice: cron.advice(),
+    });
+    let jobs = listed.iter().map(one_document).collect();
+    JobList { node: node.to_owned(), jobs, damaged, cron_file }
 }
 
 fn one_document(listed: &Listed<'_>) -> ListedJob {

@@ -1,12 +1,16 @@
 //! `pve-ferry job`: jobs are made, shown, run and taken over. One file per kind of command.
 
 mod change;
+mod cron_file;
 mod define;
 mod import;
 mod list;
+mod metrics;
 mod render;
 mod run;
 mod secrets;
+
+pub use cron_file::cron_file;
 
 use super::error::CliError;
 use super::options::Logging;
@@ -197,7 +201,7 @@ fn gist(error: &CliError) -> String {
     line.trim_start_matches("error: ").to_owned()
 }
 
-/// All jobs.
+/// All jobs as a node renders them, whether or not their commands take their options.
 ///
 /// # Errors
 /// The file cannot be read.

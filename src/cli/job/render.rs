@@ -1,8 +1,9 @@
-//! `job render`: this node's cron file and timers, made anew from jobs.cfg. Decides nothing.
+//! `job render`: this node's cron file and timers, made anew from jobs.cfg, and the metrics of jobs
+//! that it does not run any more taken away. Decides nothing.
 
 use super::super::error::CliError;
 use super::super::{blocking, output};
-use super::{cron_d, directory, jobs, this_node};
+use super::{cron_d, directory, jobs, metrics, this_node};
 use crate::job::crontab::rendered;
 use crate::node::cron_d::Written;
 use crate::node::timers;
@@ -13,7 +14,9 @@ use anyhow::Context as _;
 /// Write this node's cron file anew from jobs.cfg
 ///
 /// Cron does it every five minutes by itself once the file is there. It says so when somebody
-/// edited the file by hand, and keeps that text beside it in pve-ferry.edited.
+/// edited the file by hand, and keeps that text beside it in pve-ferry.edited, the next one in
+/// pve-ferry.edited.2. Metrics files (notify.cfg, prometheus) of jobs that this node does not run any
+/// more are removed.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -25,7 +28,7 @@ pub fn run(_args: &Args) -> Result<u8, CliError> {
     render()
 }
 
-/// Writes the cron file and switches timers. A section of jobs.cfg that is no job is said once,
+/// Writes the cron file, switches timers, and removes the metrics of jobs that are gone. A section of jobs.cfg that is no job is said once,
 /// when it appears; the code is then 3.
 ///
 /// # Errors
@@ -42,6 +45,11 @@ pub fn render() -> Result<u8, CliError> {
         ));
     }
     switch_timers(&cfg, &node)?;
+    let problems = metrics::remove_stale(&cfg, &node);
+    if written != Written::Same {
+        // Said once: cron renders every five minutes, and mails whatever is said.
+        problems.iter().for_each(|problem| output::notice(&format!("warning: {problem}")));
+    }
     if written == Written::Same || cfg.damaged.is_empty() {
         return Ok(0);
     }
@@ -53,16 +61,20 @@ pub fn render() -> Result<u8, CliError> {
 
 fn switch_timers(cfg: &JobsCfg, node: &str) -> Result<(), CliError> {
     let units = directory("PVE_FERRY_SYSTEMD", "/etc/systemd/system");
-    let commands = timers::changes(&timers::enabled(&units), &cfg.jobs, node);
-    if commands.is_empty() {
+    let changes = timers::changes(&timers::enabled(&units), &cfg.jobs, node);
+    if changes.is_empty() {
         return Ok(());
     }
     blocking(async move {
-        for command in commands {
+        for timers::Change { command, forget } in changes {
             let result = Host::local().run(&command).await;
             result.with_context(|| {
                 format!("{command}: the job stays defined, its timer is not as it should be")
             })?;
+            if let Some(forget) = forget {
+                // See `timers::Change::forget`.
+                let _ = Host::local().run(&forget).await;
+            }
         }
         Ok(())
     })

@@ -5,7 +5,7 @@ use super::super::error::CliError;
 use super::super::options::Logging;
 use super::super::output::{self, Seen};
 use super::super::{backup, run as run_command, told};
-use super::define::{check, operation_command, operation_word, parsed};
+use super::define::{OPERATIONS, check, operation_command, parsed};
 use super::{Which, by_name, jobs, render, runs, this_node};
 use crate::clock::Clock;
 use crate::job::Job;
@@ -147,6 +147,16 @@ fn begin(
     Ok(code)
 }
 
+/// The name of a job's operation for those who are told of it: the one that its command's reports
+/// have, or a run that broke off would leave metrics that no later run replaces.
+fn operation_word(job: &Job) -> &'static str {
+    match OPERATIONS.into_iter().find(|name| *name == job.operation) {
+        Some("snapshot") => "snapshot create",
+        Some("snapshot-prune") => "snapshot prune",
+        word => word.unwrap_or("job"),
+    }
+}
+
 /// The one line of all that says most: the first failure, else the last word.
 fn gist(said: &str) -> String {
     let lines = || said.lines().filter(|line| !line.trim().is_empty());
@@ -199,6 +209,23 @@ mod tests {
         assert_eq!(words("snapshot-prune", "weekly", None), "--lock-wait=14400");
         assert_eq!(words("snapshot", "hourly", Some("7")), "--lock-wait=7");
         assert_eq!(words("backup", "hourly", None), FOR_EVER);
+    }
+
+    #[test]
+    fn runs_that_break_off_are_told_of_under_the_name_of_those_that_do_not() {
+        for operation in crate::cli::job::operations() {
+            let job = Job {
+                name: "a".parse().unwrap(),
+                operation: operation.clone(),
+                schedule: "daily".parse().unwrap(),
+                node: None,
+                enabled: true,
+                runner: crate::job::Runner::Cron,
+                comment: None,
+                options: vec![],
+            };
+            assert_eq!(operation_word(&job), crate::job::command_of(&operation).join(" "));
+        }
     }
 
     #[test]

@@ -108,6 +108,25 @@ ferry status
 check "status does not know what it cannot read" exits 3
 check "and says so in its first line" grep -qE '^PVE-FERRY UNKNOWN - .*cannot be read' "$OUT"
 mv "$REPO.away" "$REPO"
+
+# One word too few in one line, and the real cron runs no line of the file, nor the one that would undo the edit.
+edit='s/ root pve-ferry job render/ pve-ferry job render/'
+sed -i "$edit" /etc/cron.d/pve-ferry
+: >"$WORK/runs"
+ferry job list
+check "an edit for which cron passes the file over is said" says 'was edited by hand'
+check "and that the job does not run" exits 3
+ferry status
+check "and is critical" exits 2
+check "in the first line" grep -qE '^PVE-FERRY CRITICAL - .*is none that cron knows' "$OUT"
+sleep 90
+check "which is true: cron ran nothing" not test -s "$WORK/runs"
+ferry job render
+check "the edited text is kept" grep -q '[*] pve-ferry job render' /etc/cron.d/pve-ferry.edited
+check "and cron runs the job again" wait_until 75 ran backup-daily 0
+ferry job list
+check "and nothing is left to say" exits 0
+check "of the cron file" not says 'cron.d/pve-ferry'
 ferry job disable backup-daily
 stop_cron
 
