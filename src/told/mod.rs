@@ -5,8 +5,10 @@
 //! system's log first, so that one that is down is named by those after it, and in the log at last.
 
 mod last;
+mod once;
 mod settings;
 
+pub use once::{Heard, over, tell_once};
 pub use settings::{InfluxWish, Settings, When, Wishes, addresses, is_address};
 
 use crate::cancel::Cancel;
@@ -41,13 +43,7 @@ pub async fn tell(
         if !due(*when, &report, changed) {
             continue;
         }
-        let told = tokio::select! {
-            told = sink.tell(occasion, &report) => told.map_err(|e| format!("{:#}", anyhow::Error::from(e))),
-            () = cancel.cancelled() => Err("interrupted".to_owned()),
-        };
-        if let Err(why) = told {
-            let problem = clean_line(&format!("not told: {}: {why}", sink.name()), settings);
-            tracing::debug!("{problem}");
+        if let Err(problem) = told_to(sink, (occasion, &report), settings, cancel).await {
             report.warnings.push(problem.clone());
             problems.push(problem);
             change_told &= *when != When::Change;
@@ -60,6 +56,24 @@ pub async fn tell(
     }
     log_problems(settings, occasion, &problems).await;
     problems
+}
+
+/// Tells one sink, or says why not.
+async fn told_to(
+    sink: &Sink,
+    (occasion, report): (&Occasion, &Report),
+    settings: &Settings,
+    cancel: &Cancel,
+) -> Result<(), String> {
+    let told = tokio::select! {
+        told = sink.tell(occasion, report) => told.map_err(|e| format!("{:#}", anyhow::Error::from(e))),
+        () = cancel.cancelled() => Err("interrupted".to_owned()),
+    };
+    told.map_err(|why| {
+        let problem = clean_line(&format!("not told: {}: {why}", sink.name()), settings);
+        tracing::debug!("{problem}");
+        problem
+    })
 }
 
 fn due(when: When, report: &Report, changed: bool) -> bool {
