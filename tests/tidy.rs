@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 5] = [
         "notify",
         "throttle",
         "transport",
+        "waits",
         "storage",
         "repository",
         "pve",
