@@ -21,6 +21,7 @@ use crate::report::Report;
 use crate::repository::{History, Repository, VerifiedState};
 use last::Last;
 use std::path::Path;
+use std::time::Duration;
 
 /// Tells everybody who is to hear of the report; what went wrong with that is the result.
 ///
@@ -84,6 +85,9 @@ fn due(when: When, report: &Report, changed: bool) -> bool {
     }
 }
 
+/// How long the log may take for what is said of the other sinks.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
 /// The system's log was told before the others failed.
 async fn log_problems(settings: &Settings, occasion: &Occasion, problems: &[String]) {
     let logs = settings.sinks.iter().filter_map(|(sink, _)| match sink {
@@ -94,9 +98,11 @@ async fn log_problems(settings: &Settings, occasion: &Occasion, problems: &[Stri
     let lines: Vec<_> =
         problems.iter().map(|p| (Severity::Warning, format!("{name}: {p}"))).collect();
     for log in logs.filter(|_| !lines.is_empty()) {
-        let lines = lines.clone();
-        // Whether the log is there was seen, and said, before.
-        std::thread::spawn(move || log.tell(&lines).is_ok());
+        let (lines, (done, written)) = (lines.clone(), tokio::sync::oneshot::channel::<()>());
+        // Whether the log is there was seen, and said, before. The program may end right after this, so
+        // the lines are waited for; one that hangs keeps its thread, and nobody else for long.
+        std::thread::spawn(move || drop((log.tell(&lines).is_ok(), done)));
+        let _ = tokio::time::timeout(LOG_PATIENCE, written).await;
     }
 }
 
