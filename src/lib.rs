@@ -40,6 +40,7 @@
 //! - A transfer counts when every process ended well, the end mark was seen and sizes agree.
 //! - A disk or guest that was left out is named, and is never "ok" unless its own configuration
 //!   says so.
+//! - Whoever waits for another run says so in [`waits`], so that a job's run can tell for whom it waits.
 //! - Every file and JSON document that others read or write has its schema from the type that is read
 //!   or written; `schema` is the only door to what makes schemas, `cli/reference` lists all formats.
 //!
@@ -65,6 +66,7 @@ pub mod progress;
 pub mod secret;
 pub mod throttle;
 pub mod transport;
+pub mod waits;
 
 pub mod storage;
 

@@ -20,6 +20,7 @@ const LAYERS: [&[&str]; 5] = [
         "notify",
         "throttle",
         "transport",
+        "waits",
         "storage",
         "repository",
         "pve",
@@ -209,6 +210,17 @@ fn processes_start_in_one_file_and_quoting_stands_in_one_file() {
             }
         }
         found
+    });
+}
+
+/// A wait that is said somewhere else stands on a terminal and in no list of jobs.
+#[test]
+fn waits_are_said_in_one_place() {
+    check(|source| {
+        let is_place = source.path.ends_with("src/waits.rs");
+        let says = |line: &&str| line.contains("target: WAITING") || line.contains("\"waits for {");
+        let said = code_lines(source).filter(|line| !is_place && says(line));
+        said.map(|line| format!("says a wait: {}", line.trim())).collect()
     });
 }
 

@@ -4,7 +4,7 @@
 
 use super::error::CliError;
 use super::options::Logging;
-use crate::repository::WAITING;
+use crate::waits::WAITING;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Mutex, PoisonError};
 use tracing::{Level, Metadata};

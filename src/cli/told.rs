@@ -1,9 +1,13 @@
 //! The options of being told, the same in every command that works on guests, and the end of such
 //! a command: the result is printed, then everybody is told. Nothing about it changes the result.
 
+mod log;
 mod of_job;
+mod of_jobs_cfg;
 
+pub use log::log;
 pub use of_job::of_job;
+pub use of_jobs_cfg::{of_jobs_cfg, of_jobs_cfg_again};
 
 use super::error::CliError;
 use super::hooks::HookOptions;
@@ -12,14 +16,14 @@ use crate::cancel::Cancel;
 use crate::clock::{Clock, host_name};
 use crate::hooks::{Hooks, JobFacts};
 use crate::model::Moment;
-use crate::notify::{Occasion, Sink, syslog};
+use crate::notify::{Occasion, Sink};
 use crate::operation::Performed;
 use crate::progress::Progress;
 use crate::report::{GuestOutcome, Report};
 use crate::repository::{Disk, Repository};
 use crate::secret::SecretSource;
 use crate::told::{self, InfluxWish, Settings, When, Wishes};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -318,11 +322,7 @@ impl Teller {
             return;
         }
         self.add_points(report);
-        for (sink, _) in &mut self.settings.sinks {
-            if let Sink::Syslog(log) = sink {
-                log.socket = log_socket();
-            }
-        }
+        log::find(&mut self.settings);
         for problem in &self.settings.problems {
             output::notice(&format!("pve-ferry: warning: {problem}"));
         }
@@ -378,15 +378,8 @@ impl Listeners {
         for (_, when) in sinks.iter_mut().filter(|(sink, _)| matches!(sink, Sink::Syslog(_))) {
             *when = When::Always;
         }
-        if !has_log && log_socket().as_deref().unwrap_or(Path::new("/dev/log")).exists() {
-            sinks.insert(0, (Sink::Syslog(syslog::Target::default()), When::Always));
-        }
+        let log = log::sink().filter(|_| !has_log);
+        sinks.splice(0..0, log.map(|log| (log, When::Always)));
         teller
     }
-}
-
-/// Where the system's log is, if `PVE_FERRY_SYSLOG` moves it.
-fn log_socket() -> Option<PathBuf> {
-    let moved = std::env::var_os("PVE_FERRY_SYSLOG").filter(|path| !path.is_empty());
-    moved.map(PathBuf::from)
 }

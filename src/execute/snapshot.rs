@@ -9,6 +9,7 @@ use crate::model::{Guest, GuestSnapshot};
 use crate::plan::{Action, Plan};
 use crate::pve::api::{Api, ApiError, Request, TaskEnd, path};
 use crate::report::{Failure, GuestOutcome};
+use crate::waits::{WaitedFor, Waiting};
 use anyhow::{anyhow, bail, ensure};
 use std::time::Duration;
 
@@ -154,7 +155,7 @@ impl Hands<'_> {
         if let Some(vmstate) = vmstate {
             request = request.with("vmstate", vmstate);
         }
-        match self.run(&request).await {
+        match self.run(guest, &request).await {
             Ok(end) => self.warn(end, "making the snapshot", outcome),
             Err(ApiError::Unclear { why, .. }) => self.was_made(guest, name, &why, outcome).await?,
             Err(error) => return Err(error.into()),
@@ -235,7 +236,7 @@ impl Hands<'_> {
             return Ok(());
         }
         let request = Request::delete(path(guest, &format!("snapshot/{name}")));
-        match self.run(&request).await {
+        match self.run(guest, &request).await {
             Ok(end) => self.warn(end, &format!("removing {name}"), outcome),
             Err(error) if is_needed(&error) => {
                 let text = format!(
@@ -267,15 +268,16 @@ impl Hands<'_> {
         let is_there = self.is_there(guest, planned).await?;
         ensure!(is_there, "the snapshot is gone; nothing was changed");
         let request = Request::post(path(guest, &format!("snapshot/{name}/rollback")));
-        let end = self.run(&request).await?;
+        let end = self.run(guest, &request).await?;
         self.warn(end, "rolling back", outcome);
         note(outcome, guest, format!("rolled back to snapshot {name}"));
         Ok(())
     }
 
     /// Runs a task, once more as long as something else holds the guest.
-    async fn run(&self, request: &Request) -> Result<TaskEnd, ApiError> {
+    async fn run(&self, guest: &Guest, request: &Request) -> Result<TaskEnd, ApiError> {
         let watch = Stopwatch::start();
+        let mut waiting = held_by_pve(guest);
         loop {
             match self.api.run(request, self.patience.task).await {
                 Err(error)
@@ -283,6 +285,7 @@ impl Hands<'_> {
                         && watch.elapsed() < self.patience.lock
                         && !self.cancel.is_cancelled() =>
                 {
+                    waiting.is_for(WaitedFor::pve(error.reason()));
                     tokio::time::sleep(LOCK_PAUSE).await;
                 }
                 ended => return ended,
@@ -302,6 +305,11 @@ impl Hands<'_> {
                 .push(format!("{what} ended with WARNINGS: {count}; the task log has them"));
         }
     }
+}
+
+/// A guest that PVE may hold for something else.
+pub fn held_by_pve(guest: &Guest) -> Waiting {
+    Waiting::at(format_args!("guest {} {} on {}", guest.vmid, guest.name, guest.node))
 }
 
 /// Which steps have hooks. A rollback has those of the run and of the guest's turn, and no more.

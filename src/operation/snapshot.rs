@@ -6,7 +6,7 @@ use super::turns::in_turns;
 use super::{Mode, Performed, hooked};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
-use crate::execute::snapshot::{Hands, Patience};
+use crate::execute::snapshot::{Hands, Patience, held_by_pve};
 use crate::hooks::Hooks;
 use crate::model::{GuestSnapshot, VmId};
 use crate::plan::snapshot::{
@@ -17,6 +17,7 @@ use crate::pve::api::{Api, ApiError, ApiGuest, ApiStorage};
 use crate::report::{Failure, GuestOutcome, Report};
 use crate::select::{Candidate, Hidden, Selection, is_undecided, select};
 use crate::survey;
+use crate::waits::WaitedFor;
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -253,6 +254,7 @@ impl SnapshotRun {
         storages: Option<&[ApiStorage]>,
     ) -> Result<SnapshotFacts, ApiError> {
         let watch = Stopwatch::start();
+        let mut waiting = held_by_pve(&guest.candidate.guest);
         let mut was_moved = false;
         loop {
             match survey::snapshot(&self.api, &guest, storages).await {
@@ -264,6 +266,7 @@ impl SnapshotRun {
                     guest = now.ok_or(error)?;
                 }
                 Ok(facts) if self.is_worth_waiting(&facts, &watch) => {
+                    waiting.is_for(WaitedFor::pve(facts.lock.as_deref().unwrap_or_default()));
                     tokio::time::sleep(LOCK_PAUSE).await;
                 }
                 ended => return ended,

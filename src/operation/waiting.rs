@@ -4,7 +4,8 @@
 use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
 use crate::report::Failure;
-use crate::repository::{GuestDir, Holder, Lock, LockMode, LockOptions, RepositoryError, WAITING};
+use crate::repository::{GuestDir, Holder, Lock, LockMode, LockOptions, RepositoryError};
+use crate::waits::Waiting;
 use std::time::Duration;
 
 /// Why a lock was not taken. Nothing was changed.
@@ -64,7 +65,7 @@ pub(super) fn take(
 ) -> Result<Lock, NoLock> {
     let begun = Stopwatch::start();
     let at_once = LockOptions { wait: None, what: options.what.clone() };
-    let mut told = false;
+    let mut waiting = Waiting::at(directory.path().display());
     loop {
         let holder = match directory.lock(mode, &at_once) {
             Err(RepositoryError::Locked { holder, path }) => {
@@ -75,10 +76,7 @@ pub(super) fn take(
             }
             other => return Ok(other?),
         };
-        if !std::mem::replace(&mut told, true) {
-            let path = directory.path().display();
-            tracing::info!(target: WAITING, "waits for {holder}, which works on {path}");
-        }
+        waiting.is_for(holder.waited_for());
         let pause = Stopwatch::start();
         while pause.elapsed() < PAUSE {
             if cancel.is_cancelled() {

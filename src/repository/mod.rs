@@ -164,7 +164,7 @@ pub use guest_dir::GuestDir;
 pub use history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
 pub use index_cache::index_schema;
 pub use layout::{GuestKey, GuestNames, ImageKind};
-pub use lock::{Holder, Lock, LockMode, LockOptions, WAITING};
+pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use merge::MergeOptions;
 pub use records::{Attributes, AuditRecord, FreezeRecord, GuestRecord, Verified, VerifiedState};

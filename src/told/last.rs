@@ -21,6 +21,11 @@ impl Last {
         std::fs::read_to_string(&self.path).ok()
     }
 
+    /// Forgets it; whether there was anything.
+    pub fn forget(&self) -> bool {
+        std::fs::remove_file(&self.path).is_ok()
+    }
+
     /// Remembers, by rename.
     pub fn remember(&self, text: &str) -> Result<(), String> {
         let write = || {

@@ -5,8 +5,10 @@
 //! system's log first, so that one that is down is named by those after it, and in the log at last.
 
 mod last;
+mod once;
 mod settings;
 
+pub use once::{Heard, over, tell_once};
 pub use settings::{InfluxWish, Settings, When, Wishes, addresses, is_address};
 
 use crate::cancel::Cancel;
@@ -19,6 +21,7 @@ use crate::report::Report;
 use crate::repository::{History, Repository, VerifiedState};
 use last::Last;
 use std::path::Path;
+use std::time::Duration;
 
 /// Tells everybody who is to hear of the report; what went wrong with that is the result.
 ///
@@ -41,13 +44,7 @@ pub async fn tell(
         if !due(*when, &report, changed) {
             continue;
         }
-        let told = tokio::select! {
-            told = sink.tell(occasion, &report) => told.map_err(|e| format!("{:#}", anyhow::Error::from(e))),
-            () = cancel.cancelled() => Err("interrupted".to_owned()),
-        };
-        if let Err(why) = told {
-            let problem = clean_line(&format!("not told: {}: {why}", sink.name()), settings);
-            tracing::debug!("{problem}");
+        if let Err(problem) = told_to(sink, (occasion, &report), settings, cancel).await {
             report.warnings.push(problem.clone());
             problems.push(problem);
             change_told &= *when != When::Change;
@@ -62,6 +59,24 @@ pub async fn tell(
     problems
 }
 
+/// Tells one sink, or says why not.
+async fn told_to(
+    sink: &Sink,
+    (occasion, report): (&Occasion, &Report),
+    settings: &Settings,
+    cancel: &Cancel,
+) -> Result<(), String> {
+    let told = tokio::select! {
+        told = sink.tell(occasion, report) => told.map_err(|e| format!("{:#}", anyhow::Error::from(e))),
+        () = cancel.cancelled() => Err("interrupted".to_owned()),
+    };
+    told.map_err(|why| {
+        let problem = clean_line(&format!("not told: {}: {why}", sink.name()), settings);
+        tracing::debug!("{problem}");
+        problem
+    })
+}
+
 fn due(when: When, report: &Report, changed: bool) -> bool {
     match when {
         When::Always => true,
@@ -69,6 +84,9 @@ fn due(when: When, report: &Report, changed: bool) -> bool {
         When::Change => changed,
     }
 }
+
+/// How long the log may take for what is said of the other sinks.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The system's log was told before the others failed.
 async fn log_problems(settings: &Settings, occasion: &Occasion, problems: &[String]) {
@@ -80,9 +98,11 @@ async fn log_problems(settings: &Settings, occasion: &Occasion, problems: &[Stri
     let lines: Vec<_> =
         problems.iter().map(|p| (Severity::Warning, format!("{name}: {p}"))).collect();
     for log in logs.filter(|_| !lines.is_empty()) {
-        let lines = lines.clone();
-        // Whether the log is there was seen, and said, before.
-        std::thread::spawn(move || log.tell(&lines).is_ok());
+        let (lines, (done, written)) = (lines.clone(), tokio::sync::oneshot::channel::<()>());
+        // Whether the log is there was seen, and said, before. The program may end right after this, so
+        // the lines are waited for; one that hangs keeps its thread, and nobody else for long.
+        std::thread::spawn(move || drop((log.tell(&lines).is_ok(), done)));
+        let _ = tokio::time::timeout(LOG_PATIENCE, written).await;
     }
 }
 

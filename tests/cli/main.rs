@@ -26,4 +26,5 @@ mod snapshot_told;
 mod told;
 mod usage;
 mod verifying;
+mod waiting;
 mod work;

@@ -88,6 +88,27 @@ fn a_sink_that_is_down_changes_no_result_and_is_named_in_the_others() {
 }
 
 #[test]
+fn the_log_hears_of_a_mail_that_was_not_taken_though_the_program_ends_right_after_it() {
+    let env = Env::with_guest();
+    let log = std::os::unix::net::UnixDatagram::bind(env.path("log")).unwrap();
+    log.set_nonblocking(true).unwrap();
+    fs::write(env.path("state/sendmail-fails"), "").unwrap();
+    for _ in 0..3 {
+        // The shortest run that is told of: nothing is left to do after it.
+        let words = "backup --vmid 100 --label daily --path DIR/nowhere --syslog";
+        env.run(&format!("{words} --mail a@b.example")).exits(10).complains(&["not told: mail"]);
+        let mut buffer = [0; 9000];
+        let heard: Vec<String> = std::iter::from_fn(|| {
+            let count = log.recv(&mut buffer).ok()?;
+            Some(String::from_utf8_lossy(&buffer[..count]).into_owned())
+        })
+        .collect();
+        let last = heard.last().unwrap();
+        assert!(last.starts_with("<28>") && last.contains("not told: mail to a@b"), "{heard:?}");
+    }
+}
+
+#[test]
 fn a_run_that_could_not_even_begin_is_told_of_too() {
     let env = Env::with_guest();
     let words = "backup --vmid 100 --label daily --path DIR/nowhere --mail a@b.example";

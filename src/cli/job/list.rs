@@ -7,7 +7,7 @@ use super::super::output;
 use super::super::status::Stock;
 use super::super::table::{Align, render};
 use super::run::meaning;
-use super::{Which, checked_jobs, cron_file, jobs, local, runs, this_node, when};
+use super::{Which, checked_jobs, cron_file, jobs, local, runs, this_node, waiting, when};
 use crate::clock::Clock;
 use crate::job::cover::selected_by;
 use crate::job::cron_check::CronDifference;
@@ -20,6 +20,8 @@ use crate::pve::JobsCfg;
 use crate::pve::jobs_cfg::section;
 
 /// List the jobs: schedule, next run, last result, and the age of each guest's newest good point
+///
+/// Of a run under way that waits for another one it says since when, and for whom.
 ///
 /// Below them it says what is different in this node's cron file from what jobs.cfg wants, as after
 /// an edit by hand. The exit code is 3 when a job cannot run, or cron does not run one of this node.
@@ -110,6 +112,11 @@ fn text(listed: &[Listed<'_>], cfg: &JobsCfg, node: &str) -> String {
         let rows: Vec<Vec<String>> = listed.iter().map(row).collect();
         render(&headings.map(|heading| (heading, Align::Left)), &rows)
     };
+    let waits = listed.iter().map(|one| waiting::lines(&one.job.name, one.last.as_ref()));
+    let waits: String = waits.collect();
+    if !waits.is_empty() {
+        text.push_str(&format!("\n{waits}"));
+    }
     for listed in listed.iter().filter(|listed| !listed.guests.is_empty()) {
         text.push_str(&guests(listed));
     }
@@ -147,6 +154,7 @@ fn result(listed: &Listed<'_>) -> String {
     let Some(last) = &listed.last else { return "none".to_owned() };
     let began = local(last.started);
     match (listed.is_running, last.exit_code) {
+        (true, _) if !last.waiting.is_empty() => format!("running since {began}, waits"),
         (true, _) => format!("running since {began}"),
         (false, Some(code)) => format!("{began} {}", meaning(code)),
         // It was killed, or the node went down.

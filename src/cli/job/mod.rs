@@ -9,6 +9,7 @@ mod metrics;
 mod render;
 mod run;
 mod secrets;
+mod waiting;
 
 pub use cron_file::cron_file;
 
@@ -113,6 +114,12 @@ impl Which {
             }
             _ => Err(CliError::usage("give the job's name, or --vmid and --label")),
         }
+    }
+
+    /// What was typed, for those who hear that it cannot run.
+    fn in_words(&self) -> String {
+        let words = [&self.name, &self.vmid, &self.label].into_iter().flatten();
+        words.map(String::as_str).collect::<Vec<_>>().join(" ")
     }
 }
 

@@ -6,11 +6,13 @@ use super::super::options::Logging;
 use super::super::output::{self, Seen};
 use super::super::{backup, run as run_command, told};
 use super::define::{OPERATIONS, check, operation_command, parsed};
-use super::{Which, by_name, jobs, render, runs, this_node};
+use super::{Which, by_name, jobs, render, runs, this_node, waiting};
 use crate::clock::Clock;
 use crate::job::Job;
 use crate::pve::JobsCfg;
 use crate::report::Failure;
+use crate::told::Heard;
+use std::sync::Arc;
 
 /// Run a job now
 ///
@@ -33,14 +35,23 @@ const FOR_EVER: &str = "--lock-wait=3155760000";
 /// # Errors
 /// The job cannot be read or begun; its own failure is an exit code.
 pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
-    let cfg = jobs()?;
-    if !args.scheduled {
-        let job = args.which.find(&cfg)?;
-        return begin(job, Seen::AtOnce, named_words);
+    if args.scheduled {
+        return scheduled(&args.which, logging);
     }
-    let due = due(&args.which, &cfg);
-    if let (Err(error), Some(name)) = (&due, &args.which.name) {
-        told::of_job(("job", name), &[], error);
+    let cfg = jobs()?;
+    begin(args.which.find(&cfg)?, Seen::AtOnce, named_words)
+}
+
+/// A run that nobody watches: whatever keeps it from doing its work is told as its failure would be.
+fn scheduled(which: &Which, logging: &Logging) -> Result<u8, CliError> {
+    let cfg = match jobs() {
+        Ok(cfg) => cfg,
+        Err(error) => return unread(error),
+    };
+    told::of_jobs_cfg_again();
+    let due = due(which, &cfg);
+    if let Err(error) = &due {
+        told::of_job(("job", &which.in_words()), &[], error);
     }
     let Some(job) = due? else {
         // The cron file is older than jobs.cfg, or the node was away: now it is made right.
@@ -55,7 +66,22 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         }
     }
     let seen = if logging.debug { Seen::AtOnce } else { Seen::WhenWrong };
-    begin(job, seen, scheduled_words)
+    let ended = begin(job, seen, scheduled_words);
+    if let Err(error) = &ended {
+        // It did not even begin, as when its last run is still under way. Each time it is told: what
+        // is left out night after night is no backup.
+        told::of_job((operation_word(job), job.name.as_str()), &job.options, error);
+    }
+    ended
+}
+
+/// jobs.cfg cannot be read, so that no job of this node runs: told once. Whoever has heard of it, cron's
+/// mail among them, is not told again by each run of each job; the code says it all the same.
+fn unread(error: CliError) -> Result<u8, CliError> {
+    match told::of_jobs_cfg(&error) {
+        Heard::Before if !output::is_interactive() => Ok(error.exit_code()),
+        Heard::Before | Heard::Now | Heard::NotAll => Err(error),
+    }
 }
 
 /// The job, if it is to run here; one that is gone is no error.
@@ -119,16 +145,12 @@ fn begin(
     words: impl FnOnce(&Job) -> Result<Vec<String>, CliError>,
 ) -> Result<u8, CliError> {
     let run = runs().begin(&job.name, Clock::System.now()).map_err(anyhow::Error::from)?;
-    let Some(run) = run else {
-        let name = &job.name;
-        let text = format!(
-            "job {name}: its last run on this node is still under way; this one is left out"
-        );
-        return Err(CliError::Coded(Failure::Locked.code(), text));
-    };
+    let Some(run) = run.map(Arc::new) else { return Err(left_out(job)) };
     output::keep(seen);
+    let waits = waiting::noted(&job.name, &run);
     // Also words that a later version does not know any more are a run that failed.
     let done = words(job).and_then(|words| parsed(&words)).and_then(|cli| run_command(&cli));
+    drop(waits);
     let (code, error) = match done {
         Ok(code) => (code, None),
         Err(error) => (error.exit_code(), Some(error)),
@@ -155,6 +177,15 @@ fn operation_word(job: &Job) -> &'static str {
         Some("snapshot-prune") => "snapshot prune",
         word => word.unwrap_or("job"),
     }
+}
+
+/// The last run has not ended, and two at once would be of no use.
+fn left_out(job: &Job) -> CliError {
+    let (name, known) = (&job.name, waiting::under_way(&job.name));
+    let text = format!(
+        "job {name}: its last run on this node is still under way{known}; this one is left out, nothing was done"
+    );
+    CliError::Coded(Failure::Locked.code(), text)
 }
 
 /// The one line of all that says most: the first failure, else the last word.

@@ -2,6 +2,7 @@
 
 use super::Wanted;
 use crate::model::Moment;
+use crate::waits::WaitedFor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -38,6 +39,9 @@ pub struct Holder {
     pub mode: LockMode,
     /// What it is for.
     pub what: String,
+    /// The job that its process is a run of, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
     /// Since when, by the clock of the server that holds the repository.
     pub since: Moment,
 }
@@ -54,18 +58,30 @@ impl Holder {
             random: String::new(),
             mode: LockMode::Exclusive,
             what: String::new(),
+            job: None,
             since: Moment::from_unix(0),
+        }
+    }
+
+    /// The same for whoever waits for it.
+    pub fn waited_for(&self) -> WaitedFor {
+        if self.host.is_empty() {
+            let what = "another run (its lock file cannot be read)".to_owned();
+            return WaitedFor { what, job: None, host: None, pid: None, since: None };
+        }
+        WaitedFor {
+            what: self.what.clone(),
+            job: self.job.clone(),
+            host: Some(self.host.clone()),
+            pid: Some(self.pid),
+            since: Some(self.since),
         }
     }
 }
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.is_empty() {
-            return f.write_str("another run (its lock file cannot be read)");
-        }
-        let Self { what, host, pid, since, .. } = self;
-        write!(f, "{what} on host {host} (process {pid}) since {since}")
+        self.waited_for().fmt(f)
     }
 }
 
@@ -77,6 +93,7 @@ pub(crate) struct Whoami {
     pub(crate) pid: u32,
     pub(crate) pid_namespace: String,
     pub(crate) started: u64,
+    pub(crate) job: Option<String>,
 }
 
 impl Whoami {
@@ -94,6 +111,7 @@ impl Whoami {
                 Process::Runs { since } => since,
                 _ => 0,
             },
+            job: crate::waits::job(),
         }
     }
 
@@ -108,6 +126,7 @@ impl Whoami {
             random,
             mode: wanted.mode,
             what: wanted.options.what.clone(),
+            job: self.job.clone(),
             since: Moment::from_unix(i64::try_from(seconds).unwrap_or(0)),
         }
     }

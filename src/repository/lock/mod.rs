@@ -15,6 +15,7 @@ pub use holder::{Holder, LockMode};
 
 use super::disk::Disk;
 use super::error::{About, RepositoryError};
+use crate::waits::Waiting;
 use holder::Whoami;
 use others::Others;
 use std::io;
@@ -32,9 +33,6 @@ pub struct LockOptions {
     /// What it is for, in a word or two: others read it in their error.
     pub what: String,
 }
-
-/// The target of the one log line that says for whom a run waits: people want to see that.
-pub const WAITING: &str = "pve_ferry::waiting";
 
 /// The intervals; other ones only in tests.
 #[derive(Debug, Clone, Copy)]
@@ -193,7 +191,7 @@ impl<'a> Wanted<'a> {
 pub(crate) fn acquire(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Lock, RepositoryError> {
     let start = Instant::now();
     let mut races = 0;
-    let mut told = false;
+    let mut waiting = Waiting::at(guest_dir.display());
     loop {
         match attempt(guest_dir, wanted)? {
             Attempt::Held(lock) => return Ok(lock),
@@ -207,10 +205,7 @@ pub(crate) fn acquire(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Lock, Rep
                 if wanted.options.wait.is_none_or(|limit| start.elapsed() >= limit) {
                     return Err(busy(guest_dir, *holder));
                 }
-                if !std::mem::replace(&mut told, true) {
-                    let path = guest_dir.display();
-                    tracing::info!(target: WAITING, "waits for {holder}, which works on {path}");
-                }
+                waiting.is_for(holder.waited_for());
                 std::thread::sleep(wanted.timing.poll);
             }
         }

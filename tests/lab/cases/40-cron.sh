@@ -69,6 +69,12 @@ spoil_rbd '{"match": ["export-diff", "vm-100-disk-0"], "action": "pause"}'
 check "F11 cron starts both jobs at one minute" cron_starts_both
 check "F11 one of them transfers" wait_until 30 spoiled
 check "F11 the other waits without having made anything" same "$(count_points 100)" 0
+waits_for_the_other() {
+    ferry job list --json
+    jq -e '[.jobs[] | select(.last_run.waiting)] | length == 1 and (.[0] as $one | $one.last_run.waiting[0]
+        | .holder.what == "backup" and .holder.pid > 1 and (.holder.job | startswith("backup-")) and .holder.job != $one.name)' "$OUT"
+}
+check "F11 and the list says for whom" wait_until 10 waits_for_the_other
 # From here on each job has had its turn: no more of them while we look.
 ferry job disable backup-daily
 ferry job disable backup-hourly
@@ -81,6 +87,7 @@ check "a guest of another node is left to that node" same "$(count_points 101)" 
 check "jobs that end well say nothing that cron would mail" not grep -E '^job run [a-z-]+ --scheduled\|0\|.' "$WORK/runs"
 ferry job list
 check "the list knows how the runs ended" same "$(grep -c ' ok$' "$OUT")" 2
+check "and that nobody waits any more" not grep -q 'wait' "$OUT"
 check "the restored guest is the one that was saved" restored_equals 100 latest 900 scsi0 "$(sha_of ceph:vm-100-disk-0)"
 
 # A node that was away when a job was destroyed comes back with its old cron file.
