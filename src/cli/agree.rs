@@ -3,6 +3,7 @@
 
 use crate::report::Failure;
 use dialoguer::{Confirm, theme::ColorfulTheme};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use std::io;
 
 /// The user does not agree. Nothing was changed, and it is no failure that anybody else should
@@ -37,6 +38,7 @@ impl Declined {
 pub fn agree(question: &str) -> Result<(), Declined> {
     let theme = ColorfulTheme::default();
     let confirm = Confirm::with_theme(&theme).with_prompt(question).default(false);
+    let _keys = Keys::without_signals();
     match confirm.interact() {
         Ok(true) => Ok(()),
         Ok(false) => Err(Declined::No),
@@ -44,5 +46,31 @@ pub fn agree(question: &str) -> Result<(), Declined> {
             Err(Declined::Interrupted)
         }
         Err(error) => Err(Declined::NoAnswer(error)),
+    }
+}
+
+/// The terminal's settings from before the question, which come back with its end.
+struct Keys(Option<Termios>);
+
+impl Keys {
+    /// From before the question is seen, ^C is an answer to it: as a signal in the moment before the
+    /// keys are read, it would be taken for a wish to stop later, and the question would go on.
+    fn without_signals() -> Self {
+        let before = tcgetattr(io::stdin()).ok();
+        if let Some(mut settings) = before.clone() {
+            settings.local_flags.remove(LocalFlags::ISIG);
+            // Where that fails, ^C stays what it was.
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &settings);
+        }
+        Self(before)
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            // A terminal that went away needs no settings.
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, before);
+        }
     }
 }
