@@ -258,8 +258,11 @@ fn jobs_that_cannot_be_read_at_all_are_told_once_until_they_can() {
     for name in ["backup-daily", "backup-hourly", "backup-daily"] {
         silent(&env.run(&format!("job run {name} --scheduled")).exits(1));
     }
+    // Nor does the look that cron makes every five minutes say it each time.
+    silent(&env.run("job render --quiet").exits(1));
     // A person asks and gets an answer.
     env.run("job run backup-daily").exits(1).complains(&unread);
+    env.run("job render").exits(1).complains(&unread);
     assert_eq!((mails(&env).len(), log.lines("")), (1, vec![]));
     mend();
     silent(&env.run("job run backup-daily --scheduled").exits(0));
@@ -270,6 +273,12 @@ fn jobs_that_cannot_be_read_at_all_are_told_once_until_they_can() {
     spoil();
     env.run("job run backup-daily --scheduled").exits(1).complains(&unread);
     assert_eq!((mails(&env).len(), log.lines("no job runs").len()), (before + 1, 1));
+    mend();
+    silent(&env.run("job render --quiet").exits(0));
+    assert_eq!(log.lines("jobs.cfg can be read again").len(), 1);
+    spoil();
+    env.run("job render --quiet").exits(1).complains(&unread);
+    assert_eq!((mails(&env).len(), log.lines("no job runs").len()), (before + 2, 1));
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         Command::Disable(which) => change::disable(which),
         Command::Destroy(which) => change::destroy(which),
         Command::Import(args) => import::run(args),
-        Command::Render(args) => render::run(args),
+        Command::Render(args) => render::run(args, logging),
     }
 }
 

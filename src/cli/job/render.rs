@@ -2,7 +2,9 @@
 //! that it does not run any more taken away. Decides nothing.
 
 use super::super::error::CliError;
-use super::super::{blocking, output};
+use super::super::options::Logging;
+use super::super::{blocking, output, told};
+use super::run::unread;
 use super::{cron_d, directory, jobs, metrics, this_node};
 use crate::job::crontab::rendered;
 use crate::node::cron_d::Written;
@@ -24,7 +26,13 @@ pub struct Args {}
 ///
 /// # Errors
 /// jobs.cfg cannot be read, or the file cannot be written.
-pub fn run(_args: &Args) -> Result<u8, CliError> {
+pub fn run(_args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    // That is how cron runs it, every five minutes: what lasts is told once.
+    match jobs() {
+        Err(error) if logging.quiet => return unread(error),
+        _ if logging.quiet => told::of_jobs_cfg_again(),
+        _ => {}
+    }
     render()
 }
 

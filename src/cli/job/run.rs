@@ -77,7 +77,10 @@ fn scheduled(which: &Which, logging: &Logging) -> Result<u8, CliError> {
 
 /// jobs.cfg cannot be read, so that no job of this node runs: told once. Whoever has heard of it, cron's
 /// mail among them, is not told again by each run of each job; the code says it all the same.
-fn unread(error: CliError) -> Result<u8, CliError> {
+///
+/// # Errors
+/// What was given, where somebody has not heard of it yet.
+pub fn unread(error: CliError) -> Result<u8, CliError> {
     match told::of_jobs_cfg(&error) {
         Heard::Before if !output::is_interactive() => Ok(error.exit_code()),
         Heard::Before | Heard::Now | Heard::NotAll => Err(error),
