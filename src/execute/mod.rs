@@ -104,6 +104,7 @@ pub async fn run(
         return Err((stopped, execution.take_outcome()));
     }
     let mut outcome = execution.take_outcome();
+    outcome.not_whole.clone_from(&execution.plan.not_whole);
     if matches!(execution.work, Work::Reset(_) | Work::Adopt(_)) {
         let kept = |kept: &KeptPoint| format!("{} because {}", kept.point, kept.because);
         outcome.kept = execution.plan.kept.iter().map(kept).collect();

@@ -12,7 +12,7 @@ use crate::pve::{
 };
 use crate::report::Failure;
 use crate::repository::{Lock, LockMode, StoredChain};
-use crate::survey::{self, RestorePoint};
+use crate::survey::{self, RestorePoint, Sought};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub struct RestoreRequest {
     /// The restore point that is meant.
     pub point: RestorePoint,
+    /// How it was sought.
+    pub sought: Sought,
     /// Where it goes, and how.
     pub policy: RestorePolicy,
     /// Whether it keeps its identity where it keeps its vmid.
@@ -50,7 +52,7 @@ impl RestoreRequest {
             Mode::Execute => Some(self.lock(world).await?),
             Mode::DryRun => None,
         };
-        let facts = survey::restore(world, &self.point, &self.policy).await?;
+        let facts = survey::restore(world, &self.point, &self.sought, &self.policy).await?;
         let plan = plan(&facts, &self.policy)
             .map_err(|refusal| Refusal::Failed(Failure::Conflict, refusal.into()))?;
         let chains = self.chains(&plan)?;

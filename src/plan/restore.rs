@@ -1,5 +1,6 @@
 //! Decides on a restore: which volumes are made under which names, and what is refused. Pure.
 
+use super::damage::{DamageFacts, IsDamaged, judge};
 use super::{Action, Item, Plan, Step};
 use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,6 +53,8 @@ pub struct RestoreFacts {
     pub volumes: Vec<StoredVolume>,
     /// Disks that the point does not hold.
     pub skipped: Vec<SkippedDisk>,
+    /// What checks found damaged in the point.
+    pub damage: DamageFacts,
     /// The guest that has the target's vmid now.
     pub present: Option<PresentGuest>,
     /// The storages that volumes may go to, by id; only those that exist and can hold volumes.
@@ -125,6 +128,9 @@ pub enum NoRestore {
     /// The point has no such disk.
     #[error("the restore point holds no disk {0} (it holds {1}); nothing was changed")]
     NoDisk(DiskKey, String),
+    /// Checks found damage in the point, and it is not clear that just this one is meant.
+    #[error(transparent)]
+    Damaged(#[from] IsDamaged),
     /// The options exclude each other.
     #[error("{0}; nothing was changed")]
     Usage(String),
@@ -153,6 +159,8 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     if whole {
         check_present(facts, policy, target)?;
     }
+    wanted(facts, policy)?;
+    let not_whole = judge(&facts.damage, &policy.disks)?;
     let volumes = place(facts, policy, target)?;
     check_space(facts, &volumes)?;
 
@@ -180,7 +188,8 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     };
     let skipped = if whole { facts.skipped.clone() } else { Vec::new() };
     let items = steps.into_iter().map(Item::Step).collect();
-    Ok(Plan { guest, items, skipped, warnings: warnings(facts, target), kept: Vec::new() })
+    let (warnings, kept) = (warnings(facts, target), Vec::new());
+    Ok(Plan { guest, items, skipped, warnings, kept, not_whole })
 }
 
 fn check_options(policy: &RestorePolicy) -> Result<(), NoRestore> {

@@ -1,5 +1,6 @@
 //! The facts of a restore: which point, what it holds, what is at its target.
 
+use super::damage::damage;
 use super::source::RestorePoint;
 use crate::model::{ClusterId, Guest, Label, Moment, VmId};
 use crate::plan::restore::{
@@ -100,18 +101,20 @@ fn candidates(repository: &Repository, sought: &Sought) -> anyhow::Result<Vec<Su
             continue;
         }
         let history = directory.load()?;
-        let fits = |point: &&StoredPoint| {
-            !point.manifest.is_hidden()
-                && sought.label.as_ref().is_none_or(|label| point.manifest.label == *label)
-                && sought.time.is_none_or(|time| point.manifest.time <= time)
-        };
-        let newest = history.points.iter().filter(fits).max_by_key(|p| rank(p, sought)).cloned();
+        let fit = history.visible().filter(|point| fits(point, sought));
+        let newest = fit.max_by_key(|point| rank(point, sought)).cloned();
         if let Some(point) = newest {
             refuse_what_hides_newer(&history, &point, sought)?;
             found.push(SurveyedPoint { directory, history, point });
         }
     }
     Ok(found)
+}
+
+/// Whether a point has the label and the moment that are sought.
+pub(super) fn fits(point: &StoredPoint, sought: &Sought) -> bool {
+    sought.label.as_ref().is_none_or(|label| point.manifest.label == *label)
+        && sought.time.is_none_or(|time| point.manifest.time <= time)
 }
 
 /// Whoever asks for the newest point must not be given an older one in silence, because the newest
@@ -144,7 +147,7 @@ fn refuse_what_hides_newer(
 }
 
 /// Order is `seq`; a moment that the user gave is compared with the points' own moments.
-fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
+pub(super) fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
     let moment = if sought.time.is_some() { point.manifest.time } else { Moment::from_unix(0) };
     (moment, point.manifest.seq)
 }
@@ -156,6 +159,7 @@ fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
 pub async fn restore(
     world: &World,
     point: &RestorePoint,
+    sought: &Sought,
     policy: &RestorePolicy,
 ) -> anyhow::Result<RestoreFacts> {
     let target = policy.target.unwrap_or(point.vmid());
@@ -171,6 +175,7 @@ pub async fn restore(
         kind: point.kind(),
         volumes,
         skipped: point.skipped(),
+        damage: damage(point, sought, &policy.disks),
         present,
         storages,
         node: world.cluster.this_node()?,

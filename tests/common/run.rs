@@ -157,8 +157,8 @@ impl Lab {
         let repository =
             Repository::open(&self.repository(wanted.repository), wanted.disk.clone())?;
         let point = survey::restore_point(&repository, &wanted.sought, &survey::Home::default())?;
-        let request =
-            RestoreRequest { point, policy: wanted.policy.clone(), identity: Identity::Kept };
+        let (sought, policy) = (wanted.sought.clone(), wanted.policy.clone());
+        let request = RestoreRequest { point, sought, policy, identity: Identity::Kept };
         let operation = Operation::Restore(request);
         Ok(self.in_a_runtime(perform(self.world(), operation, wanted.mode))?.report)
     }

@@ -1,7 +1,7 @@
 //! Everything that a restore calls fails in turn: nothing half is left, and nothing that was there
 //! is touched.
 
-use crate::common::{CommandFault, Lab, Restore, VMID};
+use crate::common::{Backup, CommandFault, Lab, Restore, VMID};
 use crate::situation::Situation;
 use pve_ferry::plan::restore::{Afterwards, Existing};
 use pve_ferry::report::Report;
@@ -278,4 +278,54 @@ fn single_disks_come_back_beside_a_guest() {
     let restored = made.iter().find(|name| *name != "vm-200-disk-0").unwrap();
     assert!(lab.storage.read(restored).unwrap() == lab.expected(&point, "scsi1"));
     assert!(lab.events.log().iter().any(|e| e == "run qm disk rescan --vmid 200"));
+}
+
+/// A wrong diff that the comparison with the source found: it reads well, and is wrong. So is what
+/// was put on top of it before anybody compared.
+#[test]
+fn what_differs_from_its_source_is_not_restored_as_the_newest() {
+    let lab = Lab::new();
+    let audited = Backup { audit: Some(1), ..Backup::default() };
+    lab.good_backup(&audited);
+    lab.write_somewhere(2);
+    lab.storage.inject(Operation::Export, 1, Fault::OmitsAChange);
+    assert_eq!(lab.backup(&audited).exit_code(), 12);
+    let points = lab.points("repository");
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 13, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    let sound = format!("--label daily --time {};", points[0].manifest.time);
+    assert!(error.contains("differ from its source") && error.contains(&sound), "{error}");
+    assert_eq!(lab.volumes_of(TARGET), [""; 0]);
+
+    let mut named = Restore::to(TARGET);
+    named.sought.time = Some(points[1].manifest.time);
+    let report = lab.restore(&named).unwrap();
+    assert_eq!(report.exit_code(), 3, "{report:#?}");
+    assert_eq!(report.guests[0].not_whole.len(), 1, "{report:#?}");
+    named.policy.target = Some(902.try_into().unwrap());
+    named.sought.time = Some(points[0].manifest.time);
+    assert_eq!(lab.restore(&named).unwrap().exit_code(), 0);
+}
+
+/// Damage in a base is damage of every increment on it, whose own attributes say nothing.
+#[test]
+fn an_increment_on_a_damaged_base_is_damaged() {
+    let lab = lab();
+    let directory = lab.guest_directories("repository").remove(0);
+    let base = lab.points("repository").remove(0);
+    let failed_images = vec![base.manifest.images[0].id];
+    let marked = repository::Attributes { failed_images, ..base.attributes.clone() };
+    let options = repository::LockOptions::default();
+    let lock = directory.lock(repository::LockMode::Exclusive, &options).unwrap();
+    directory.set_attributes(&lock, &base, &marked).unwrap();
+    drop(lock);
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 13, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("No other point that fits is sound"), "{error}");
+    let mut wanted = Restore::to(TARGET);
+    let sound = base.manifest.images[1].disk.clone();
+    (wanted.policy.disks, wanted.policy.target) = (vec![sound], None);
+    assert_eq!(lab.restore(&wanted).unwrap().exit_code(), 0);
 }

@@ -3,6 +3,7 @@
 use crate::notation::{after, has, rest, size};
 use pve_ferry::model::SkippedDisk;
 use pve_ferry::model::{Guest, GuestKind, VolumeShape};
+use pve_ferry::plan::damage::{Choice, DamageFacts, KnownDamage, PointName};
 use pve_ferry::plan::restore::{
     Afterwards, Existing, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
 };
@@ -14,6 +15,7 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
         kind: GuestKind::Qemu,
         volumes: Vec::new(),
         skipped: Vec::new(),
+        damage: DamageFacts::default(),
         present: None,
         storages: std::collections::BTreeMap::new(),
         node: "pve1".into(),
@@ -61,6 +63,15 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
             let volumes = volumes.split_whitespace().map(str::to_owned).collect();
             facts.storages.insert(line[1].clone(), TargetStorage { volumes, free_bytes });
         }
+        "point" => {
+            facts.damage.point = Some(name(line));
+            facts.damage.choice = if has(line, "named") { Choice::Named } else { Choice::Newest };
+        }
+        "sound" => facts.damage.sound = Some(name(line)),
+        "damaged" => facts
+            .damage
+            .found
+            .push(KnownDamage { disk: line[1].parse().ok(), why: rest(line, "reason").unwrap() }),
         "present" => facts.present = Some(present(line)),
         "skip" => facts.skipped.push(SkippedDisk {
             disk: line[1].clone(),
@@ -69,6 +80,10 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
         }),
         other => panic!("unknown fact {other}"),
     }
+}
+
+fn name(line: &[String]) -> PointName {
+    PointName { label: line[1].parse().unwrap(), time: line[2].parse().unwrap() }
 }
 
 fn present(line: &[String]) -> PresentGuest {
