@@ -14,7 +14,7 @@ pub struct StoredVolume {
     pub volume: VolumeId,
     /// What it is made like.
     pub shape: VolumeShape,
-    /// Bytes that its chain writes.
+    /// Bytes that its whole chain writes, from the base on; more where that is not known exactly.
     pub data_bytes: u64,
 }
 
@@ -82,6 +82,13 @@ pub struct RestorePolicy {
     pub existing: Existing,
     /// What happens after the restore.
     pub afterwards: Afterwards,
+}
+
+impl RestorePolicy {
+    /// Whether a disk of the point is restored.
+    pub fn wants(&self, disk: &DiskKey) -> bool {
+        self.disks.is_empty() || self.disks.contains(disk)
+    }
 }
 
 /// What to do with a guest that is there.

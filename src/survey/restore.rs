@@ -167,7 +167,7 @@ pub async fn restore(
         Some(guest) => Some(present(world, guest).await?),
         None => None,
     };
-    let volumes = point.volumes()?;
+    let volumes = wanted_and_others(point, policy)?;
     let storages = storages(world, &volumes, policy).await?;
     Ok(RestoreFacts {
         vmid: point.vmid(),
@@ -180,6 +180,18 @@ pub async fn restore(
         storages,
         node: world.cluster.this_node()?,
     })
+}
+
+/// The volumes of the point; of those that are wanted it is known exactly what they need.
+fn wanted_and_others(
+    point: &RestorePoint,
+    policy: &RestorePolicy,
+) -> anyhow::Result<Vec<StoredVolume>> {
+    let mut volumes = point.volumes()?;
+    for volume in volumes.iter_mut().filter(|volume| policy.wants(&volume.disk)) {
+        volume.data_bytes = point.data_bytes(&volume.disk).unwrap_or(volume.data_bytes);
+    }
+    Ok(volumes)
 }
 
 async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {

@@ -6,7 +6,7 @@ use super::prune::is_left_out;
 use super::restore::{NoPoint, Sought, SurveyedPoint, point};
 use crate::model::{Bytes, DiskKey, GuestKind, Moment, SkippedDisk, VmId, VolumeId};
 use crate::plan::restore::StoredVolume;
-use crate::repository::{GuestDir, Repository, StoredChain, chain_of};
+use crate::repository::{GuestDir, ImageEntry, Repository, StoredChain, chain_of, images_of_chain};
 use anyhow::Context as _;
 
 /// The point that is meant.
@@ -44,6 +44,16 @@ pub fn restore_point(
             _ => Err(error),
         },
         (Err(error), None) => Err(error),
+    }
+}
+
+impl SurveyedPoint {
+    /// What all images of a chain write, at most the volume's size. A chain that is broken is refused
+    /// elsewhere.
+    fn sum_of_data(&self, image: &ImageEntry) -> u64 {
+        let chain = images_of_chain(&self.history, &self.point, &image.disk).unwrap_or_default();
+        let data = chain.iter().map(|held| held.image.data_bytes);
+        data.fold(0, u64::saturating_add).min(image.shape.size)
     }
 }
 
@@ -88,7 +98,8 @@ impl RestorePoint {
         }
     }
 
-    /// The volumes that it holds.
+    /// The volumes that it holds, with the data of all images of their chains: the same block may have
+    /// been written several times. [`RestorePoint::data_bytes`] knows better, where it can.
     ///
     /// # Errors
     /// A file had to be read to know its size, and cannot be.
@@ -96,13 +107,18 @@ impl RestorePoint {
         let Self::Ours(ours) = self else {
             return self.barc().map_or(Ok(vec![]), BarcPoint::volumes);
         };
-        let volume = |image: &crate::repository::ImageEntry| StoredVolume {
+        let volume = |image: &ImageEntry| StoredVolume {
             disk: image.disk.clone(),
             volume: image.volume.clone(),
             shape: image.shape.clone(),
-            data_bytes: image.data_bytes,
+            data_bytes: ours.sum_of_data(image),
         };
         Ok(ours.point.manifest.images.iter().map(volume).collect())
+    }
+
+    /// Bytes that the chain of a disk writes, where the indexes of its images tell them.
+    pub fn data_bytes(&self, disk: &DiskKey) -> Option<u64> {
+        self.chain(disk).ok()?.indexed_data_bytes()
     }
 
     /// What [`RestorePoint::chain_named`] takes for each of its disks, and a word on each.

@@ -329,3 +329,30 @@ fn an_increment_on_a_damaged_base_is_damaged() {
     (wanted.policy.disks, wanted.policy.target) = (vec![sound], None);
     assert_eq!(lab.restore(&wanted).unwrap().exit_code(), 0);
 }
+
+/// What an increment needs is what its whole chain writes, each block once.
+#[test]
+fn a_restore_of_an_increment_needs_room_for_its_base_too() {
+    let lab = lab();
+    let point = lab.points("repository").pop().unwrap();
+    let increments: u64 = point.manifest.images.iter().map(|image| image.data_bytes).sum();
+    let unlimited = lab.restore(&Restore::to(TARGET)).unwrap();
+    let whole: u64 = unlimited.guests[0].volumes.iter().map(|volume| volume.stream_bytes).sum();
+    forget_target(&lab);
+    assert!(point.manifest.images.iter().all(|image| image.parent.is_some()));
+    assert!(increments < whole, "{increments} of {whole}");
+    for (free, code) in [(whole - 1, 13), (increments, 13), (whole, 0)] {
+        lab.storage.set_free_bytes(Some(free));
+        let report = lab.restore(&Restore::to(TARGET)).unwrap();
+        assert_eq!(report.exit_code(), code, "{free} free: {report:#?}");
+        assert_eq!(lab.volumes_of(TARGET).is_empty(), code != 0);
+    }
+
+    // Without an index the images' own numbers have to do: they say more rather than less.
+    forget_target(&lab);
+    for image in &point.manifest.images {
+        std::fs::remove_file(point.dir.join(format!("{}.idx", image.file))).unwrap();
+    }
+    lab.storage.set_free_bytes(Some(whole - 1));
+    assert_eq!(lab.restore(&Restore::to(TARGET)).unwrap().exit_code(), 13);
+}
