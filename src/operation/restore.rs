@@ -58,7 +58,9 @@ impl RestoreRequest {
         let chains = self.chains(&plan)?;
         let present = present_config(world, &plan)?;
         let config = self.config(&plan, present.as_deref())?;
-        let work = shared.map(|lock| self.work(world, &plan, (lock, chains, config, present)));
+        let firewall = facts.firewall.unwrap_or_default();
+        let files = Files { chains, config, firewall, present };
+        let work = shared.map(|lock| work(world, &plan, lock, files));
         Ok(Prepared { plan, work: work.transpose()? })
     }
 
@@ -120,31 +122,30 @@ impl RestoreRequest {
             })
             .collect()
     }
+}
 
-    fn work(
-        &self,
-        world: &World,
-        plan: &Plan,
-        (lock, chains, config, present_config): (
-            Option<Lock>,
-            Chains,
-            Option<String>,
-            Option<String>,
-        ),
-    ) -> anyhow::Result<Work> {
-        let (vmid, kind) = (plan.guest.vmid, plan.guest.kind);
-        let present = world.cluster.find(vmid)?;
-        let (host_node, kind) =
-            present.as_ref().map_or((plan.guest.node.clone(), kind), |g| (g.node.clone(), g.kind));
-        Ok(Work::Restore(Box::new(RestoreWork {
-            lock,
-            chains,
-            config,
-            firewall: self.point.firewall()?,
-            control: GuestControl { host: world.hosts.host(&host_node), kind, vmid },
-            present_config,
-        })))
-    }
+/// What the plan's steps read.
+struct Files {
+    chains: Chains,
+    config: Option<String>,
+    firewall: Option<String>,
+    /// The configuration that is replaced.
+    present: Option<String>,
+}
+
+fn work(world: &World, plan: &Plan, lock: Option<Lock>, files: Files) -> anyhow::Result<Work> {
+    let Guest { vmid, kind, ref node, .. } = plan.guest;
+    let present = world.cluster.find(vmid)?;
+    let (host_node, kind) =
+        present.as_ref().map_or((node.as_str(), kind), |g| (g.node.as_str(), g.kind));
+    Ok(Work::Restore(Box::new(RestoreWork {
+        lock,
+        chains: files.chains,
+        config: files.config,
+        firewall: files.firewall,
+        control: GuestControl { host: world.hosts.host(host_node), kind, vmid },
+        present_config: files.present,
+    })))
 }
 
 /// The configuration that the plan replaces.

@@ -55,9 +55,11 @@ pub struct RestoreFacts {
     pub skipped: Vec<SkippedDisk>,
     /// What checks found damaged in the point.
     pub damage: DamageFacts,
-    /// The guest that has the target's vmid now.
+    /// The firewall file that the guest had, where it is restored whole; why it cannot be read.
+    pub firewall: Result<Option<String>, String>,
+    /// The guest that has the target's vmid now, where the guest is restored whole.
     pub present: Option<PresentGuest>,
-    /// The storages that volumes may go to, by id; only those that exist and can hold volumes.
+    /// The storages that wanted volumes go to, by id; only those that exist and can hold volumes.
     pub storages: BTreeMap<String, TargetStorage>,
     /// The node that gets the guest.
     pub node: String,
@@ -167,7 +169,8 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
         check_present(facts, policy, target)?;
     }
     wanted(facts, policy)?;
-    let not_whole = judge(&facts.damage, &policy.disks)?;
+    let mut not_whole = judge(&facts.damage, &policy.disks)?;
+    not_whole.extend(without_firewall(facts, policy));
     let volumes = place(facts, policy, target)?;
     check_space(facts, &volumes)?;
 
@@ -373,10 +376,21 @@ fn ending_of_guest(facts: &RestoreFacts, policy: &RestorePolicy, target: VmId) -
         Action::WriteConfig { vmid: target, kind: facts.kind, node: facts.node.clone(), replaces }
             .step(),
     ];
-    if policy.afterwards == Afterwards::Start {
+    if policy.afterwards == Afterwards::Start && facts.firewall.is_ok() {
         steps.push(Action::StartGuest { vmid: target }.because("--start was given"));
     }
     steps
+}
+
+/// A damaged firewall file keeps no guest from coming back; but nobody starts one without its rules
+/// who does not know it.
+fn without_firewall(facts: &RestoreFacts, policy: &RestorePolicy) -> Option<String> {
+    let why = facts.firewall.as_ref().err()?;
+    let start = match policy.afterwards {
+        Afterwards::Start => "therefore --start does not start it: look at its rules first",
+        Afterwards::Rest => "look at its rules before it is started",
+    };
+    Some(format!("the guest's firewall rules cannot be restored: {why}; {start}"))
 }
 
 fn ending_of_disks(policy: &RestorePolicy) -> Vec<Step> {

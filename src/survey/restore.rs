@@ -4,7 +4,7 @@ use super::damage::damage;
 use super::source::RestorePoint;
 use crate::model::{ClusterId, Guest, Label, Moment, VmId};
 use crate::plan::restore::{
-    PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
+    PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage, storage_for,
 };
 use crate::pve::{GuestConfig, GuestStatus};
 use crate::repository::{GuestDir, History, Repository, StoredPoint, Unreadable};
@@ -162,11 +162,14 @@ pub async fn restore(
     sought: &Sought,
     policy: &RestorePolicy,
 ) -> anyhow::Result<RestoreFacts> {
+    let is_whole = policy.disks.is_empty();
     let target = policy.target.unwrap_or(point.vmid());
-    let present = match world.cluster.find(target)? {
+    // Single volumes leave the guest alone, whose node may be the one that is down.
+    let present = match world.cluster.find(target)?.filter(|_| is_whole) {
         Some(guest) => Some(present(world, guest).await?),
         None => None,
     };
+    let firewall = if is_whole { point.firewall() } else { Ok(None) };
     let volumes = wanted_and_others(point, policy)?;
     let storages = storages(world, &volumes, policy).await?;
     Ok(RestoreFacts {
@@ -176,6 +179,7 @@ pub async fn restore(
         volumes,
         skipped: point.skipped(),
         damage: damage(point, sought, &policy.disks),
+        firewall: firewall.map_err(|error| format!("{error:#}")),
         present,
         storages,
         node: world.cluster.this_node()?,
@@ -207,25 +211,22 @@ async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {
     })
 }
 
-/// Reads the storages that volumes may go to, and no others: one that is down for another reason
+/// Reads the storages that wanted volumes go to, and no others: one that is down for another reason
 /// must not be in the way at 3 a.m.
 async fn storages(
     world: &World,
     volumes: &[StoredVolume],
     policy: &RestorePolicy,
 ) -> anyhow::Result<BTreeMap<String, TargetStorage>> {
-    let to = policy.to.as_ref().map(|(storage, _)| storage);
-    let mut wanted: BTreeSet<&String> =
-        to.into_iter().chain(policy.storage.iter()).chain(policy.storage_map.values()).collect();
-    if policy.storage.is_none() && to.is_none() {
-        wanted.extend(volumes.iter().map(|volume| &volume.volume.storage));
-    }
+    let wanted = volumes.iter().filter(|volume| policy.wants(&volume.disk));
+    let wanted: BTreeSet<String> =
+        wanted.map(|volume| storage_for(policy, &volume.volume.storage)).collect();
     let mut storages = BTreeMap::new();
     for id in wanted {
-        let Some(storage) = world.storages.get(id) else { continue };
+        let Some(storage) = world.storages.get(&id) else { continue };
         let (volumes, free_bytes) = tokio::join!(storage.volumes(), storage.free_bytes());
         let volumes = volumes?.into_iter().collect();
-        storages.insert(id.clone(), TargetStorage { volumes, free_bytes: free_bytes? });
+        storages.insert(id, TargetStorage { volumes, free_bytes: free_bytes? });
     }
     Ok(storages)
 }

@@ -12,7 +12,7 @@ use pve_ferry::report::{GuestOutcome, Report};
 use pve_ferry::repository::image::{ImageOptions, ZeroRuns};
 use pve_ferry::repository::{Disk, Repository};
 use pve_ferry::select::Selection;
-use pve_ferry::storage::Storage;
+use pve_ferry::storage::{Memory, Storage};
 use pve_ferry::survey::{self, Sought};
 use pve_ferry::throttle::Throttle;
 use pve_ferry::world::{Hosts, Limits, World};
@@ -85,7 +85,9 @@ impl Restore {
 impl Lab {
     /// The world as a run sees it.
     pub fn world(&self) -> Arc<World> {
-        let storages = [("ceph".to_owned(), Storage::Memory(self.storage.clone()))];
+        let driver = |storage: &Memory| Storage::Memory(storage.clone());
+        let storages =
+            [("ceph".to_owned(), driver(&self.storage)), ("spare".to_owned(), driver(&self.spare))];
         Arc::new(World {
             cluster: ClusterFiles::new(self.etc()),
             hosts: Hosts::Scripted(self.node.script()),

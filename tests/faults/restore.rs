@@ -356,3 +356,66 @@ fn a_restore_of_an_increment_needs_room_for_its_base_too() {
     lab.storage.set_free_bytes(Some(whole - 1));
     assert_eq!(lab.restore(&Restore::to(TARGET)).unwrap().exit_code(), 13);
 }
+
+/// The very case for which one maps: the storage of the point is dead.
+#[test]
+fn a_dead_storage_is_not_asked_when_nothing_goes_there() {
+    let lab = lab();
+    let dead = || {
+        for operation in [Operation::Volumes, Operation::FreeBytes] {
+            lab.storage.inject(operation, 1, Fault::Before);
+        }
+    };
+    let mut mapped = Restore::to(TARGET);
+    mapped.policy.storage_map.insert("ceph".into(), "spare".into());
+    let mut moved = Restore::to(902);
+    moved.policy.storage = Some("spare".into());
+    for wanted in [&mapped, &moved] {
+        dead();
+        let report = lab.restore(wanted).unwrap();
+        assert_eq!(report.exit_code(), 0, "{report:#?}");
+    }
+    let point = lab.points("repository").pop().unwrap();
+    assert!(lab.spare.read("vm-901-disk-0").unwrap() == lab.expected(&point, "scsi0"));
+    // A storage that nothing goes to is not asked either.
+    let mut elsewhere = Restore::to(903);
+    elsewhere.policy.storage = Some("ceph".into());
+    elsewhere.policy.storage_map.insert("ceph".into(), "spare".into());
+    dead();
+    assert_eq!(lab.restore(&elsewhere).unwrap().exit_code(), 0);
+}
+
+/// The node of the guest whose disk is wanted is down.
+#[test]
+fn a_single_disk_comes_back_although_its_guest_does_not_answer() {
+    let lab = lab();
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.target = None;
+    wanted.policy.disks = vec!["scsi1".parse().unwrap()];
+    lab.node.fail(0, CommandFault::Fails);
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert_eq!(lab.node.hit(), None, "nobody was asked");
+    assert_eq!(report.guests[0].warnings, [""; 0], "the guest was not touched");
+}
+
+#[test]
+fn a_damaged_firewall_file_keeps_no_guest_from_coming_back() {
+    let lab = lab();
+    let point = lab.points("repository").pop().unwrap();
+    std::fs::write(point.dir.join("guest.fw"), "[OPTIONS]\n\nenable: 2\n").unwrap();
+    let mut wanted = Restore::to(TARGET);
+    wanted.policy.afterwards = Afterwards::Start;
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 3, "{report:#?}");
+    let told = &report.guests[0].not_whole;
+    assert!(told.len() == 1 && told[0].contains("guest.fw"), "{told:?}");
+    assert!(lab.config_path("pve1", TARGET).exists());
+    assert!(!lab.etc().join("firewall/901.fw").exists());
+    assert!(!lab.node.get(TARGET).running, "no guest is started without its rules");
+
+    // Who wants a disk does not need it.
+    let mut disk = Restore::to(VMID);
+    (disk.policy.target, disk.policy.disks) = (None, vec!["scsi1".parse().unwrap()]);
+    assert_eq!(lab.restore(&disk).unwrap().exit_code(), 0);
+}

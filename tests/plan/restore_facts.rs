@@ -16,6 +16,7 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
         volumes: Vec::new(),
         skipped: Vec::new(),
         damage: DamageFacts::default(),
+        firewall: Ok(None),
         present: None,
         storages: std::collections::BTreeMap::new(),
         node: "pve1".into(),
@@ -68,6 +69,7 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
             facts.damage.choice = if has(line, "named") { Choice::Named } else { Choice::Newest };
         }
         "sound" => facts.damage.sound = Some(name(line)),
+        "firewall" => facts.firewall = Err(rest(line, "damaged").unwrap()),
         "damaged" => facts
             .damage
             .found
