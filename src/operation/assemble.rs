@@ -69,10 +69,13 @@ impl AssembleRequest {
 
     fn turn(&self, guest: &Guest, caller: Caller<'_>) -> Result<GuestOutcome, Failed> {
         let _lock = self.lock(caller.cancel)?;
-        let not_whole = self.known_damage()?;
+        // What was found before the lock may be gone or merged.
+        let point = self.point.read_again().map_err(|error| (Failure::Other, error))?;
+        let not_whole = self.known_damage(&point)?;
         let mut outcome = GuestOutcome::new(guest);
         outcome.warnings.extend(caller.guest_start(guest)?);
-        let (written, warnings) = caller.around(self.event(guest), || self.write(caller.cancel));
+        let (written, warnings) =
+            caller.around(self.event(guest), || self.write(&point, caller.cancel));
         outcome.warnings.extend(warnings);
         match written {
             Ok(volume) => {
@@ -96,10 +99,10 @@ impl AssembleRequest {
 
     /// What has to be told of the disk; a point that is known to be damaged must have been named. What
     /// the old tool wrote bears no marks.
-    fn known_damage(&self) -> Result<Vec<String>, Failed> {
+    fn known_damage(&self, point: &RestorePoint) -> Result<Vec<String>, Failed> {
         let Ok(disk) = self.disk.parse::<DiskKey>() else { return Ok(Vec::new()) };
         let disks = [disk];
-        let facts = survey::damage(&self.point, &self.sought, &disks);
+        let facts = survey::damage(point, &self.sought, &disks);
         judge(&facts, &disks).map_err(|damaged| (Failure::Conflict, damaged.into()))
     }
 
@@ -113,10 +116,10 @@ impl AssembleRequest {
         event
     }
 
-    fn write(&self, cancel: &Cancel) -> Result<VolumeOutcome, Failed> {
+    fn write(&self, point: &RestorePoint, cancel: &Cancel) -> Result<VolumeOutcome, Failed> {
         let begun = Stopwatch::start();
         let watch = Watch { progress: self.progress.as_ref(), cancel };
-        let stored = self.point.chain_named(&self.disk);
+        let stored = point.chain_named(&self.disk);
         let written = stored.and_then(|chain| write(&chain, &self.output, self.threads, &watch));
         let written = written.map_err(|error| match cancel.is_cancelled() {
             true => (Failure::Interrupted, anyhow::anyhow!("interrupted; nothing is left")),

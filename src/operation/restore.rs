@@ -48,16 +48,17 @@ impl RestoreRequest {
         mode: Mode,
     ) -> Result<Prepared, Refusal> {
         // A restore shares the repository with others, so that nothing removes what it reads.
-        let shared = match mode {
-            Mode::Execute => Some(self.lock(world).await?),
-            Mode::DryRun => None,
+        // Until then it was free to, and what was found may be gone or merged.
+        let (shared, point) = match mode {
+            Mode::Execute => (Some(self.lock(world).await?), self.point.read_again()?),
+            Mode::DryRun => (None, self.point.clone()),
         };
-        let facts = survey::restore(world, &self.point, &self.sought, &self.policy).await?;
+        let facts = survey::restore(world, &point, &self.sought, &self.policy).await?;
         let plan = plan(&facts, &self.policy)
             .map_err(|refusal| Refusal::Failed(Failure::Conflict, refusal.into()))?;
-        let chains = self.chains(&plan)?;
+        let chains = chains(&point, &plan)?;
         let present = present_config(world, &plan)?;
-        let config = self.config(&plan, present.as_deref())?;
+        let config = self.config(&point, &plan, present.as_deref())?;
         let firewall = facts.firewall.unwrap_or_default();
         let files = Files { chains, config, firewall, present };
         let work = shared.map(|lock| work(world, &plan, lock, files));
@@ -73,20 +74,20 @@ impl RestoreRequest {
         }
     }
 
-    fn chains(&self, plan: &Plan) -> anyhow::Result<Chains> {
-        let of_disk = |disk: &DiskKey| Ok((disk.clone(), self.point.chain(disk)?));
-        restored(plan).map(|(disk, _)| of_disk(disk)).collect()
-    }
-
     /// The configuration that the guest gets; none when single volumes are restored.
-    fn config(&self, plan: &Plan, present: Option<&str>) -> anyhow::Result<Option<String>> {
+    fn config(
+        &self,
+        point: &RestorePoint,
+        plan: &Plan,
+        present: Option<&str>,
+    ) -> anyhow::Result<Option<String>> {
         let written = plan.steps().any(|s| matches!(s.action, Action::WriteConfig { .. }));
         if !written {
             return Ok(None);
         }
-        let saved = GuestConfig::parse(&self.point.config()?);
-        let another = plan.guest.vmid != self.point.vmid();
-        let held = self.point.volumes()?;
+        let saved = GuestConfig::parse(&point.config()?);
+        let another = plan.guest.vmid != point.vmid();
+        let held = point.volumes()?;
         let size_of = |disk: &DiskKey| {
             held.iter().find(|stored| stored.disk == *disk).map_or(0, |stored| stored.shape.size)
         };
@@ -169,6 +170,11 @@ fn with_unused(mut config: GuestConfig, present: Option<&str>) -> GuestConfig {
         }
     }
     config
+}
+
+fn chains(point: &RestorePoint, plan: &Plan) -> anyhow::Result<Chains> {
+    let of_disk = |disk: &DiskKey| Ok((disk.clone(), point.chain(disk)?));
+    restored(plan).map(|(disk, _)| of_disk(disk)).collect()
 }
 
 type Chains = BTreeMap<DiskKey, StoredChain>;

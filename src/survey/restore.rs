@@ -42,12 +42,25 @@ pub enum NoPoint {
         /// The newest readable point.
         older: Moment,
     },
+    /// The point went while somebody waited for its directory's lock.
+    #[error(
+        "the point {label} {time} was removed or merged into a newer one meanwhile; the guest's newest points are now: {there}; nothing was changed"
+    )]
+    Gone {
+        /// Its label.
+        label: Label,
+        /// Its moment.
+        time: Moment,
+        /// The newest points that are there, in words.
+        there: String,
+    },
     /// Several guests had that vmid.
     #[error("several guests of the repository had the vmid {0}: choose one with --guest ({1})")]
     Several(VmId, String),
 }
 
 /// A restore point and the guest it belongs to.
+#[derive(Debug, Clone)]
 pub struct SurveyedPoint {
     /// The guest's directory.
     pub directory: GuestDir,
@@ -56,6 +69,28 @@ pub struct SurveyedPoint {
     /// The point that is meant.
     pub point: StoredPoint,
 }
+
+impl SurveyedPoint {
+    /// The same point as its directory holds it now. Only what is read under a lock stays.
+    ///
+    /// # Errors
+    /// [`NoPoint::Gone`], or the directory cannot be read.
+    pub fn read_again(&self) -> anyhow::Result<Self> {
+        let (directory, history) = (self.directory.clone(), self.directory.load()?);
+        let Some(point) = history.point(self.point.manifest.point).cloned() else {
+            let newest = history.visible().rev().take(NEWEST);
+            let names: Vec<String> =
+                newest.map(|p| format!("{} {}", p.manifest.label, p.manifest.time)).collect();
+            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let (label, time) = (self.point.manifest.label.clone(), self.point.manifest.time);
+            return Err(NoPoint::Gone { label, time, there }.into());
+        };
+        Ok(Self { directory, history, point })
+    }
+}
+
+/// How many points are named to somebody whose point is gone.
+const NEWEST: usize = 5;
 
 /// Finds the point that is meant. Among several guests of one vmid those of `here` come first,
 /// because a vmid means the guest of this cluster to the person who types it.

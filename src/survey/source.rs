@@ -10,6 +10,7 @@ use crate::repository::{GuestDir, ImageEntry, Repository, StoredChain, chain_of,
 use anyhow::Context as _;
 
 /// The point that is meant.
+#[derive(Debug, Clone)]
 pub enum RestorePoint {
     /// One of ours.
     Ours(Box<SurveyedPoint>),
@@ -58,6 +59,18 @@ impl SurveyedPoint {
 }
 
 impl RestorePoint {
+    /// The same point as it is now, for whoever holds a lock on its directory at last. What the old
+    /// tool wrote has no locks.
+    ///
+    /// # Errors
+    /// As [`SurveyedPoint::read_again`].
+    pub fn read_again(&self) -> anyhow::Result<Self> {
+        match self {
+            Self::Ours(ours) => Ok(ours.read_again()?.into()),
+            Self::Barc(_) => Ok(self.clone()),
+        }
+    }
+
     /// The guest's number then.
     pub fn vmid(&self) -> VmId {
         match self {

@@ -13,7 +13,7 @@ use pve_ferry::repository::image::{ImageOptions, ZeroRuns};
 use pve_ferry::repository::{Disk, Repository};
 use pve_ferry::select::Selection;
 use pve_ferry::storage::{Memory, Storage};
-use pve_ferry::survey::{self, Sought};
+use pve_ferry::survey::{self, RestorePoint, Sought};
 use pve_ferry::throttle::Throttle;
 use pve_ferry::world::{Hosts, Limits, World};
 use std::collections::BTreeMap;
@@ -155,10 +155,19 @@ impl Lab {
 
     /// A restore.
     pub fn restore(&self, wanted: &Restore) -> anyhow::Result<Report> {
-        *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
+        self.restore_found(self.found(wanted)?, wanted)
+    }
+
+    /// The point that a restore means.
+    pub fn found(&self, wanted: &Restore) -> anyhow::Result<RestorePoint> {
         let repository =
             Repository::open(&self.repository(wanted.repository), wanted.disk.clone())?;
-        let point = survey::restore_point(&repository, &wanted.sought, &survey::Home::default())?;
+        survey::restore_point(&repository, &wanted.sought, &survey::Home::default())
+    }
+
+    /// A restore of a point that was found earlier.
+    pub fn restore_found(&self, point: RestorePoint, wanted: &Restore) -> anyhow::Result<Report> {
+        *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
         let (sought, policy) = (wanted.sought.clone(), wanted.policy.clone());
         let request = RestoreRequest { point, sought, policy, identity: Identity::Kept };
         let operation = Operation::Restore(request);
