@@ -59,6 +59,8 @@ pub struct RestoreFacts {
     pub firewall: Result<Option<String>, String>,
     /// The guest that has the target's vmid now, where the guest is restored whole.
     pub present: Option<PresentGuest>,
+    /// The guest that is to find the volumes as unused disks, if it is there.
+    pub attach: Option<Guest>,
     /// The storages that wanted volumes go to, by id; only those that exist and can hold volumes.
     pub storages: BTreeMap<String, TargetStorage>,
     /// The node that gets the guest.
@@ -124,6 +126,11 @@ pub enum NoRestore {
     /// The guest that would be replaced is in use.
     #[error("guest {0} {1}, it cannot be replaced; nothing was changed")]
     GuestInUse(VmId, String),
+    /// The guest that should get the volumes is not there.
+    #[error(
+        "guest {0} does not exist, and cannot get the volumes: choose another --attach, or leave it out; nothing was changed"
+    )]
+    NoGuest(VmId),
     /// A volume of that name is there.
     #[error(
         "volume {0} exists: choose another --target-vmid, --storage or --to; nothing was changed"
@@ -167,6 +174,9 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     check_options(policy)?;
     if whole {
         check_present(facts, policy, target)?;
+    }
+    if let Some(missing) = policy.attach.filter(|_| facts.attach.is_none()) {
+        return Err(NoRestore::NoGuest(missing));
     }
     wanted(facts, policy)?;
     let mut not_whole = judge(&facts.damage, &policy.disks)?;

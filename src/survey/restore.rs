@@ -216,6 +216,7 @@ pub async fn restore(
         damage: damage(point, sought, &policy.disks),
         firewall: firewall.map_err(|error| format!("{error:#}")),
         present,
+        attach: policy.attach.map(|vmid| world.cluster.find(vmid)).transpose()?.flatten(),
         storages,
         node: world.cluster.this_node()?,
     })

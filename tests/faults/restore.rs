@@ -419,3 +419,74 @@ fn a_damaged_firewall_file_keeps_no_guest_from_coming_back() {
     (disk.policy.target, disk.policy.disks) = (None, vec!["scsi1".parse().unwrap()]);
     assert_eq!(lab.restore(&disk).unwrap().exit_code(), 0);
 }
+
+/// What took hours is not thrown away because somebody's node is down.
+#[test]
+fn volumes_that_could_not_be_attached_stay_and_the_report_says_so() {
+    let lab = lab();
+    lab.add_guest(200, &[4096]);
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.target = None;
+    wanted.policy.disks = vec!["scsi0".parse().unwrap(), "scsi1".parse().unwrap()];
+    wanted.policy.attach = Some(200.try_into().unwrap());
+    for fault in [CommandFault::Fails, CommandFault::Hangs, CommandFault::Late] {
+        lab.node.fail(0, fault);
+        let report = lab.restore(&wanted).unwrap();
+        assert_eq!(lab.node.hit().as_deref(), Some("qm disk rescan --vmid 200"));
+        assert_eq!(report.exit_code(), 1, "{fault:?}: {report:#?}");
+        let guest = &report.guests[0];
+        let error = guest.error.as_deref().unwrap();
+        assert!(error.starts_with("restored as ceph:vm-200-disk-"), "{error}");
+        assert!(error.contains("but not attached: ") && error.contains("stay"), "{error}");
+        assert_eq!(guest.volumes.len(), 2, "{guest:#?}");
+        let point = lab.points("repository").pop().unwrap();
+        for volume in &guest.volumes {
+            let name = volume.volume.strip_prefix("ceph:").unwrap();
+            assert!(lab.storage.read(name).unwrap() == lab.expected(&point, &volume.disk));
+        }
+    }
+}
+
+#[test]
+fn a_wish_to_stop_after_the_last_volume_keeps_what_is_restored() {
+    let lab = lab();
+    lab.add_guest(200, &[4096]);
+    let mut wanted = Restore::to(VMID);
+    (wanted.policy.target, wanted.policy.disks) = (None, vec!["scsi1".parse().unwrap()]);
+    wanted.policy.attach = Some(200.try_into().unwrap());
+    let stop = lab.wish();
+    lab.events.watch(move |event| {
+        if event == "note all volumes are restored" {
+            stop();
+        }
+    });
+    let report = lab.restore(&wanted).unwrap();
+    lab.events.unwatch();
+    assert_eq!(report.exit_code(), 130, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("the volumes are restored; not done: attaching"), "{error}");
+    assert_eq!(lab.volumes_of(200).len(), 2);
+}
+
+#[test]
+fn disks_for_a_guest_that_does_not_exist_are_refused_before_anything_is_made() {
+    let lab = lab();
+    let before = lab.volumes();
+    let mut wanted = Restore::to(VMID);
+    (wanted.policy.target, wanted.policy.disks) = (None, vec!["scsi1".parse().unwrap()]);
+    wanted.policy.attach = Some(999.try_into().unwrap());
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 13, "{report:#?}");
+    assert_eq!(lab.volumes(), before);
+}
+
+/// What was taken back is none of what a report lists.
+#[test]
+fn a_volume_that_was_undone_is_not_reported_as_restored() {
+    let lab = lab();
+    lab.storage.inject(Operation::Import, 2, Fault::Cut(50));
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    assert!(report.guests[0].volumes.is_empty(), "{report:#?}");
+    assert_eq!(lab.volumes_of(TARGET), [""; 0]);
+}

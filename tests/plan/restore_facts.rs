@@ -2,7 +2,7 @@
 
 use crate::notation::{after, has, rest, size};
 use pve_ferry::model::SkippedDisk;
-use pve_ferry::model::{Guest, GuestKind, VolumeShape};
+use pve_ferry::model::{Guest, GuestKind, VmId, VolumeShape};
 use pve_ferry::plan::damage::{Choice, DamageFacts, KnownDamage, PointName};
 use pve_ferry::plan::restore::{
     Afterwards, Existing, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
@@ -18,6 +18,7 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
         damage: DamageFacts::default(),
         firewall: Ok(None),
         present: None,
+        attach: None,
         storages: std::collections::BTreeMap::new(),
         node: "pve1".into(),
     };
@@ -30,6 +31,8 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
             _ => fact(line, &mut facts),
         }
     }
+    // Who gets the volumes is there, unless the case says otherwise.
+    facts.attach = policy.attach.filter(|_| !lines.iter().any(|l| l[0] == "no-guest")).map(guest);
     (facts, policy)
 }
 
@@ -68,6 +71,7 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
             facts.damage.point = Some(name(line));
             facts.damage.choice = if has(line, "named") { Choice::Named } else { Choice::Newest };
         }
+        "no-guest" => {}
         "sound" => facts.damage.sound = Some(name(line)),
         "firewall" => facts.firewall = Err(rest(line, "damaged").unwrap()),
         "damaged" => facts
@@ -82,6 +86,10 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
         }),
         other => panic!("unknown fact {other}"),
     }
+}
+
+fn guest(vmid: VmId) -> Guest {
+    Guest { vmid, kind: GuestKind::Qemu, name: "other".into(), node: "pve1".into() }
 }
 
 fn name(line: &[String]) -> PointName {
