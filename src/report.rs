@@ -74,6 +74,9 @@ pub struct GuestOutcome {
     pub volumes: Vec<VolumeOutcome>,
     /// Its volumes that were left out.
     pub skipped: Vec<SkippedDisk>,
+    /// What was done, but is not whole, in words: a volume that is known to be damaged.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_whole: Vec<String>,
     /// What was changed or taken away, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
@@ -228,10 +231,9 @@ impl Report {
 }
 
 fn status_of(guests: &[GuestOutcome], not_found: &[String]) -> Status {
-    let complete = |guest: &GuestOutcome| {
-        guest.status != GuestStatus::Failed && guest.skipped.iter().all(|s| s.by_configuration)
-    };
-    if guests.iter().all(complete) && not_found.is_empty() {
+    if guests.iter().all(|guest| guest.status == GuestStatus::Skipped || guest.is_whole())
+        && not_found.is_empty()
+    {
         return Status::Ok;
     }
     let any_done = guests.iter().any(|guest| guest.status != GuestStatus::Failed);
@@ -242,7 +244,10 @@ fn totals_of(guests: &[GuestOutcome]) -> Totals {
     let volumes = || guests.iter().flat_map(|guest| &guest.volumes);
     Totals {
         guests: guests.len(),
-        guests_ok: guests.iter().filter(|guest| guest.status == GuestStatus::Ok).count(),
+        guests_ok: guests
+            .iter()
+            .filter(|g| g.status == GuestStatus::Ok && g.not_whole.is_empty())
+            .count(),
         volumes: volumes().count(),
         stream_bytes: volumes().map(|volume| volume.stream_bytes).sum(),
         stored_bytes: volumes().map(|volume| volume.stored_bytes).sum(),
@@ -263,11 +268,20 @@ impl GuestOutcome {
             point: None,
             volumes: Vec::new(),
             skipped: Vec::new(),
+            not_whole: Vec::new(),
             changes: Vec::new(),
             kept: Vec::new(),
             warnings: Vec::new(),
             failure: None,
         }
+    }
+
+    /// Whether it was done with every disk that should have been, and nothing of it is known to be
+    /// damaged.
+    pub fn is_whole(&self) -> bool {
+        self.status == GuestStatus::Ok
+            && self.skipped.iter().all(|disk| disk.by_configuration)
+            && self.not_whole.is_empty()
     }
 
     /// The same, failed.
@@ -333,6 +347,14 @@ mod tests {
         guest.skipped = vec![skip(true)];
         assert_eq!(code(vec![guest.clone()], &[]), 0);
         guest.skipped = vec![skip(false)];
+        assert_eq!(code(vec![guest], &[]), 3);
+    }
+
+    #[test]
+    fn what_is_known_to_be_damaged_is_never_ok() {
+        let mut guest = outcome(100);
+        guest.not_whole = vec!["scsi0 is known to be damaged".into()];
+        assert_eq!(totals_of(std::slice::from_ref(&guest)).guests_ok, 0);
         assert_eq!(code(vec![guest], &[]), 3);
     }
 }

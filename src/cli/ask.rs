@@ -123,7 +123,7 @@ fn of_ours(
         time: Some(point.manifest.time),
         directory: Some(name.clone()),
     };
-    let points = points.iter().rev().map(|point| (sought(point), point_line(point)));
+    let points = points.iter().rev().map(|point| (sought(point), point_line(history, point)));
     Some(Offer { line, points: points.collect() })
 }
 
@@ -194,10 +194,11 @@ fn guest_line((vmid, name, newest): (VmId, &str, Moment), count: usize, director
     format!("{vmid:>6}  {name:<20} {count:>4} points, newest {newest}  ({directory})")
 }
 
-fn point_line(point: &StoredPoint) -> String {
+fn point_line(history: &History, point: &StoredPoint) -> String {
     let manifest = &point.manifest;
     let disks: Vec<&str> = manifest.images.iter().map(|image| image.disk.as_str()).collect();
-    let failed = if point.attributes.has_failed() { "  DAMAGED (verify)" } else { "" };
+    let is_damaged = !survey::known_damage(history, point).is_empty();
+    let failed = if is_damaged { "  DAMAGED (verify)" } else { "" };
     format!(
         "{}  {:<10} {:<8} {}{failed}",
         manifest.time,

@@ -59,6 +59,7 @@ pub struct Args {
 
 struct Wanted {
     path: PathBuf,
+    sought: Sought,
     point: RestorePoint,
     disk: String,
     output: PathBuf,
@@ -89,6 +90,7 @@ fn performed(
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let request = AssembleRequest {
         point: wanted.point,
+        sought: wanted.sought,
         disk: wanted.disk,
         output: wanted.output,
         threads: args.threads.map_or_else(cores, |n| usize::from(n.max(1))),
@@ -124,7 +126,8 @@ fn wanted(args: &Args) -> Result<Wanted, CliError> {
                 directory: args.guest.clone(),
             };
             let point = survey::restore_point(&repository, &sought, &super::world::home())?;
-            Ok(Wanted { path: path.clone(), point, disk: disk.clone(), output: output.clone() })
+            let (path, disk, output) = (path.clone(), disk.clone(), output.clone());
+            Ok(Wanted { path, sought, point, disk, output })
         }
         _ if output::is_interactive() => asked(args),
         _ => Err(CliError::usage(
@@ -135,7 +138,7 @@ fn wanted(args: &Args) -> Result<Wanted, CliError> {
 
 fn asked(args: &Args) -> Result<Wanted, CliError> {
     let path = ask::path(args.path.clone())?;
-    let (_, point) = ask::choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
+    let (sought, point) = ask::choose_point(&path, args.vmid.as_deref(), args.time.as_deref())?;
     let disk = match &args.disk {
         Some(disk) => disk.clone(),
         None => ask::one_disk(&point)?,
@@ -147,5 +150,5 @@ fn asked(args: &Args) -> Result<Wanted, CliError> {
             PathBuf::from(ask::prompt("Write to", name)?)
         }
     };
-    Ok(Wanted { path, point, disk, output })
+    Ok(Wanted { path, sought, point, disk, output })
 }

@@ -64,7 +64,7 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     match error.chain().find_map(|e| e.downcast_ref::<NoPoint>()) {
         Some(NoPoint::None(_)) => 4,
         Some(NoPoint::Several(..) | NoPoint::Unreadable { .. }) => Failure::Conflict.code(),
-        None => Failure::Other.code(),
+        Some(NoPoint::Gone { .. }) | None => Failure::Other.code(),
     }
 }
 

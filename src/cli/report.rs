@@ -44,13 +44,14 @@ fn guest_lines(text: &mut String, guest: &GuestOutcome) {
     for skipped in &guest.skipped {
         line(text, &format!("  {:<10} skipped because {}", skipped.disk, skipped.reason));
     }
+    guest.not_whole.iter().for_each(|what| line(text, &format!("  NOT WHOLE: {what}")));
     guest.changes.iter().for_each(|change| line(text, &format!("  {change}")));
     guest.kept.iter().for_each(|kept| line(text, &format!("  kept {kept}")));
     guest.warnings.iter().for_each(|warning| line(text, &format!("  warning: {warning}")));
 }
 
 fn ending(guest: &GuestOutcome) -> String {
-    let mut parts = vec!["ok".to_owned()];
+    let mut parts = vec![if guest.not_whole.is_empty() { "ok" } else { "NOT WHOLE" }.to_owned()];
     parts.extend(guest.point.map(|point| format!("point {point}")));
     parts.extend(guest.consistency.clone());
     parts.extend(guest.frozen_seconds.map(|seconds| format!("frozen for {seconds:.1} s")));
@@ -136,6 +137,9 @@ struct PlanView {
     steps: Vec<StepView>,
     /// Its volumes that would be left out.
     skipped: Vec<crate::model::SkippedDisk>,
+    /// What would be done, but is not whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_whole: Vec<String>,
     /// What the user should look at.
     warnings: Vec<String>,
     /// What could be taken away and stays.
@@ -173,6 +177,7 @@ pub fn plans(performed: &Performed) -> Plans<'_> {
         node: plan.guest.node.clone(),
         steps: plan.steps().map(step_view).collect(),
         skipped: plan.skipped.clone(),
+        not_whole: plan.not_whole.clone(),
         warnings: plan.warnings.clone(),
         kept: plan.kept.iter().map(kept_view).collect(),
     };

@@ -106,7 +106,7 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
     let repository = Repository::open(&chosen.path, Disk::real())?;
     let point = survey::restore_point(&repository, &chosen.sought, &world::home())?;
     let identity = if args.unique { Identity::New } else { Identity::Kept };
-    let request = RestoreRequest { point, policy: chosen.policy, identity };
+    let request = RestoreRequest { point, sought: chosen.sought, policy: chosen.policy, identity };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(Compression::None);

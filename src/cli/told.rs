@@ -287,7 +287,10 @@ impl Teller {
                 output::notice(&format!("warning: {warning}"));
             }
             let done = report.guests.iter().filter(|guest| guest.failure.is_none());
-            done.for_each(|guest| output::line(&line(guest)));
+            for guest in done {
+                output::line(&line(guest));
+                guest.not_whole.iter().for_each(|w| output::notice(&format!("NOT WHOLE: {w}")));
+            }
         }
         let error =
             report.as_ref().ok().and_then(|r| r.guests.iter().find_map(|g| g.error.clone()));

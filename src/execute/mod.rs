@@ -104,6 +104,7 @@ pub async fn run(
         return Err((stopped, execution.take_outcome()));
     }
     let mut outcome = execution.take_outcome();
+    outcome.not_whole.clone_from(&execution.plan.not_whole);
     if matches!(execution.work, Work::Reset(_) | Work::Adopt(_)) {
         let kept = |kept: &KeptPoint| format!("{} because {}", kept.point, kept.because);
         outcome.kept = execution.plan.kept.iter().map(kept).collect();
@@ -133,6 +134,7 @@ impl Execution {
             if let Err(stopped) = self.clone().run_group(group).await {
                 self.after_failure(group, stopped)?;
             }
+            self.keep_single_volumes(group, rest);
         }
         self.judged(None)
     }
@@ -248,7 +250,8 @@ impl Execution {
         tracing::debug!("{steps} steps failed after the commit");
         if matches!(self.work, Work::Restore(_)) {
             // There is no next run that would try again.
-            self.state().not_started.get_or_insert(text);
+            let unfinished = self.unfinished(&group[0], &text);
+            self.state().unfinished.get_or_insert(unfinished);
             return Ok(());
         }
         self.state().outcome.warnings.push(format!("{text}; the next run tries again"));
@@ -281,10 +284,11 @@ impl Execution {
             );
             return Some((Failure::Other, text));
         }
-        if let Some(why) = state.not_started.take() {
-            return Some((Failure::Other, format!("restored, but not started: {why}")));
+        if let Some(why) = state.unfinished.take() {
+            return Some((Failure::Other, why));
         }
         let what = match self.work {
+            Work::Restore(_) if !self.writes_config() => "the volumes are restored",
             Work::Restore(_) => "the guest is restored",
             _ => "the restore point is committed",
         };
@@ -298,6 +302,9 @@ impl Execution {
     fn note_not_done<'a>(&self, items: impl IntoIterator<Item = &'a Item>) {
         let asked_for = items.into_iter().filter_map(|item| match item {
             Item::Step(Step { action: Action::StartGuest { .. }, .. }) => Some("its start"),
+            Item::Step(Step { action: Action::RescanVolumes { .. }, .. }) => {
+                Some("attaching them as unused disks")
+            }
             item if is_audit(item) => Some("the comparison with its source"),
             item => is_pruning(item).then_some("pruning"),
         });

@@ -2,10 +2,10 @@
 //! this run made; reading and checking the chain is the repository's work.
 
 use super::undo::Undo;
-use super::{Execution, Stopped};
+use super::{Execution, Stopped, Work};
 use crate::clock::Stopwatch;
 use crate::model::{DiskKey, GuestKind, VmId, VolumeId, VolumeShape};
-use crate::plan::Action;
+use crate::plan::{Action, Item, Step};
 use crate::pve::{GuestControl, GuestStatus};
 use crate::report::VolumeOutcome;
 use crate::repository::image::ImageError;
@@ -229,11 +229,44 @@ impl Execution {
         self.note(line);
     }
 
+    /// Single volumes stand for themselves: once all are whole, no later failure takes them away.
+    pub(super) fn keep_single_volumes(&self, done: &[Item], rest: &[Item]) {
+        if !matches!(self.work, Work::Restore(_)) || self.writes_config() {
+            return;
+        }
+        if done.iter().any(restores_volume) && !rest.iter().any(restores_volume) {
+            self.finished("all volumes are restored");
+        }
+    }
+
+    /// Whether a whole guest is restored.
+    pub(super) fn writes_config(&self) -> bool {
+        self.plan.steps().any(|step| matches!(step.action, Action::WriteConfig { .. }))
+    }
+
+    /// What to say when a step failed after all was restored. There is no next run that would try
+    /// again.
+    pub(super) fn unfinished(&self, failed: &Item, why: &str) -> String {
+        let Item::Step(Step { action: Action::RescanVolumes { vmid }, .. }) = failed else {
+            return format!("restored, but not started: {why}");
+        };
+        let restored: Vec<String> =
+            self.state().outcome.volumes.iter().map(|volume| volume.volume.clone()).collect();
+        format!(
+            "restored as {}, but not attached: {why}; the volumes stay: scan again on the node of guest {vmid} (`qm disk rescan --vmid {vmid}`, for a container `pct rescan --vmid {vmid}`), or remove them",
+            restored.join(", ")
+        )
+    }
+
     async fn start(&self, work: &RestoreWork, vmid: VmId) -> Result<(), Stopped> {
         work.control.start().await?;
         self.note(&format!("started guest {vmid}"));
         Ok(())
     }
+}
+
+fn restores_volume(item: &Item) -> bool {
+    matches!(item, Item::Step(Step { action: Action::RestoreVolume { .. }, .. }))
 }
 
 /// Bytes per record of the stream that a storage imports: an object of Ceph's usual size, so that

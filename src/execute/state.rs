@@ -29,8 +29,8 @@ pub(super) struct State {
     pub unaudited: Option<String>,
     /// What a user asked for and is not done, as the user wished to stop after the commit.
     pub not_done: BTreeSet<&'static str>,
-    /// Why a restored guest was not started.
-    pub not_started: Option<String>,
+    /// What was restored, and why it was not started or attached.
+    pub unfinished: Option<String>,
     /// What in the committed point is not what its source is.
     pub damage: Vec<String>,
     pub frozen: Frozen,
@@ -49,7 +49,7 @@ impl State {
             committed: false,
             unaudited: None,
             not_done: BTreeSet::new(),
-            not_started: None,
+            unfinished: None,
             damage: Vec::new(),
             frozen: Frozen::default(),
             seen_running: false,

@@ -44,9 +44,20 @@ impl Execution {
     pub(super) async fn undo_all(&self) {
         let list = std::mem::take(&mut self.state().undo);
         for (undo, _open) in list.into_iter().rev() {
-            if let Err(error) = self.undo(&undo).await {
-                self.warn(format!("{undo} stays, as it could not be removed: {error:#}"));
+            match self.undo(&undo).await {
+                Ok(()) => self.forget(&undo),
+                Err(error) => {
+                    self.warn(format!("{undo} stays, as it could not be removed: {error:#}"));
+                }
             }
+        }
+    }
+
+    /// A volume that is gone is none that was restored.
+    fn forget(&self, undo: &Undo) {
+        if let Undo::Volume(volume, _) = undo {
+            let gone = volume.to_string();
+            self.state().outcome.volumes.retain(|volume| volume.volume != gone);
         }
     }
 

@@ -119,7 +119,10 @@ fn count(report: &Report) -> String {
         (0, Some(_)) => "nothing was done".to_owned(),
         (0, None) if skipped == 0 => "nothing selected".to_owned(),
         _ => {
-            format!("{} of {asked} guests ok", report.guests.iter().filter(|g| is_whole(g)).count())
+            format!(
+                "{} of {asked} guests ok",
+                report.guests.iter().filter(|g| g.is_whole()).count()
+            )
         }
     }
 }
@@ -129,13 +132,8 @@ pub fn failed(report: &Report) -> impl Iterator<Item = &GuestOutcome> {
     report.guests.iter().filter(|guest| guest.status == GuestStatus::Failed)
 }
 
-/// Whether a guest was done with every disk that should have been.
-pub fn is_whole(guest: &GuestOutcome) -> bool {
-    guest.status == GuestStatus::Ok && guest.skipped.iter().all(|disk| disk.by_configuration)
-}
-
 fn is_half(guest: &GuestOutcome) -> bool {
-    guest.status == GuestStatus::Ok && !is_whole(guest)
+    guest.status == GuestStatus::Ok && !guest.is_whole()
 }
 
 /// Guests in the order of importance: failed, half done, warned, the others; within that as

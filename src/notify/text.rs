@@ -2,7 +2,7 @@
 //! `html.rs`.
 
 use super::facts::{
-    Occasion, Verdict, by_importance, duration, failed, is_whole, name, seconds, status_word,
+    Occasion, Verdict, by_importance, duration, failed, name, seconds, status_word,
 };
 use crate::model::{Bytes, counted};
 use crate::report::{GuestOutcome, GuestStatus, Report};
@@ -27,7 +27,7 @@ pub fn lines(occasion: &Occasion, report: &Report) -> Vec<(Severity, String)> {
         let about = format!("{title}: guest {} on {}", name(guest), guest.node);
         let severity = match guest.status {
             GuestStatus::Skipped => Severity::Info,
-            _ if is_whole(guest) => Severity::Info,
+            _ if guest.is_whole() => Severity::Info,
             _ => Severity::Error,
         };
         lines.push((severity, format!("{about}: {}", ending(guest))));
@@ -37,6 +37,8 @@ pub fn lines(occasion: &Occasion, report: &Report) -> Vec<(Severity, String)> {
         lines.extend(missed.map(|disk| {
             (Severity::Error, format!("{about}: {} not saved: {}", disk.disk, disk.reason))
         }));
+        let broken = guest.not_whole.iter();
+        lines.extend(broken.map(|w| (Severity::Error, format!("{about}: not whole: {w}"))));
         // Whoever looks for a point or a snapshot that is gone finds it here, with who took it.
         let changes = guest.changes.iter();
         lines.extend(changes.map(|c| (Severity::Info, format!("{about}: {c}{}", by(occasion)))));
@@ -132,7 +134,9 @@ pub fn sections(report: &Report) -> Vec<Section> {
     failures.extend(failed(report).map(|g| of(g, g.error.as_deref().unwrap_or("failed"))));
     let mut warnings: Vec<_> = report.warnings.iter().map(unnamed).collect();
     let (mut missed, mut left_out, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+    let mut not_whole = Vec::new();
     for guest in &report.guests {
+        not_whole.extend(guest.not_whole.iter().map(|text| of(guest, text)));
         warnings.extend(guest.warnings.iter().map(|text| of(guest, text)));
         changes.extend(guest.changes.iter().map(|text| of(guest, text)));
         if guest.status == GuestStatus::Skipped {
@@ -146,6 +150,7 @@ pub fn sections(report: &Report) -> Vec<Section> {
     missed.extend(report.not_found.iter().map(|item| (item.clone(), "selects nothing".to_owned())));
     let all = [
         ("Failed", failures),
+        ("Not whole", not_whole),
         ("Not done", missed),
         ("Warnings", warnings),
         ("Left out by configuration", left_out),
@@ -213,7 +218,7 @@ fn ending(guest: &GuestOutcome) -> String {
         GuestStatus::Failed => format!("FAILED: {error}"),
         GuestStatus::Skipped => format!("left out: {error}"),
         GuestStatus::Ok => {
-            let mut parts = vec![if is_whole(guest) { "ok" } else { "PARTIAL" }.to_owned()];
+            let mut parts = vec![if guest.is_whole() { "ok" } else { "PARTIAL" }.to_owned()];
             parts.extend(guest.point.map(|point| format!("point {point}")));
             parts.extend(guest.consistency.clone());
             let stored: u64 = guest.volumes.iter().map(|volume| volume.stored_bytes).sum();

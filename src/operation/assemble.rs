@@ -7,11 +7,12 @@ use crate::assemble::{Watch, assemble as write};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
 use crate::hooks::{About, At, Event, Hooks, Phase, VolumeFacts};
-use crate::model::Guest;
+use crate::model::{DiskKey, Guest};
+use crate::plan::damage::judge;
 use crate::progress::Progress;
 use crate::report::{Failure, GuestOutcome, Report, VolumeOutcome};
 use crate::repository::{Lock, LockMode, LockOptions};
-use crate::survey::RestorePoint;
+use crate::survey::{self, RestorePoint, Sought};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,8 @@ use std::time::Duration;
 pub struct AssembleRequest {
     /// The restore point.
     pub point: RestorePoint,
+    /// How it was sought.
+    pub sought: Sought,
     /// One of its disks, as [`RestorePoint::disk_names`] names it.
     pub disk: String,
     /// The file; it must not exist.
@@ -66,14 +69,19 @@ impl AssembleRequest {
 
     fn turn(&self, guest: &Guest, caller: Caller<'_>) -> Result<GuestOutcome, Failed> {
         let _lock = self.lock(caller.cancel)?;
+        // What was found before the lock may be gone or merged.
+        let point = self.point.read_again().map_err(|error| (Failure::Other, error))?;
+        let not_whole = self.known_damage(&point)?;
         let mut outcome = GuestOutcome::new(guest);
         outcome.warnings.extend(caller.guest_start(guest)?);
-        let (written, warnings) = caller.around(self.event(guest), || self.write(caller.cancel));
+        let (written, warnings) =
+            caller.around(self.event(guest), || self.write(&point, caller.cancel));
         outcome.warnings.extend(warnings);
         match written {
             Ok(volume) => {
                 outcome.changes.push(format!("wrote {} into {}", volume.disk, volume.volume));
                 outcome.volumes.push(volume);
+                outcome.not_whole = not_whole;
             }
             Err(failed) => return Ok(hooked::ended_early(outcome, failed)),
         }
@@ -89,6 +97,15 @@ impl AssembleRequest {
         lock.map(Some).map_err(|error| (error.failure(), error.into()))
     }
 
+    /// What has to be told of the disk; a point that is known to be damaged must have been named. What
+    /// the old tool wrote bears no marks.
+    fn known_damage(&self, point: &RestorePoint) -> Result<Vec<String>, Failed> {
+        let Ok(disk) = self.disk.parse::<DiskKey>() else { return Ok(Vec::new()) };
+        let disks = [disk];
+        let facts = survey::damage(point, &self.sought, &disks);
+        judge(&facts, &disks).map_err(|damaged| (Failure::Conflict, damaged.into()))
+    }
+
     fn event(&self, guest: &Guest) -> Event {
         let mut event = Event::new(Phase::new(About::Restore, At::Before)).of(guest);
         event.point = Some(self.point.time().to_string());
@@ -99,10 +116,10 @@ impl AssembleRequest {
         event
     }
 
-    fn write(&self, cancel: &Cancel) -> Result<VolumeOutcome, Failed> {
+    fn write(&self, point: &RestorePoint, cancel: &Cancel) -> Result<VolumeOutcome, Failed> {
         let begun = Stopwatch::start();
         let watch = Watch { progress: self.progress.as_ref(), cancel };
-        let stored = self.point.chain_named(&self.disk);
+        let stored = point.chain_named(&self.disk);
         let written = stored.and_then(|chain| write(&chain, &self.output, self.threads, &watch));
         let written = written.map_err(|error| match cancel.is_cancelled() {
             true => (Failure::Interrupted, anyhow::anyhow!("interrupted; nothing is left")),

@@ -62,7 +62,8 @@ pub fn guest_end(guest: &Guest, outcome: &GuestOutcome, begun: Stopwatch) -> Opt
     let event = Event::new(Phase::new(About::Guest, at)).of(guest);
     let mut event = event.ended(outcome.error.clone(), begun.elapsed().as_secs_f64());
     event.point = outcome.point.map(|point| point.to_string());
-    if outcome.skipped.iter().any(|disk| !disk.by_configuration) {
+    let missed = outcome.skipped.iter().any(|disk| !disk.by_configuration);
+    if missed || !outcome.not_whole.is_empty() {
         event.status = Some("partial");
     }
     Some(event)

@@ -12,7 +12,7 @@ use crate::pve::{
 };
 use crate::report::Failure;
 use crate::repository::{Lock, LockMode, StoredChain};
-use crate::survey::{self, RestorePoint};
+use crate::survey::{self, RestorePoint, Sought};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ use std::sync::Arc;
 pub struct RestoreRequest {
     /// The restore point that is meant.
     pub point: RestorePoint,
+    /// How it was sought.
+    pub sought: Sought,
     /// Where it goes, and how.
     pub policy: RestorePolicy,
     /// Whether it keeps its identity where it keeps its vmid.
@@ -46,17 +48,20 @@ impl RestoreRequest {
         mode: Mode,
     ) -> Result<Prepared, Refusal> {
         // A restore shares the repository with others, so that nothing removes what it reads.
-        let shared = match mode {
-            Mode::Execute => Some(self.lock(world).await?),
-            Mode::DryRun => None,
+        // Until then it was free to, and what was found may be gone or merged.
+        let (shared, point) = match mode {
+            Mode::Execute => (Some(self.lock(world).await?), self.point.read_again()?),
+            Mode::DryRun => (None, self.point.clone()),
         };
-        let facts = survey::restore(world, &self.point, &self.policy).await?;
+        let facts = survey::restore(world, &point, &self.sought, &self.policy).await?;
         let plan = plan(&facts, &self.policy)
             .map_err(|refusal| Refusal::Failed(Failure::Conflict, refusal.into()))?;
-        let chains = self.chains(&plan)?;
+        let chains = chains(&point, &plan)?;
         let present = present_config(world, &plan)?;
-        let config = self.config(&plan, present.as_deref())?;
-        let work = shared.map(|lock| self.work(world, &plan, (lock, chains, config, present)));
+        let config = self.config(&point, &plan, present.as_deref())?;
+        let firewall = facts.firewall.unwrap_or_default();
+        let files = Files { chains, config, firewall, present };
+        let work = shared.map(|lock| work(world, &plan, lock, files));
         Ok(Prepared { plan, work: work.transpose()? })
     }
 
@@ -69,20 +74,20 @@ impl RestoreRequest {
         }
     }
 
-    fn chains(&self, plan: &Plan) -> anyhow::Result<Chains> {
-        let of_disk = |disk: &DiskKey| Ok((disk.clone(), self.point.chain(disk)?));
-        restored(plan).map(|(disk, _)| of_disk(disk)).collect()
-    }
-
     /// The configuration that the guest gets; none when single volumes are restored.
-    fn config(&self, plan: &Plan, present: Option<&str>) -> anyhow::Result<Option<String>> {
+    fn config(
+        &self,
+        point: &RestorePoint,
+        plan: &Plan,
+        present: Option<&str>,
+    ) -> anyhow::Result<Option<String>> {
         let written = plan.steps().any(|s| matches!(s.action, Action::WriteConfig { .. }));
         if !written {
             return Ok(None);
         }
-        let saved = GuestConfig::parse(&self.point.config()?);
-        let another = plan.guest.vmid != self.point.vmid();
-        let held = self.point.volumes()?;
+        let saved = GuestConfig::parse(&point.config()?);
+        let another = plan.guest.vmid != point.vmid();
+        let held = point.volumes()?;
         let size_of = |disk: &DiskKey| {
             held.iter().find(|stored| stored.disk == *disk).map_or(0, |stored| stored.shape.size)
         };
@@ -118,31 +123,30 @@ impl RestoreRequest {
             })
             .collect()
     }
+}
 
-    fn work(
-        &self,
-        world: &World,
-        plan: &Plan,
-        (lock, chains, config, present_config): (
-            Option<Lock>,
-            Chains,
-            Option<String>,
-            Option<String>,
-        ),
-    ) -> anyhow::Result<Work> {
-        let (vmid, kind) = (plan.guest.vmid, plan.guest.kind);
-        let present = world.cluster.find(vmid)?;
-        let (host_node, kind) =
-            present.as_ref().map_or((plan.guest.node.clone(), kind), |g| (g.node.clone(), g.kind));
-        Ok(Work::Restore(Box::new(RestoreWork {
-            lock,
-            chains,
-            config,
-            firewall: self.point.firewall()?,
-            control: GuestControl { host: world.hosts.host(&host_node), kind, vmid },
-            present_config,
-        })))
-    }
+/// What the plan's steps read.
+struct Files {
+    chains: Chains,
+    config: Option<String>,
+    firewall: Option<String>,
+    /// The configuration that is replaced.
+    present: Option<String>,
+}
+
+fn work(world: &World, plan: &Plan, lock: Option<Lock>, files: Files) -> anyhow::Result<Work> {
+    let Guest { vmid, kind, ref node, .. } = plan.guest;
+    let present = world.cluster.find(vmid)?;
+    let (host_node, kind) =
+        present.as_ref().map_or((node.as_str(), kind), |g| (g.node.as_str(), g.kind));
+    Ok(Work::Restore(Box::new(RestoreWork {
+        lock,
+        chains: files.chains,
+        config: files.config,
+        firewall: files.firewall,
+        control: GuestControl { host: world.hosts.host(host_node), kind, vmid },
+        present_config: files.present,
+    })))
 }
 
 /// The configuration that the plan replaces.
@@ -166,6 +170,11 @@ fn with_unused(mut config: GuestConfig, present: Option<&str>) -> GuestConfig {
         }
     }
     config
+}
+
+fn chains(point: &RestorePoint, plan: &Plan) -> anyhow::Result<Chains> {
+    let of_disk = |disk: &DiskKey| Ok((disk.clone(), point.chain(disk)?));
+    restored(plan).map(|(disk, _)| of_disk(disk)).collect()
 }
 
 type Chains = BTreeMap<DiskKey, StoredChain>;

@@ -229,5 +229,6 @@ fn planned(facts: &AdoptFacts, label: &Label, point: &OldPoint, disks: Vec<Judge
     }
     steps.push(Action::CommitRestorePoint.step());
     let items = steps.into_iter().map(Item::Step).collect();
-    Plan { guest: facts.guest.clone(), items, skipped, warnings, kept }
+    let guest = facts.guest.clone();
+    Plan { guest, items, skipped, warnings, kept, not_whole: Vec::new() }
 }

@@ -68,6 +68,7 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
         skipped: facts.skipped.clone(),
         warnings,
         kept: pruned.kept,
+        not_whole: Vec::new(),
     })
 }
 

@@ -311,7 +311,8 @@ mod tests {
         };
         let items = actions.into_iter().map(|action| Item::Step(action.step())).collect();
         let (skipped, warnings, kept) = (Vec::new(), Vec::new(), Vec::new());
-        check(&Plan { guest, items, skipped, warnings, kept }).err().map(|found| found.rule)
+        let plan = Plan { guest, items, skipped, warnings, kept, not_whole: Vec::new() };
+        check(&plan).err().map(|found| found.rule)
     }
 
     const OURS: &str = "ferry.0000001a.daily.20260101T000000Z";

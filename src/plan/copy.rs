@@ -98,7 +98,8 @@ pub fn plan(facts: &CopyFacts, policy: &CopyPolicy) -> Result<Plan, NoCopy> {
         warnings.push("nothing is removed from the source, as not all of it can be read".into());
     }
     let items = steps.into_iter().map(Item::Step).collect();
-    Ok(Plan { guest: facts.guest.clone(), items, skipped: Vec::new(), warnings, kept: Vec::new() })
+    let (guest, skipped, kept) = (facts.guest.clone(), Vec::new(), Vec::new());
+    Ok(Plan { guest, items, skipped, warnings, kept, not_whole: Vec::new() })
 }
 
 /// Points that a user sees and the target lacks, and the points that hold images that those need,

@@ -27,6 +27,8 @@ impl fmt::Display for Plan {
         for kept in &self.kept {
             write_line(f, 2, &columns(2, "keep", &kept.point), &kept.because)?;
         }
+        let not_whole = |text: &String| write_line(f, 2, &columns(2, "NOT WHOLE", text), "");
+        self.not_whole.iter().try_for_each(not_whole)?;
         self.warnings.iter().try_for_each(|text| write_line(f, 2, &columns(2, "warning", text), ""))
     }
 }

@@ -10,6 +10,7 @@ pub mod adopt;
 pub mod backup;
 pub mod check;
 pub mod copy;
+pub mod damage;
 mod display;
 pub mod facts;
 pub mod prune;
@@ -40,6 +41,8 @@ pub struct Plan {
     pub warnings: Vec<String>,
     /// Restore points that retention keeps, each with the rule that decided.
     pub kept: Vec<KeptPoint>,
+    /// What will be done, but is not whole, in words: the user is told, and the run is not ok.
+    pub not_whole: Vec<String>,
 }
 
 /// A restore point that stays although points are pruned.

@@ -80,7 +80,7 @@ pub fn plan(facts: &PruneFacts, policy: &PrunePolicy) -> Plan {
         items.clear();
     }
     let (guest, kept) = (facts.guest.clone(), pruning.kept);
-    Plan { guest, items, skipped: Vec::new(), warnings, kept }
+    Plan { guest, items, skipped: Vec::new(), warnings, kept, not_whole: Vec::new() }
 }
 
 /// What pruning comes to.

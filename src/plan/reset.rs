@@ -88,7 +88,7 @@ pub fn plan(facts: &ResetFacts, policy: &ResetPolicy) -> Result<Plan, NoReset> {
     let mut items: Vec<Item> = chains.iter().map(|chain| reset_chain(facts, *chain)).collect();
     items.append(&mut deletions);
     let (guest, skipped) = (facts.guest.clone(), facts.skipped.clone());
-    Ok(Plan { guest, items, skipped, warnings: Vec::new(), kept })
+    Ok(Plan { guest, items, skipped, warnings: Vec::new(), kept, not_whole: Vec::new() })
 }
 
 /// Whether a snapshot goes, with its chain and the reason, or the reason why it stays.

@@ -1,5 +1,6 @@
 //! Decides on a restore: which volumes are made under which names, and what is refused. Pure.
 
+use super::damage::{DamageFacts, IsDamaged, judge};
 use super::{Action, Item, Plan, Step};
 use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +14,7 @@ pub struct StoredVolume {
     pub volume: VolumeId,
     /// What it is made like.
     pub shape: VolumeShape,
-    /// Bytes that its chain writes.
+    /// Bytes that its whole chain writes, from the base on; more where that is not known exactly.
     pub data_bytes: u64,
 }
 
@@ -52,9 +53,15 @@ pub struct RestoreFacts {
     pub volumes: Vec<StoredVolume>,
     /// Disks that the point does not hold.
     pub skipped: Vec<SkippedDisk>,
-    /// The guest that has the target's vmid now.
+    /// What checks found damaged in the point.
+    pub damage: DamageFacts,
+    /// The firewall file that the guest had, where it is restored whole; why it cannot be read.
+    pub firewall: Result<Option<String>, String>,
+    /// The guest that has the target's vmid now, where the guest is restored whole.
     pub present: Option<PresentGuest>,
-    /// The storages that volumes may go to, by id; only those that exist and can hold volumes.
+    /// The guest that is to find the volumes as unused disks, if it is there.
+    pub attach: Option<Guest>,
+    /// The storages that wanted volumes go to, by id; only those that exist and can hold volumes.
     pub storages: BTreeMap<String, TargetStorage>,
     /// The node that gets the guest.
     pub node: String,
@@ -79,6 +86,13 @@ pub struct RestorePolicy {
     pub existing: Existing,
     /// What happens after the restore.
     pub afterwards: Afterwards,
+}
+
+impl RestorePolicy {
+    /// Whether a disk of the point is restored.
+    pub fn wants(&self, disk: &DiskKey) -> bool {
+        self.disks.is_empty() || self.disks.contains(disk)
+    }
 }
 
 /// What to do with a guest that is there.
@@ -112,6 +126,11 @@ pub enum NoRestore {
     /// The guest that would be replaced is in use.
     #[error("guest {0} {1}, it cannot be replaced; nothing was changed")]
     GuestInUse(VmId, String),
+    /// The guest that should get the volumes is not there.
+    #[error(
+        "guest {0} does not exist, and cannot get the volumes: choose another --attach, or leave it out; nothing was changed"
+    )]
+    NoGuest(VmId),
     /// A volume of that name is there.
     #[error(
         "volume {0} exists: choose another --target-vmid, --storage or --to; nothing was changed"
@@ -125,6 +144,9 @@ pub enum NoRestore {
     /// The point has no such disk.
     #[error("the restore point holds no disk {0} (it holds {1}); nothing was changed")]
     NoDisk(DiskKey, String),
+    /// Checks found damage in the point, and it is not clear that just this one is meant.
+    #[error(transparent)]
+    Damaged(#[from] IsDamaged),
     /// The options exclude each other.
     #[error("{0}; nothing was changed")]
     Usage(String),
@@ -153,6 +175,12 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     if whole {
         check_present(facts, policy, target)?;
     }
+    if let Some(missing) = policy.attach.filter(|_| facts.attach.is_none()) {
+        return Err(NoRestore::NoGuest(missing));
+    }
+    wanted(facts, policy)?;
+    let mut not_whole = judge(&facts.damage, &policy.disks)?;
+    not_whole.extend(without_firewall(facts, policy));
     let volumes = place(facts, policy, target)?;
     check_space(facts, &volumes)?;
 
@@ -180,7 +208,8 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     };
     let skipped = if whole { facts.skipped.clone() } else { Vec::new() };
     let items = steps.into_iter().map(Item::Step).collect();
-    Ok(Plan { guest, items, skipped, warnings: warnings(facts, target), kept: Vec::new() })
+    let (warnings, kept) = (warnings(facts, target), Vec::new());
+    Ok(Plan { guest, items, skipped, warnings, kept, not_whole })
 }
 
 fn check_options(policy: &RestorePolicy) -> Result<(), NoRestore> {
@@ -357,10 +386,21 @@ fn ending_of_guest(facts: &RestoreFacts, policy: &RestorePolicy, target: VmId) -
         Action::WriteConfig { vmid: target, kind: facts.kind, node: facts.node.clone(), replaces }
             .step(),
     ];
-    if policy.afterwards == Afterwards::Start {
+    if policy.afterwards == Afterwards::Start && facts.firewall.is_ok() {
         steps.push(Action::StartGuest { vmid: target }.because("--start was given"));
     }
     steps
+}
+
+/// A damaged firewall file keeps no guest from coming back; but nobody starts one without its rules
+/// who does not know it.
+fn without_firewall(facts: &RestoreFacts, policy: &RestorePolicy) -> Option<String> {
+    let why = facts.firewall.as_ref().err()?;
+    let start = match policy.afterwards {
+        Afterwards::Start => "therefore --start does not start it: look at its rules first",
+        Afterwards::Rest => "look at its rules before it is started",
+    };
+    Some(format!("the guest's firewall rules cannot be restored: {why}; {start}"))
 }
 
 fn ending_of_disks(policy: &RestorePolicy) -> Vec<Step> {

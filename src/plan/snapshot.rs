@@ -175,7 +175,7 @@ pub fn lock_advice(lock: &str) -> &'static str {
 
 fn empty(guest: &Guest) -> Plan {
     let (items, skipped, warnings, kept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    Plan { guest: guest.clone(), items, skipped, warnings, kept }
+    Plan { guest: guest.clone(), items, skipped, warnings, kept, not_whole: Vec::new() }
 }
 
 fn may_be_made(facts: &SnapshotFacts, create: &NewSnapshot) -> Result<(), SnapshotRefusal> {

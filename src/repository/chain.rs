@@ -132,6 +132,27 @@ fn fits(older: &HeldImage<'_>, newer: &HeldImage<'_>) -> Result<(), BrokenChain>
     }
 }
 
+/// Why a disk of a point is known to be damaged: what checks noted of an image of its chain, or that
+/// there is no chain; `None` when nothing is known. Whether its files are whole, it does not ask.
+pub fn damage_of_chain(history: &History, point: &StoredPoint, disk: &DiskKey) -> Option<String> {
+    match images_of_chain(history, point, disk) {
+        Ok(chain) => chain.iter().find_map(noted_damage),
+        Err(broken) => Some(broken.to_string()),
+    }
+}
+
+fn noted_damage(held: &HeldImage<'_>) -> Option<String> {
+    let (id, attributes) = (&held.image.id, &held.point.attributes);
+    let name = held.path();
+    if attributes.failed_images.contains(id) {
+        return Some(format!("{} was found damaged", name.display()));
+    }
+    let audited = attributes.audited.as_ref();
+    audited
+        .is_some_and(|audited| audited.failed_images.contains(id))
+        .then(|| format!("{} was found to differ from its source", name.display()))
+}
+
 /// Whether the next increment of a disk may be based on its image in this point: the reason why
 /// not, or `None`. Cheap: manifests, sizes and indexes; reading the content is `verify`'s work.
 pub fn point_usable_as_base(
@@ -153,12 +174,8 @@ pub fn point_usable_as_base(
 fn unusable(fs: &Disk, held: &HeldImage<'_>) -> Option<String> {
     let (image, path) = (held.image, held.path());
     let name = path.display();
-    if held.point.attributes.failed_images.contains(&image.id) {
-        return Some(format!("{name} was found damaged"));
-    }
-    let audited = held.point.attributes.audited.as_ref();
-    if audited.is_some_and(|audited| audited.failed_images.contains(&image.id)) {
-        return Some(format!("{name} was found to differ from its source"));
+    if let Some(why) = noted_damage(held) {
+        return Some(why);
     }
     match fs.facts(&path) {
         Err(error) => return Some(format!("{name} cannot be looked at: {error}")),

@@ -155,7 +155,9 @@ mod verify;
 mod verify_image;
 
 pub use audit::AuditFindings;
-pub use chain::{BrokenChain, HeldImage, chain_of, images_of_chain, point_usable_as_base};
+pub use chain::{
+    BrokenChain, HeldImage, chain_of, damage_of_chain, images_of_chain, point_usable_as_base,
+};
 pub use copy::Copying;
 pub use disk::{Disk, DiskFile, Fault};
 pub use draft::{Committed, PointDraft};

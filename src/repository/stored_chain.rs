@@ -38,6 +38,14 @@ impl StoredChain {
         }
     }
 
+    /// Bytes of the volume that hold data, where indexes tell it without reading the images.
+    pub fn indexed_data_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Ours(links) => Some(ChainReader::open_indexed(links).ok()??.data_bytes()),
+            Self::Barc(_) => None,
+        }
+    }
+
     /// Opens it. `told` hears of the bytes that are read meanwhile and may stop it.
     ///
     /// # Errors

@@ -185,19 +185,22 @@ impl BarcPoint {
             };
             let size = image.measured_size()?;
             let shape = VolumeShape { size, ..VolumeShape::default() };
-            let data_bytes = self.least_bytes(image, size);
+            let data_bytes = self.expected_bytes(image, size);
             Ok(Some(StoredVolume { disk, volume, shape, data_bytes }))
         };
         self.point.images.iter().filter_map(|image| volume(image).transpose()).collect()
     }
 
-    /// What a restore needs at least: what a compressed base takes, less what its zeros may take of it
-    /// (gzip makes a thousandth of them). A plain one is full of zeros that are not restored, and what
-    /// increments write may be the same bytes again.
-    fn least_bytes(&self, image: &LegacyImage, size: u64) -> u64 {
-        let base = self.history.chain_from(image).ok().and_then(|links| links.into_iter().next());
-        let base = base.filter(|base| base.may_be_compressed() && base.stored_bytes < size);
-        base.map_or(0, |base| base.stored_bytes.min(size).saturating_sub(size / 512))
+    /// What a restore is expected to need, at most the volume's size: what a compressed base takes, less
+    /// what its zeros may take of it (gzip makes a thousandth of them), and what the increments on it
+    /// take. A plain base is full of zeros that are not restored, so that it tells nothing.
+    fn expected_bytes(&self, image: &LegacyImage, size: u64) -> u64 {
+        let links = self.history.chain_from(image).unwrap_or_default();
+        let Some((base, increments)) = links.split_first() else { return 0 };
+        let tells = base.may_be_compressed() && base.stored_bytes < size;
+        let of_base = if tells { base.stored_bytes.saturating_sub(size / 512) } else { 0 };
+        let of_increments = increments.iter().map(|link| link.stored_bytes);
+        of_increments.fold(of_base, u64::saturating_add).min(size)
     }
 
     /// Volumes of the configuration without a file, and files without a volume: the old tool left

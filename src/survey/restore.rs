@@ -1,9 +1,10 @@
 //! The facts of a restore: which point, what it holds, what is at its target.
 
+use super::damage::damage;
 use super::source::RestorePoint;
 use crate::model::{ClusterId, Guest, Label, Moment, VmId};
 use crate::plan::restore::{
-    PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
+    PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage, storage_for,
 };
 use crate::pve::{GuestConfig, GuestStatus};
 use crate::repository::{GuestDir, History, Repository, StoredPoint, Unreadable};
@@ -41,12 +42,25 @@ pub enum NoPoint {
         /// The newest readable point.
         older: Moment,
     },
+    /// The point went while somebody waited for its directory's lock.
+    #[error(
+        "the point {label} {time} was removed or merged into a newer one meanwhile; the guest's newest points are now: {there}; nothing was changed"
+    )]
+    Gone {
+        /// Its label.
+        label: Label,
+        /// Its moment.
+        time: Moment,
+        /// The newest points that are there, in words.
+        there: String,
+    },
     /// Several guests had that vmid.
     #[error("several guests of the repository had the vmid {0}: choose one with --guest ({1})")]
     Several(VmId, String),
 }
 
 /// A restore point and the guest it belongs to.
+#[derive(Debug, Clone)]
 pub struct SurveyedPoint {
     /// The guest's directory.
     pub directory: GuestDir,
@@ -55,6 +69,28 @@ pub struct SurveyedPoint {
     /// The point that is meant.
     pub point: StoredPoint,
 }
+
+impl SurveyedPoint {
+    /// The same point as its directory holds it now. Only what is read under a lock stays.
+    ///
+    /// # Errors
+    /// [`NoPoint::Gone`], or the directory cannot be read.
+    pub fn read_again(&self) -> anyhow::Result<Self> {
+        let (directory, history) = (self.directory.clone(), self.directory.load()?);
+        let Some(point) = history.point(self.point.manifest.point).cloned() else {
+            let newest = history.visible().rev().take(NEWEST);
+            let names: Vec<String> =
+                newest.map(|p| format!("{} {}", p.manifest.label, p.manifest.time)).collect();
+            let there = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let (label, time) = (self.point.manifest.label.clone(), self.point.manifest.time);
+            return Err(NoPoint::Gone { label, time, there }.into());
+        };
+        Ok(Self { directory, history, point })
+    }
+}
+
+/// How many points are named to somebody whose point is gone.
+const NEWEST: usize = 5;
 
 /// Finds the point that is meant. Among several guests of one vmid those of `here` come first,
 /// because a vmid means the guest of this cluster to the person who types it.
@@ -100,18 +136,20 @@ fn candidates(repository: &Repository, sought: &Sought) -> anyhow::Result<Vec<Su
             continue;
         }
         let history = directory.load()?;
-        let fits = |point: &&StoredPoint| {
-            !point.manifest.is_hidden()
-                && sought.label.as_ref().is_none_or(|label| point.manifest.label == *label)
-                && sought.time.is_none_or(|time| point.manifest.time <= time)
-        };
-        let newest = history.points.iter().filter(fits).max_by_key(|p| rank(p, sought)).cloned();
+        let fit = history.visible().filter(|point| fits(point, sought));
+        let newest = fit.max_by_key(|point| rank(point, sought)).cloned();
         if let Some(point) = newest {
             refuse_what_hides_newer(&history, &point, sought)?;
             found.push(SurveyedPoint { directory, history, point });
         }
     }
     Ok(found)
+}
+
+/// Whether a point has the label and the moment that are sought.
+pub(super) fn fits(point: &StoredPoint, sought: &Sought) -> bool {
+    sought.label.as_ref().is_none_or(|label| point.manifest.label == *label)
+        && sought.time.is_none_or(|time| point.manifest.time <= time)
 }
 
 /// Whoever asks for the newest point must not be given an older one in silence, because the newest
@@ -144,7 +182,7 @@ fn refuse_what_hides_newer(
 }
 
 /// Order is `seq`; a moment that the user gave is compared with the points' own moments.
-fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
+pub(super) fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
     let moment = if sought.time.is_some() { point.manifest.time } else { Moment::from_unix(0) };
     (moment, point.manifest.seq)
 }
@@ -156,14 +194,18 @@ fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
 pub async fn restore(
     world: &World,
     point: &RestorePoint,
+    sought: &Sought,
     policy: &RestorePolicy,
 ) -> anyhow::Result<RestoreFacts> {
+    let is_whole = policy.disks.is_empty();
     let target = policy.target.unwrap_or(point.vmid());
-    let present = match world.cluster.find(target)? {
+    // Single volumes leave the guest alone, whose node may be the one that is down.
+    let present = match world.cluster.find(target)?.filter(|_| is_whole) {
         Some(guest) => Some(present(world, guest).await?),
         None => None,
     };
-    let volumes = point.volumes()?;
+    let firewall = if is_whole { point.firewall() } else { Ok(None) };
+    let volumes = wanted_and_others(point, policy)?;
     let storages = storages(world, &volumes, policy).await?;
     Ok(RestoreFacts {
         vmid: point.vmid(),
@@ -171,10 +213,25 @@ pub async fn restore(
         kind: point.kind(),
         volumes,
         skipped: point.skipped(),
+        damage: damage(point, sought, &policy.disks),
+        firewall: firewall.map_err(|error| format!("{error:#}")),
         present,
+        attach: policy.attach.map(|vmid| world.cluster.find(vmid)).transpose()?.flatten(),
         storages,
         node: world.cluster.this_node()?,
     })
+}
+
+/// The volumes of the point; of those that are wanted it is known exactly what they need.
+fn wanted_and_others(
+    point: &RestorePoint,
+    policy: &RestorePolicy,
+) -> anyhow::Result<Vec<StoredVolume>> {
+    let mut volumes = point.volumes()?;
+    for volume in volumes.iter_mut().filter(|volume| policy.wants(&volume.disk)) {
+        volume.data_bytes = point.data_bytes(&volume.disk).unwrap_or(volume.data_bytes);
+    }
+    Ok(volumes)
 }
 
 async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {
@@ -190,25 +247,22 @@ async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {
     })
 }
 
-/// Reads the storages that volumes may go to, and no others: one that is down for another reason
+/// Reads the storages that wanted volumes go to, and no others: one that is down for another reason
 /// must not be in the way at 3 a.m.
 async fn storages(
     world: &World,
     volumes: &[StoredVolume],
     policy: &RestorePolicy,
 ) -> anyhow::Result<BTreeMap<String, TargetStorage>> {
-    let to = policy.to.as_ref().map(|(storage, _)| storage);
-    let mut wanted: BTreeSet<&String> =
-        to.into_iter().chain(policy.storage.iter()).chain(policy.storage_map.values()).collect();
-    if policy.storage.is_none() && to.is_none() {
-        wanted.extend(volumes.iter().map(|volume| &volume.volume.storage));
-    }
+    let wanted = volumes.iter().filter(|volume| policy.wants(&volume.disk));
+    let wanted: BTreeSet<String> =
+        wanted.map(|volume| storage_for(policy, &volume.volume.storage)).collect();
     let mut storages = BTreeMap::new();
     for id in wanted {
-        let Some(storage) = world.storages.get(id) else { continue };
+        let Some(storage) = world.storages.get(&id) else { continue };
         let (volumes, free_bytes) = tokio::join!(storage.volumes(), storage.free_bytes());
         let volumes = volumes?.into_iter().collect();
-        storages.insert(id.clone(), TargetStorage { volumes, free_bytes: free_bytes? });
+        storages.insert(id, TargetStorage { volumes, free_bytes: free_bytes? });
     }
     Ok(storages)
 }

@@ -6,10 +6,11 @@ use super::prune::is_left_out;
 use super::restore::{NoPoint, Sought, SurveyedPoint, point};
 use crate::model::{Bytes, DiskKey, GuestKind, Moment, SkippedDisk, VmId, VolumeId};
 use crate::plan::restore::StoredVolume;
-use crate::repository::{GuestDir, Repository, StoredChain, chain_of};
+use crate::repository::{GuestDir, ImageEntry, Repository, StoredChain, chain_of, images_of_chain};
 use anyhow::Context as _;
 
 /// The point that is meant.
+#[derive(Debug, Clone)]
 pub enum RestorePoint {
     /// One of ours.
     Ours(Box<SurveyedPoint>),
@@ -47,7 +48,29 @@ pub fn restore_point(
     }
 }
 
+impl SurveyedPoint {
+    /// What all images of a chain write, at most the volume's size. A chain that is broken is refused
+    /// elsewhere.
+    fn sum_of_data(&self, image: &ImageEntry) -> u64 {
+        let chain = images_of_chain(&self.history, &self.point, &image.disk).unwrap_or_default();
+        let data = chain.iter().map(|held| held.image.data_bytes);
+        data.fold(0, u64::saturating_add).min(image.shape.size)
+    }
+}
+
 impl RestorePoint {
+    /// The same point as it is now, for whoever holds a lock on its directory at last. What the old
+    /// tool wrote has no locks.
+    ///
+    /// # Errors
+    /// As [`SurveyedPoint::read_again`].
+    pub fn read_again(&self) -> anyhow::Result<Self> {
+        match self {
+            Self::Ours(ours) => Ok(ours.read_again()?.into()),
+            Self::Barc(_) => Ok(self.clone()),
+        }
+    }
+
     /// The guest's number then.
     pub fn vmid(&self) -> VmId {
         match self {
@@ -88,7 +111,8 @@ impl RestorePoint {
         }
     }
 
-    /// The volumes that it holds.
+    /// The volumes that it holds, with the data of all images of their chains: the same block may have
+    /// been written several times. [`RestorePoint::data_bytes`] knows better, where it can.
     ///
     /// # Errors
     /// A file had to be read to know its size, and cannot be.
@@ -96,13 +120,18 @@ impl RestorePoint {
         let Self::Ours(ours) = self else {
             return self.barc().map_or(Ok(vec![]), BarcPoint::volumes);
         };
-        let volume = |image: &crate::repository::ImageEntry| StoredVolume {
+        let volume = |image: &ImageEntry| StoredVolume {
             disk: image.disk.clone(),
             volume: image.volume.clone(),
             shape: image.shape.clone(),
-            data_bytes: image.data_bytes,
+            data_bytes: ours.sum_of_data(image),
         };
         Ok(ours.point.manifest.images.iter().map(volume).collect())
+    }
+
+    /// Bytes that the chain of a disk writes, where the indexes of its images tell them.
+    pub fn data_bytes(&self, disk: &DiskKey) -> Option<u64> {
+        self.chain(disk).ok()?.indexed_data_bytes()
     }
 
     /// What [`RestorePoint::chain_named`] takes for each of its disks, and a word on each.

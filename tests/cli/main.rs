@@ -9,6 +9,7 @@ mod adopt;
 mod breaking;
 mod cluster;
 mod copying;
+mod damaged;
 mod documents;
 mod env;
 mod golden;

@@ -29,6 +29,8 @@ pub const FOREIGN: [&str; 4] = [
 pub struct Lab {
     home: TempDir,
     pub storage: Memory,
+    /// A second storage, empty.
+    pub spare: Memory,
     pub node: Arc<Node>,
     pub events: Arc<Events>,
     pub clock: Clock,
@@ -54,6 +56,7 @@ impl Lab {
         Self {
             home,
             storage: Memory::new("ceph"),
+            spare: Memory::new("spare"),
             node: Node::new(events.clone()),
             events,
             clock: Clock::fixed(Moment::from_unix(1_790_000_000)),

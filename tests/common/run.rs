@@ -12,8 +12,8 @@ use pve_ferry::report::{GuestOutcome, Report};
 use pve_ferry::repository::image::{ImageOptions, ZeroRuns};
 use pve_ferry::repository::{Disk, Repository};
 use pve_ferry::select::Selection;
-use pve_ferry::storage::Storage;
-use pve_ferry::survey::{self, Sought};
+use pve_ferry::storage::{Memory, Storage};
+use pve_ferry::survey::{self, RestorePoint, Sought};
 use pve_ferry::throttle::Throttle;
 use pve_ferry::world::{Hosts, Limits, World};
 use std::collections::BTreeMap;
@@ -85,7 +85,9 @@ impl Restore {
 impl Lab {
     /// The world as a run sees it.
     pub fn world(&self) -> Arc<World> {
-        let storages = [("ceph".to_owned(), Storage::Memory(self.storage.clone()))];
+        let driver = |storage: &Memory| Storage::Memory(storage.clone());
+        let storages =
+            [("ceph".to_owned(), driver(&self.storage)), ("spare".to_owned(), driver(&self.spare))];
         Arc::new(World {
             cluster: ClusterFiles::new(self.etc()),
             hosts: Hosts::Scripted(self.node.script()),
@@ -153,12 +155,21 @@ impl Lab {
 
     /// A restore.
     pub fn restore(&self, wanted: &Restore) -> anyhow::Result<Report> {
-        *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
+        self.restore_found(self.found(wanted)?, wanted)
+    }
+
+    /// The point that a restore means.
+    pub fn found(&self, wanted: &Restore) -> anyhow::Result<RestorePoint> {
         let repository =
             Repository::open(&self.repository(wanted.repository), wanted.disk.clone())?;
-        let point = survey::restore_point(&repository, &wanted.sought, &survey::Home::default())?;
-        let request =
-            RestoreRequest { point, policy: wanted.policy.clone(), identity: Identity::Kept };
+        survey::restore_point(&repository, &wanted.sought, &survey::Home::default())
+    }
+
+    /// A restore of a point that was found earlier.
+    pub fn restore_found(&self, point: RestorePoint, wanted: &Restore) -> anyhow::Result<Report> {
+        *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
+        let (sought, policy) = (wanted.sought.clone(), wanted.policy.clone());
+        let request = RestoreRequest { point, sought, policy, identity: Identity::Kept };
         let operation = Operation::Restore(request);
         Ok(self.in_a_runtime(perform(self.world(), operation, wanted.mode))?.report)
     }

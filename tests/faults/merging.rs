@@ -1,9 +1,11 @@
 //! Merging and folding under the rules of retention, in runs as users have them: what stays is
 //! whole, whatever fails, and the next run converges. How images merge is tested in `repository`.
 
-use crate::common::{Backup, Lab};
+use crate::common::{Backup, Lab, Restore};
 use crate::prune::{assert_whole, pruned, visible};
-use pve_ferry::operation::Mode;
+use pve_ferry::cancel::Cancel;
+use pve_ferry::operation::{AssembleRequest, Mode, assemble};
+use pve_ferry::progress::Silent;
 use pve_ferry::report::GuestStatus;
 use pve_ferry::repository::{Disk, Fault};
 use pve_ferry::retention::{Rules, Span};
@@ -147,4 +149,49 @@ fn a_repository_that_vanishes_never_costs_a_point_when_a_base_is_folded() {
 fn a_repository_with_errors_never_costs_a_point_when_a_base_is_folded() {
     each_write_of_a_fold(Fault::Io);
     each_write_of_a_fold(Fault::LostReply);
+}
+
+/// A restore with --lock-wait finds its point, waits for a prune, and then reads.
+#[test]
+fn a_point_whose_chain_is_merged_before_the_lock_is_restored_whole() {
+    let lab = five_points();
+    let wanted = Restore::to(901);
+    let found = lab.found(&wanted).unwrap();
+    pruned(&lab, keep(1, None), Disk::real(), Mode::Execute);
+    assert_eq!(lab.points("repository").len(), 2, "files of the chain are gone");
+    let report = lab.restore_found(found.clone(), &wanted).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    let point = lab.points("repository").pop().unwrap();
+    let expected = lab.expected(&point, "scsi0");
+    assert!(lab.storage.read("vm-901-disk-0").unwrap() == expected);
+
+    let request = AssembleRequest {
+        point: found,
+        sought: wanted.sought,
+        disk: "scsi0".to_owned(),
+        output: lab.repository("files").join("disk.raw"),
+        threads: 1,
+        lock_wait: std::time::Duration::ZERO,
+        progress: std::sync::Arc::new(Silent),
+        hooks: std::sync::Arc::default(),
+    };
+    let report = assemble(&request, &lab.clock, &Cancel::default()).unwrap().report;
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert!(std::fs::read(&request.output).unwrap() == expected);
+}
+
+#[test]
+fn a_point_that_is_merged_away_before_the_lock_is_said_to_be_gone() {
+    let lab = five_points();
+    let mut wanted = Restore::to(901);
+    wanted.sought.time = Some(lab.points("repository")[2].manifest.time);
+    let found = lab.found(&wanted).unwrap();
+    pruned(&lab, keep(1, None), Disk::real(), Mode::Execute);
+    let report = lab.restore_found(found, &wanted).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    let newest = format!("daily {}", lab.points("repository")[1].manifest.time);
+    assert!(error.contains("merged into a newer one") && error.contains(&newest), "{error}");
+    assert!(!error.contains("No such file"), "{error}");
+    assert_eq!(lab.volumes_of(901), [""; 0]);
 }

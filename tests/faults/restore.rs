@@ -1,7 +1,7 @@
 //! Everything that a restore calls fails in turn: nothing half is left, and nothing that was there
 //! is touched.
 
-use crate::common::{CommandFault, Lab, Restore, VMID};
+use crate::common::{Backup, CommandFault, Lab, Restore, VMID};
 use crate::situation::Situation;
 use pve_ferry::plan::restore::{Afterwards, Existing};
 use pve_ferry::report::Report;
@@ -278,4 +278,215 @@ fn single_disks_come_back_beside_a_guest() {
     let restored = made.iter().find(|name| *name != "vm-200-disk-0").unwrap();
     assert!(lab.storage.read(restored).unwrap() == lab.expected(&point, "scsi1"));
     assert!(lab.events.log().iter().any(|e| e == "run qm disk rescan --vmid 200"));
+}
+
+/// A wrong diff that the comparison with the source found: it reads well, and is wrong. So is what
+/// was put on top of it before anybody compared.
+#[test]
+fn what_differs_from_its_source_is_not_restored_as_the_newest() {
+    let lab = Lab::new();
+    let audited = Backup { audit: Some(1), ..Backup::default() };
+    lab.good_backup(&audited);
+    lab.write_somewhere(2);
+    lab.storage.inject(Operation::Export, 1, Fault::OmitsAChange);
+    assert_eq!(lab.backup(&audited).exit_code(), 12);
+    let points = lab.points("repository");
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 13, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    let sound = format!("--label daily --time {};", points[0].manifest.time);
+    assert!(error.contains("differ from its source") && error.contains(&sound), "{error}");
+    assert_eq!(lab.volumes_of(TARGET), [""; 0]);
+
+    let mut named = Restore::to(TARGET);
+    named.sought.time = Some(points[1].manifest.time);
+    let report = lab.restore(&named).unwrap();
+    assert_eq!(report.exit_code(), 3, "{report:#?}");
+    assert_eq!(report.guests[0].not_whole.len(), 1, "{report:#?}");
+    named.policy.target = Some(902.try_into().unwrap());
+    named.sought.time = Some(points[0].manifest.time);
+    assert_eq!(lab.restore(&named).unwrap().exit_code(), 0);
+}
+
+/// Damage in a base is damage of every increment on it, whose own attributes say nothing.
+#[test]
+fn an_increment_on_a_damaged_base_is_damaged() {
+    let lab = lab();
+    let directory = lab.guest_directories("repository").remove(0);
+    let base = lab.points("repository").remove(0);
+    let failed_images = vec![base.manifest.images[0].id];
+    let marked = repository::Attributes { failed_images, ..base.attributes.clone() };
+    let options = repository::LockOptions::default();
+    let lock = directory.lock(repository::LockMode::Exclusive, &options).unwrap();
+    directory.set_attributes(&lock, &base, &marked).unwrap();
+    drop(lock);
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 13, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("No other point that fits is sound"), "{error}");
+    let mut wanted = Restore::to(TARGET);
+    let sound = base.manifest.images[1].disk.clone();
+    (wanted.policy.disks, wanted.policy.target) = (vec![sound], None);
+    assert_eq!(lab.restore(&wanted).unwrap().exit_code(), 0);
+}
+
+/// What an increment needs is what its whole chain writes, each block once.
+#[test]
+fn a_restore_of_an_increment_needs_room_for_its_base_too() {
+    let lab = lab();
+    let point = lab.points("repository").pop().unwrap();
+    let increments: u64 = point.manifest.images.iter().map(|image| image.data_bytes).sum();
+    let unlimited = lab.restore(&Restore::to(TARGET)).unwrap();
+    let whole: u64 = unlimited.guests[0].volumes.iter().map(|volume| volume.stream_bytes).sum();
+    forget_target(&lab);
+    assert!(point.manifest.images.iter().all(|image| image.parent.is_some()));
+    assert!(increments < whole, "{increments} of {whole}");
+    for (free, code) in [(whole - 1, 13), (increments, 13), (whole, 0)] {
+        lab.storage.set_free_bytes(Some(free));
+        let report = lab.restore(&Restore::to(TARGET)).unwrap();
+        assert_eq!(report.exit_code(), code, "{free} free: {report:#?}");
+        assert_eq!(lab.volumes_of(TARGET).is_empty(), code != 0);
+    }
+
+    // Without an index the images' own numbers have to do: they say more rather than less.
+    forget_target(&lab);
+    for image in &point.manifest.images {
+        std::fs::remove_file(point.dir.join(format!("{}.idx", image.file))).unwrap();
+    }
+    lab.storage.set_free_bytes(Some(whole - 1));
+    assert_eq!(lab.restore(&Restore::to(TARGET)).unwrap().exit_code(), 13);
+}
+
+/// The very case for which one maps: the storage of the point is dead.
+#[test]
+fn a_dead_storage_is_not_asked_when_nothing_goes_there() {
+    let lab = lab();
+    let dead = || {
+        for operation in [Operation::Volumes, Operation::FreeBytes] {
+            lab.storage.inject(operation, 1, Fault::Before);
+        }
+    };
+    let mut mapped = Restore::to(TARGET);
+    mapped.policy.storage_map.insert("ceph".into(), "spare".into());
+    let mut moved = Restore::to(902);
+    moved.policy.storage = Some("spare".into());
+    for wanted in [&mapped, &moved] {
+        dead();
+        let report = lab.restore(wanted).unwrap();
+        assert_eq!(report.exit_code(), 0, "{report:#?}");
+    }
+    let point = lab.points("repository").pop().unwrap();
+    assert!(lab.spare.read("vm-901-disk-0").unwrap() == lab.expected(&point, "scsi0"));
+    // A storage that nothing goes to is not asked either.
+    let mut elsewhere = Restore::to(903);
+    elsewhere.policy.storage = Some("ceph".into());
+    elsewhere.policy.storage_map.insert("ceph".into(), "spare".into());
+    dead();
+    assert_eq!(lab.restore(&elsewhere).unwrap().exit_code(), 0);
+}
+
+/// The node of the guest whose disk is wanted is down.
+#[test]
+fn a_single_disk_comes_back_although_its_guest_does_not_answer() {
+    let lab = lab();
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.target = None;
+    wanted.policy.disks = vec!["scsi1".parse().unwrap()];
+    lab.node.fail(0, CommandFault::Fails);
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert_eq!(lab.node.hit(), None, "nobody was asked");
+    assert_eq!(report.guests[0].warnings, [""; 0], "the guest was not touched");
+}
+
+#[test]
+fn a_damaged_firewall_file_keeps_no_guest_from_coming_back() {
+    let lab = lab();
+    let point = lab.points("repository").pop().unwrap();
+    std::fs::write(point.dir.join("guest.fw"), "[OPTIONS]\n\nenable: 2\n").unwrap();
+    let mut wanted = Restore::to(TARGET);
+    wanted.policy.afterwards = Afterwards::Start;
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 3, "{report:#?}");
+    let told = &report.guests[0].not_whole;
+    assert!(told.len() == 1 && told[0].contains("guest.fw"), "{told:?}");
+    assert!(lab.config_path("pve1", TARGET).exists());
+    assert!(!lab.etc().join("firewall/901.fw").exists());
+    assert!(!lab.node.get(TARGET).running, "no guest is started without its rules");
+
+    // Who wants a disk does not need it.
+    let mut disk = Restore::to(VMID);
+    (disk.policy.target, disk.policy.disks) = (None, vec!["scsi1".parse().unwrap()]);
+    assert_eq!(lab.restore(&disk).unwrap().exit_code(), 0);
+}
+
+/// What took hours is not thrown away because somebody's node is down.
+#[test]
+fn volumes_that_could_not_be_attached_stay_and_the_report_says_so() {
+    let lab = lab();
+    lab.add_guest(200, &[4096]);
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.target = None;
+    wanted.policy.disks = vec!["scsi0".parse().unwrap(), "scsi1".parse().unwrap()];
+    wanted.policy.attach = Some(200.try_into().unwrap());
+    for fault in [CommandFault::Fails, CommandFault::Hangs, CommandFault::Late] {
+        lab.node.fail(0, fault);
+        let report = lab.restore(&wanted).unwrap();
+        assert_eq!(lab.node.hit().as_deref(), Some("qm disk rescan --vmid 200"));
+        assert_eq!(report.exit_code(), 1, "{fault:?}: {report:#?}");
+        let guest = &report.guests[0];
+        let error = guest.error.as_deref().unwrap();
+        assert!(error.starts_with("restored as ceph:vm-200-disk-"), "{error}");
+        assert!(error.contains("but not attached: ") && error.contains("stay"), "{error}");
+        assert_eq!(guest.volumes.len(), 2, "{guest:#?}");
+        let point = lab.points("repository").pop().unwrap();
+        for volume in &guest.volumes {
+            let name = volume.volume.strip_prefix("ceph:").unwrap();
+            assert!(lab.storage.read(name).unwrap() == lab.expected(&point, &volume.disk));
+        }
+    }
+}
+
+#[test]
+fn a_wish_to_stop_after_the_last_volume_keeps_what_is_restored() {
+    let lab = lab();
+    lab.add_guest(200, &[4096]);
+    let mut wanted = Restore::to(VMID);
+    (wanted.policy.target, wanted.policy.disks) = (None, vec!["scsi1".parse().unwrap()]);
+    wanted.policy.attach = Some(200.try_into().unwrap());
+    let stop = lab.wish();
+    lab.events.watch(move |event| {
+        if event == "note all volumes are restored" {
+            stop();
+        }
+    });
+    let report = lab.restore(&wanted).unwrap();
+    lab.events.unwatch();
+    assert_eq!(report.exit_code(), 130, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("the volumes are restored; not done: attaching"), "{error}");
+    assert_eq!(lab.volumes_of(200).len(), 2);
+}
+
+#[test]
+fn disks_for_a_guest_that_does_not_exist_are_refused_before_anything_is_made() {
+    let lab = lab();
+    let before = lab.volumes();
+    let mut wanted = Restore::to(VMID);
+    (wanted.policy.target, wanted.policy.disks) = (None, vec!["scsi1".parse().unwrap()]);
+    wanted.policy.attach = Some(999.try_into().unwrap());
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 13, "{report:#?}");
+    assert_eq!(lab.volumes(), before);
+}
+
+/// What was taken back is none of what a report lists.
+#[test]
+fn a_volume_that_was_undone_is_not_reported_as_restored() {
+    let lab = lab();
+    lab.storage.inject(Operation::Import, 2, Fault::Cut(50));
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    assert!(report.guests[0].volumes.is_empty(), "{report:#?}");
+    assert_eq!(lab.volumes_of(TARGET), [""; 0]);
 }

@@ -2,7 +2,8 @@
 
 use crate::notation::{after, has, rest, size};
 use pve_ferry::model::SkippedDisk;
-use pve_ferry::model::{Guest, GuestKind, VolumeShape};
+use pve_ferry::model::{Guest, GuestKind, VmId, VolumeShape};
+use pve_ferry::plan::damage::{Choice, DamageFacts, KnownDamage, PointName};
 use pve_ferry::plan::restore::{
     Afterwards, Existing, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
 };
@@ -14,7 +15,10 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
         kind: GuestKind::Qemu,
         volumes: Vec::new(),
         skipped: Vec::new(),
+        damage: DamageFacts::default(),
+        firewall: Ok(None),
         present: None,
+        attach: None,
         storages: std::collections::BTreeMap::new(),
         node: "pve1".into(),
     };
@@ -27,6 +31,8 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
             _ => fact(line, &mut facts),
         }
     }
+    // Who gets the volumes is there, unless the case says otherwise.
+    facts.attach = policy.attach.filter(|_| !lines.iter().any(|l| l[0] == "no-guest")).map(guest);
     (facts, policy)
 }
 
@@ -61,6 +67,17 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
             let volumes = volumes.split_whitespace().map(str::to_owned).collect();
             facts.storages.insert(line[1].clone(), TargetStorage { volumes, free_bytes });
         }
+        "point" => {
+            facts.damage.point = Some(name(line));
+            facts.damage.choice = if has(line, "named") { Choice::Named } else { Choice::Newest };
+        }
+        "no-guest" => {}
+        "sound" => facts.damage.sound = Some(name(line)),
+        "firewall" => facts.firewall = Err(rest(line, "damaged").unwrap()),
+        "damaged" => facts
+            .damage
+            .found
+            .push(KnownDamage { disk: line[1].parse().ok(), why: rest(line, "reason").unwrap() }),
         "present" => facts.present = Some(present(line)),
         "skip" => facts.skipped.push(SkippedDisk {
             disk: line[1].clone(),
@@ -69,6 +86,14 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
         }),
         other => panic!("unknown fact {other}"),
     }
+}
+
+fn guest(vmid: VmId) -> Guest {
+    Guest { vmid, kind: GuestKind::Qemu, name: "other".into(), node: "pve1".into() }
+}
+
+fn name(line: &[String]) -> PointName {
+    PointName { label: line[1].parse().unwrap(), time: line[2].parse().unwrap() }
 }
 
 fn present(line: &[String]) -> PresentGuest {

@@ -52,6 +52,19 @@ impl ChainReader {
         Self::open_after(links, None, newest_pieces)
     }
 
+    /// The same when each image has a good index beside it, so that nothing else is read.
+    ///
+    /// # Errors
+    /// As [`ChainReader::open`].
+    pub fn open_indexed(links: &[ChainLink]) -> Result<Option<Self>, ImageError> {
+        for link in links {
+            if ImageReader::open_indexed(&link.path)?.is_none() {
+                return Ok(None);
+            }
+        }
+        Self::open(links).map(Some)
+    }
+
     /// Opens neighbours of a chain, the oldest of which starts from `before`.
     pub(super) fn open_after<'a>(
         links: &'a [ChainLink],
