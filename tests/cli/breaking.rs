@@ -113,6 +113,31 @@ fn a_polite_signal_in_a_transfer_ends_with_130_and_leaves_nothing_f10() {
     }
 }
 
+/// `nohup pve-ferry ...` outlives its connection, `pve-ferry ... &` in a script a ^C; both still end
+/// when they are asked to.
+#[test]
+fn a_signal_that_was_set_aside_before_the_start_does_not_stop_a_run() {
+    for (signal, name) in [(Signal::SIGHUP, "HUP"), (Signal::SIGINT, "INT")] {
+        let env = Env::with_disks(1);
+        env.spoil("match export-diff\nmatch vm-100-disk-0\nonce\npause 1\nbytes 60\n");
+        let running = env.spawn_ignoring(name, BACKUP);
+        env.wait_for("#paused");
+        kill(running.pid(), signal).unwrap();
+        let said = running.ends().exits(0);
+        assert!(!said.stderr.contains("stopping"), "{said:?}");
+        nothing_is_left(&env, 1, 1);
+
+        env.forget();
+        env.spoil("match export-diff\nmatch vm-100-disk-0\npause 60\nbytes 60\n");
+        let running = env.spawn_ignoring(name, BACKUP);
+        env.wait_for("#paused");
+        kill(running.pid(), Signal::SIGTERM).unwrap();
+        running.ends().exits(130);
+        env.repair();
+        nothing_is_left(&env, 1, 1);
+    }
+}
+
 #[test]
 fn a_killed_run_is_cleaned_up_by_the_next_one_f10() {
     let env = Env::with_disks(1);
