@@ -99,6 +99,7 @@ pub async fn run(
     let state = Mutex::new(State::new(outcome));
     let execution = Arc::new(Execution { world, plan, work, state });
     let result = execution.clone().run_items().await;
+    execution.thaw_what_may_be_frozen().await;
     if let Err(stopped) = result {
         execution.undo_all().await;
         return Err((stopped, execution.take_outcome()));

@@ -34,6 +34,8 @@ pub(super) struct State {
     /// What in the committed point is not what its source is.
     pub damage: Vec<String>,
     pub frozen: Frozen,
+    /// Whether the guest may still be frozen: no thaw was answered.
+    pub unthawed: bool,
     /// Whether the guest was seen running before or after the snapshots.
     pub seen_running: bool,
     /// What each snapshotted or created volume is.
@@ -52,6 +54,7 @@ impl State {
             not_started: None,
             damage: Vec::new(),
             frozen: Frozen::default(),
+            unthawed: false,
             seen_running: false,
             volumes: BTreeMap::new(),
             images: Vec::new(),

@@ -85,10 +85,11 @@ impl Restore {
 impl Lab {
     /// The world as a run sees it.
     pub fn world(&self) -> Arc<World> {
+        let node = self.node.clone();
         let storages = [("ceph".to_owned(), Storage::Memory(self.storage.clone()))];
         Arc::new(World {
             cluster: ClusterFiles::new(self.etc()),
-            hosts: Hosts::Scripted(self.node.script()),
+            hosts: Hosts::Scripted(Arc::new(move |name| node.script_of(name))),
             storages: storages.into_iter().collect(),
             other_storages: BTreeMap::from([("local".to_owned(), "dir".to_owned())]),
             clock: self.clock.clone(),
