@@ -4,6 +4,7 @@
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
+use crate::node::unfinished::UnfinishedRestores;
 use crate::progress::Progress;
 use crate::pve::files::ClusterFiles;
 use crate::repository::image::ImageOptions;
@@ -36,6 +37,8 @@ pub struct World {
     pub limits: Limits,
     /// The user's own programs that are called on the way.
     pub hooks: Arc<Hooks>,
+    /// What restores on this node have made and not finished.
+    pub unfinished: UnfinishedRestores,
 }
 
 /// How much happens at once, and how images are written.

@@ -61,7 +61,9 @@ fn leave(cancel: &Cancel) {
         output::notice(&format!("pve-ferry: stays: {what}"));
     }
     if !stays.is_empty() {
-        output::notice("pve-ferry: the next run of the same guest cleans this up");
+        output::notice(
+            "pve-ferry: the next backup or restore of the same guest on this node cleans this up",
+        );
     }
     output::release(130);
     std::process::exit(130);

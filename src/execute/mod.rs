@@ -12,6 +12,7 @@ pub mod copy;
 mod freeze;
 pub mod guard;
 mod hooked;
+mod left;
 pub mod prune;
 mod reset;
 mod restore;
@@ -102,8 +103,10 @@ pub async fn run(
     execution.thaw_what_may_be_frozen().await;
     if let Err(stopped) = result {
         execution.undo_all().await;
+        execution.clear_notes();
         return Err((stopped, execution.take_outcome()));
     }
+    execution.clear_notes();
     let mut outcome = execution.take_outcome();
     if matches!(execution.work, Work::Reset(_) | Work::Adopt(_)) {
         let kept = |kept: &KeptPoint| format!("{} because {}", kept.point, kept.because);

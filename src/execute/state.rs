@@ -3,6 +3,7 @@
 use super::undo::Undo;
 use crate::cancel::Open;
 use crate::model::{VolumeId, VolumeIdentity};
+use crate::node::unfinished::Note;
 use crate::plan::facts::RunState;
 use crate::report::GuestOutcome;
 use crate::repository::{Consistency, ImageEntry};
@@ -41,6 +42,8 @@ pub(super) struct State {
     /// What each snapshotted or created volume is.
     pub volumes: BTreeMap<VolumeId, VolumeIdentity>,
     pub images: Vec<ImageEntry>,
+    /// The notes of volumes that are made and not finished.
+    pub notes: BTreeMap<VolumeId, Note>,
 }
 
 impl State {
@@ -58,6 +61,7 @@ impl State {
             seen_running: false,
             volumes: BTreeMap::new(),
             images: Vec::new(),
+            notes: BTreeMap::new(),
         }
     }
 }

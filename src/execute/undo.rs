@@ -55,8 +55,11 @@ impl Execution {
             Undo::Draft => self.undo_draft(),
             Undo::Snapshot(volume, name) => self.undo_snapshot(volume, name).await,
             Undo::Volume(volume, identity) => {
-                self.storage(volume)?.delete_volume(&volume.name, identity).await?;
-                Ok(())
+                let deleted = self.storage(volume)?.delete_volume(&volume.name, identity).await;
+                if deleted.is_err() {
+                    self.leave_note(volume);
+                }
+                Ok(deleted.map(drop)?)
             }
             Undo::Config { node, kind, vmid, text } => {
                 Ok(self.world.cluster.remove_config_if_equal(node, *kind, *vmid, text)?)

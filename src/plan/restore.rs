@@ -1,5 +1,6 @@
 //! Decides on a restore: which volumes are made under which names, and what is refused. Pure.
 
+use super::left::{LeftVolume, deletion, without_left};
 use super::{Action, Item, Plan, Step};
 use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,8 @@ pub struct RestoreFacts {
     pub present: Option<PresentGuest>,
     /// The storages that volumes may go to, by id; only those that exist and can hold volumes.
     pub storages: BTreeMap<String, TargetStorage>,
+    /// What interrupted restores left there.
+    pub left: Vec<LeftVolume>,
     /// The node that gets the guest.
     pub node: String,
 }
@@ -114,7 +117,7 @@ pub enum NoRestore {
     GuestInUse(VmId, String),
     /// A volume of that name is there.
     #[error(
-        "volume {0} exists: choose another --target-vmid, --storage or --to; nothing was changed"
+        "volume {0} exists: choose another --target-vmid, --storage or --to; if an interrupted restore on another node left it (look at it first: no guest may need it), remove it with `pvesm free {0}`; nothing was changed"
     )]
     VolumeExists(VolumeId),
     /// A storage is missing or of a kind that cannot hold the volumes.
@@ -153,16 +156,15 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     if whole {
         check_present(facts, policy, target)?;
     }
+    let facts = &without_left(facts);
     let volumes = place(facts, policy, target)?;
     check_space(facts, &volumes)?;
 
-    let mut steps: Vec<Step> = volumes
-        .iter()
-        .map(|(stored, volume)| {
-            let (disk, shape) = (stored.disk.clone(), shape_on(stored, volume));
-            Action::CreateVolume { disk, volume: volume.clone(), shape }.step()
-        })
-        .collect();
+    let mut steps: Vec<Step> = facts.left.iter().map(deletion).collect();
+    steps.extend(volumes.iter().map(|(stored, volume)| {
+        let (disk, shape) = (stored.disk.clone(), shape_on(stored, volume));
+        Action::CreateVolume { disk, volume: volume.clone(), shape }.step()
+    }));
     steps.extend(volumes.iter().map(|(stored, volume)| {
         Action::RestoreVolume { disk: stored.disk.clone(), volume: volume.clone() }.step()
     }));

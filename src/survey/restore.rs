@@ -165,6 +165,8 @@ pub async fn restore(
     };
     let volumes = point.volumes()?;
     let storages = storages(world, &volumes, policy).await?;
+    let written = policy.attach.unwrap_or(target);
+    let left = super::left::left(world, written, &storages).await?;
     Ok(RestoreFacts {
         vmid: point.vmid(),
         name: point.name(),
@@ -173,6 +175,7 @@ pub async fn restore(
         skipped: point.skipped(),
         present,
         storages,
+        left,
         node: world.cluster.this_node()?,
     })
 }

@@ -155,6 +155,87 @@ fn a_killed_run_is_cleaned_up_by_the_next_one_f10() {
     nothing_is_left(&env, 1, 2);
 }
 
+const RESTORE: &str = "restore --path REPO --vmid 100 --target-vmid 901 --jobs 1";
+
+/// A restore that was killed, and its programs with it, while it wrote its first volume.
+fn killed_restore() -> Env {
+    let env = Env::with_guest();
+    env.run(BACKUP).exits(0);
+    env.forget();
+    env.spoil("match import-diff\nmatch vm-901-disk-0\npause 2\nkill 9\n");
+    let said = stopped(&env, RESTORE, Signal::SIGKILL);
+    assert_eq!(said.code, None, "{said:?}");
+    env.repair();
+    assert_eq!(env.images().len(), 4, "{:?}", env.images());
+    env
+}
+
+fn notes(env: &Env) -> usize {
+    std::fs::read_dir(env.path("remembered/restores")).unwrap().count()
+}
+
+#[test]
+fn what_a_killed_restore_left_is_removed_by_the_next_one() {
+    let env = killed_restore();
+    let before = env.everything();
+    let because = "because an interrupted restore left it";
+    env.run(&format!("{RESTORE} --dry-run")).exits(0).says(&[
+        "delete volume         ceph:vm-901-disk-0",
+        "ceph:vm-901-disk-1",
+        because,
+    ]);
+    assert!(env.everything() == before, "a dry run changes nothing");
+    env.run(RESTORE).exits(0).says(&[
+        "deleted volume ceph:vm-901-disk-0, which an interrupted restore had left",
+        "deleted volume ceph:vm-901-disk-1, which an interrupted restore had left",
+    ]);
+    for disk in 0..2 {
+        let head = |vmid| env.head(&format!("vm-{vmid}-disk-{disk}"));
+        assert!(head(901) == head(100), "disk {disk}");
+    }
+    assert_eq!(notes(&env), 0);
+    // What is finished is no debris, whatever becomes of its configuration.
+    std::fs::remove_file(env.path("etc/nodes/pve1/qemu-server/901.conf")).unwrap();
+    let free = "`pvesm free ceph:vm-901-disk-0`";
+    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists", free]);
+    env.assert_expected();
+}
+
+/// The name proves nothing, nor does the note alone.
+#[test]
+fn what_somebody_made_or_took_up_since_a_killed_restore_stays() {
+    let env = killed_restore();
+    // Another volume of that name, as after somebody cleaned up by hand and used the name.
+    let facts = env.path("rbd/rbd/vm-901-disk-0/facts");
+    let text = std::fs::read_to_string(&facts).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    std::fs::write(&facts, format!("90100abcdef\n{rest}")).unwrap();
+    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists"]);
+    std::fs::write(&facts, &text).unwrap();
+    // A guest has it.
+    let config = env.path("etc/nodes/pve2/qemu-server/200.conf");
+    std::fs::write(&config, "name: db\nunused0: ceph:vm-901-disk-0\n").unwrap();
+    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists"]);
+    assert_eq!(env.images().len(), 4);
+    std::fs::remove_file(config).unwrap();
+    env.run(RESTORE).exits(0);
+    env.assert_expected();
+}
+
+#[test]
+fn what_a_restore_is_writing_is_not_taken_for_debris() {
+    let env = Env::with_guest();
+    env.run(BACKUP).exits(0);
+    env.forget();
+    env.spoil("match import-diff\nmatch vm-901-disk-0\nonce\npause 3\n");
+    let first = env.spawn(RESTORE);
+    env.wait_for("#paused");
+    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists"]);
+    first.ends().exits(0);
+    assert_eq!(notes(&env), 0);
+    env.assert_expected();
+}
+
 #[test]
 fn a_second_run_meanwhile_is_exit_11_and_says_who_is_first_f11() {
     let env = Env::with_disks(1);

@@ -107,6 +107,7 @@ impl Lab {
                 lock_wait: Some(Duration::ZERO),
             },
             hooks: self.hooks.lock().unwrap().clone(),
+            unfinished: self.unfinished(),
         })
     }
 

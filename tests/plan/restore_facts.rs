@@ -1,8 +1,9 @@
 //! Reads the facts and the policy of a restore case.
 
-use crate::notation::{after, has, rest, size};
+use crate::notation::{after, has, identity, rest, size};
 use pve_ferry::model::SkippedDisk;
 use pve_ferry::model::{Guest, GuestKind, VolumeShape};
+use pve_ferry::plan::left::LeftVolume;
 use pve_ferry::plan::restore::{
     Afterwards, Existing, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
 };
@@ -16,6 +17,7 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
         skipped: Vec::new(),
         present: None,
         storages: std::collections::BTreeMap::new(),
+        left: Vec::new(),
         node: "pve1".into(),
     };
     let mut policy = RestorePolicy::default();
@@ -61,6 +63,11 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
             let volumes = volumes.split_whitespace().map(str::to_owned).collect();
             facts.storages.insert(line[1].clone(), TargetStorage { volumes, free_bytes });
         }
+        "left" => facts.left.push(LeftVolume {
+            volume: line[1].parse().unwrap(),
+            identity: identity(after(line, "id").unwrap()),
+            used: size(after(line, "used").unwrap_or("0")),
+        }),
         "present" => facts.present = Some(present(line)),
         "skip" => facts.skipped.push(SkippedDisk {
             disk: line[1].clone(),

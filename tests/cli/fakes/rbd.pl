@@ -229,6 +229,11 @@ sub give {
 # Applies the stream to the head, as rbd does: record by record.
 sub import {
     my ($id, undef, $last) = facts();
+    if ($fault{pause}) {
+        note('log', '#paused');
+        sleep $fault{pause};
+    }
+    kill $fault{kill}, $$ if $fault{kill};
     my ($stream, $content) = (slurp($option{'--path'}), slurp("$path/head"));
     my ($at, $tag) = (length "rbd diff v1\n", '');
     while ($at < length $stream and ($tag = substr $stream, $at++, 1) ne 'e') {
