@@ -16,6 +16,7 @@ pub mod left;
 pub mod prune;
 pub mod reset;
 pub mod restore;
+mod shape;
 pub mod snapshot;
 pub mod vmstate;
 

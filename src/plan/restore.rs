@@ -1,6 +1,7 @@
 //! Decides on a restore: which volumes are made under which names, and what is refused. Pure.
 
 use super::left::{LeftVolume, deletion, without_left};
+use super::shape::{shape_on, striping_lost};
 use super::{Action, Item, Plan, Step};
 use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
 use std::collections::{BTreeMap, BTreeSet};
@@ -182,7 +183,9 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     };
     let skipped = if whole { facts.skipped.clone() } else { Vec::new() };
     let items = steps.into_iter().map(Item::Step).collect();
-    Ok(Plan { guest, items, skipped, warnings: warnings(facts, target), kept: Vec::new() })
+    let mut warnings = warnings(facts, target);
+    warnings.extend(volumes.iter().filter_map(|(stored, _)| striping_lost(stored)));
+    Ok(Plan { guest, items, skipped, warnings, kept: Vec::new() })
 }
 
 fn check_options(policy: &RestorePolicy) -> Result<(), NoRestore> {
@@ -227,16 +230,6 @@ fn check_present(
         return Err(NoRestore::GuestInUse(target, format!("is on node {node}, restore it there")));
     }
     Ok(())
-}
-
-/// The shape that a volume gets: on its own storage the one it had, on another one that storage's
-/// own data pool.
-fn shape_on(stored: &StoredVolume, volume: &VolumeId) -> VolumeShape {
-    let mut shape = stored.shape.clone();
-    if volume.storage != stored.volume.storage {
-        shape.data_pool = None;
-    }
-    shape
 }
 
 type Placed<'a> = Vec<(&'a StoredVolume, VolumeId)>;

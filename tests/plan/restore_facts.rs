@@ -54,7 +54,11 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
         "stored" => facts.volumes.push(StoredVolume {
             disk: line[1].parse().unwrap(),
             volume: line[2].parse().unwrap(),
-            shape: VolumeShape { size: size(after(line, "size").unwrap()), ..Default::default() },
+            shape: VolumeShape {
+                size: size(after(line, "size").unwrap()),
+                striping: after(line, "striped").map(|unit| (size(unit), 4)),
+                ..Default::default()
+            },
             data_bytes: size(after(line, "data").unwrap_or("0")),
         }),
         "storage" => {

@@ -146,7 +146,10 @@ sub create {
 sub info {
     my ($id, $size) = facts();
     my ($name) = $path =~ m{([^/]+)$};
-    print qq({"id": "$id", "name": "$name", "size": $size, "object_size": 4194304, "features": ["layering"]}\n);
+    # A file `stripes` holds unit and count of a striped image.
+    my @stripes = split /\s+/, slurp("$path/stripes") // '';
+    my $stripes = @stripes ? qq(, "stripe_unit": $stripes[0], "stripe_count": $stripes[1]) : '';
+    print qq({"id": "$id", "name": "$name", "size": $size, "object_size": 4194304, "features": ["layering"]$stripes}\n);
 }
 
 sub snap_ls {
