@@ -4,6 +4,7 @@
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
+use crate::node::unfinished::UnfinishedRestores;
 use crate::progress::Progress;
 use crate::pve::files::ClusterFiles;
 use crate::repository::image::ImageOptions;
@@ -36,6 +37,8 @@ pub struct World {
     pub limits: Limits,
     /// The user's own programs that are called on the way.
     pub hooks: Arc<Hooks>,
+    /// What restores on this node have made and not finished.
+    pub unfinished: UnfinishedRestores,
 }
 
 /// How much happens at once, and how images are written.
@@ -65,15 +68,15 @@ pub enum Hosts {
         /// Addresses of the other nodes by name.
         addresses: BTreeMap<String, String>,
     },
-    /// A script answers for every node (tests).
-    Scripted(Arc<Script>),
+    /// Scripts answer, by the name of the node (tests).
+    Scripted(Arc<dyn Fn(&str) -> Arc<Script> + Send + Sync>),
 }
 
 impl Hosts {
     /// The way to a node: this machine itself, or ssh.
     pub fn host(&self, node: &str) -> Host {
         match self {
-            Self::Scripted(script) => Host::Scripted(script.clone()),
+            Self::Scripted(script_of) => Host::Scripted(script_of(node)),
             Self::Real { this_node, .. } if node == this_node => Host::local(),
             Self::Real { etc_pve, addresses, .. } => {
                 let address = addresses.get(node).map_or(node, String::as_str);

@@ -5,6 +5,7 @@ use super::options::Logging;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
+use crate::node::unfinished::UnfinishedRestores;
 use crate::pve::OurFiles;
 use crate::pve::ceph_access::ceph_access;
 use crate::pve::files::ClusterFiles;
@@ -95,6 +96,7 @@ pub fn world(
         cancel,
         limits,
         hooks,
+        unfinished: UnfinishedRestores::new(&state_directory()),
     }))
 }
 

@@ -6,7 +6,7 @@ use super::state::Frozen;
 use super::{Execution, Stopped, Work};
 use crate::clock::{Stopwatch, boot_id};
 use crate::plan::Step;
-use crate::pve::GuestControl;
+use crate::pve::{GuestConfig, GuestControl};
 use crate::repository::FreezeRecord;
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Execution {
         let mut snapshots = tokio::spawn(self.clone().run_beside(steps.to_vec()));
         let joined = self.while_it_may_stay_frozen(&mut snapshots, deadline, begun).await;
         let snapshots_done = joined.as_ref().map(|_| begun.elapsed());
-        let thawed = thaw(&work.control).await;
+        let thawed = self.thaw(&work.control).await;
         self.state().outcome.frozen_seconds = Some(begun.elapsed().as_secs_f64());
         drop(stays);
         self.close(&work.control, guard, thawed.is_ok()).await;
@@ -111,9 +111,15 @@ impl Execution {
     async fn close(&self, control: &GuestControl, guard: Guard, thawed: bool) {
         let Work::Backup(work) = &self.work else { return };
         if !thawed {
-            let vmid = control.vmid;
+            self.state().unthawed = true;
+            let (vmid, now) = (control.vmid, self.present_place(control));
+            let guard = match now.node == self.plan.guest.node {
+                true => format!("its guard ({guard}) thaws it at the deadline"),
+                false => self.guard_there(&now, work).await,
+            };
             self.warn(format!(
-                "guest {vmid} did not answer the thaw; its guard ({guard}) thaws it at the deadline: look at it (qm guest cmd {vmid} fsfreeze-status)"
+                "guest {vmid} did not answer the thaw; {guard}: look at it (qm guest cmd {vmid} fsfreeze-status, on {})",
+                now.node
             ));
             return;
         }
@@ -124,18 +130,90 @@ impl Execution {
             self.warn(format!("the record of the freeze stays: {error:#}"));
         }
     }
-}
 
-/// Thaws, and tries once more: a guest that stays frozen is worse than a backup that is late.
-async fn thaw(control: &GuestControl) -> anyhow::Result<u64> {
-    match within_deadline(control).await {
-        Ok(count) => Ok(count),
-        Err(first) => {
-            tracing::debug!("the first thaw failed: {first:#}");
-            within_deadline(control).await
+    /// Thaws, and tries once more where the guest is by then: one that stays frozen is worse than a
+    /// backup that is late. A live migration stops the guest on its old node, moves its
+    /// configuration, and only then lets it go on on the new one: until that is over, nobody answers
+    /// for a while, and both nodes may be the wrong one to ask.
+    async fn thaw(&self, control: &GuestControl) -> anyhow::Result<u64> {
+        let begun = Stopwatch::start();
+        let first = within_deadline(control).await;
+        let Err(error) = first else { return first };
+        tracing::debug!("the first thaw failed: {error:#}");
+        loop {
+            let now = self.present_place(control);
+            match within_deadline(&now.control).await {
+                Err(error) if now.is_migrating && begun.elapsed() < SWITCH_OVER => {
+                    tracing::debug!("no thaw on {} yet: {error:#}", now.node);
+                }
+                other => return other,
+            }
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
+    }
+
+    /// Thaws a guest that was not seen thawed when its freeze ended; by now it may answer, here or on
+    /// another node.
+    pub(super) async fn thaw_what_may_be_frozen(&self) {
+        let Work::Backup(work) = &self.work else { return };
+        if !self.state().unthawed {
+            return;
+        }
+        match self.thaw(&work.control).await {
+            Ok(_) => {
+                self.state().unthawed = false;
+                self.note("thawed the guest at last");
+                if let Err(error) = work.with_draft(|d| d.note_thawed()).and_then(|r| Ok(r?)) {
+                    self.warn(format!("the record of the freeze stays: {error:#}"));
+                }
+            }
+            Err(error) => tracing::debug!("still no answer to the thaw: {error:#}"),
+        }
+    }
+
+    /// Where the guest is now, by the cluster's files; where it was surveyed, when they do not tell.
+    fn present_place(&self, control: &GuestControl) -> Place {
+        let (surveyed, cluster) = (&self.plan.guest.node, &self.world.cluster);
+        let Ok(Some(guest)) = cluster.find(control.vmid) else {
+            let (node, control) = (surveyed.clone(), control.clone());
+            return Place { node, control, is_migrating: false };
+        };
+        let config = cluster.read_config(&guest).map(|text| GuestConfig::parse(&text));
+        let says_so = config.is_ok_and(|config| config.lock() == Some("migrate"));
+        let is_migrating = says_so || guest.node != *surveyed;
+        let control = GuestControl { host: self.world.hosts.host(&guest.node), ..control.clone() };
+        Place { node: guest.node, control, is_migrating }
+    }
+
+    /// Arms a guard on the node that the guest moved to: the first one's commands know it no more.
+    async fn guard_there(&self, now: &Place, work: &super::BackupWork) -> String {
+        match guard::arm(&now.control, 1, &work.token()).await {
+            Ok(guard) => {
+                format!("it moved to {} meanwhile, where a guard ({guard}) tries on", now.node)
+            }
+            Err(error) => {
+                let error = anyhow::Error::from(error);
+                format!(
+                    "it moved to {} meanwhile, and no guard could be armed there ({error:#})",
+                    now.node
+                )
+            }
         }
     }
 }
+
+/// Where a guest is.
+struct Place {
+    node: String,
+    control: GuestControl,
+    is_migrating: bool,
+}
+
+/// How long the end of a live migration may take in which nobody answers for the guest.
+const SWITCH_OVER: Duration = Duration::from_secs(60);
+
+/// Between two tries to thaw meanwhile.
+const BETWEEN_TRIES: Duration = Duration::from_secs(2);
 
 async fn within_deadline(control: &GuestControl) -> anyhow::Result<u64> {
     let thaw = tokio::time::timeout(THAW_DEADLINE, control.thaw()).await;

@@ -12,6 +12,7 @@ pub mod copy;
 mod freeze;
 pub mod guard;
 mod hooked;
+mod left;
 pub mod prune;
 mod reset;
 mod restore;
@@ -99,10 +100,13 @@ pub async fn run(
     let state = Mutex::new(State::new(outcome));
     let execution = Arc::new(Execution { world, plan, work, state });
     let result = execution.clone().run_items().await;
+    execution.thaw_what_may_be_frozen().await;
     if let Err(stopped) = result {
         execution.undo_all().await;
+        execution.clear_notes();
         return Err((stopped, execution.take_outcome()));
     }
+    execution.clear_notes();
     let mut outcome = execution.take_outcome();
     outcome.not_whole.clone_from(&execution.plan.not_whole);
     if matches!(execution.work, Work::Reset(_) | Work::Adopt(_)) {

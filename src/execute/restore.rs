@@ -41,11 +41,17 @@ impl Execution {
         match action {
             Action::CreateVolume { volume, shape, .. } => self.create_volume(volume, shape).await,
             Action::RestoreVolume { disk, volume } => self.restore_volume(work, disk, volume).await,
-            Action::WriteConfig { vmid, kind, node, replaces } => match replaces {
-                Some(_) => self.replace_config(work, *vmid, *kind, node).await,
-                None => self.write_config(work, *vmid, *kind, node),
-            },
+            Action::DeleteVolume { volume, identity } => self.delete_left(volume, identity).await,
+            Action::WriteConfig { vmid, kind, node, replaces } => {
+                // The volumes are whole: from here on no later restore may take them for debris.
+                self.clear_notes();
+                match replaces {
+                    Some(_) => self.replace_config(work, *vmid, *kind, node).await,
+                    None => self.write_config(work, *vmid, *kind, node),
+                }
+            }
             Action::RescanVolumes { vmid } => {
+                self.clear_notes();
                 work.control.rescan().await?;
                 self.note(&format!("guest {vmid} has the volumes as unused disks"));
                 Ok(())
@@ -67,6 +73,7 @@ impl Execution {
             }
         };
         self.will_make(Undo::Volume(volume.clone(), facts.identity.clone()));
+        self.note_made(volume, &facts.identity);
         self.state().volumes.insert(volume.clone(), facts.identity);
         self.note(&format!("created volume {volume}"));
         Ok(())

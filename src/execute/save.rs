@@ -166,6 +166,8 @@ impl Execution {
     /// The configuration must be the one that was surveyed, on the node that was surveyed; and a
     /// guest that was stopped before its snapshots must be so after them, or they are torn.
     async fn check_config(&self, work: &BackupWork, digest: &str) -> Result<(), Stopped> {
+        // Not after the transfers, which may take hours.
+        self.thaw_what_may_be_frozen().await;
         let guest = &self.plan.guest;
         let present = self.world.cluster.find(guest.vmid)?;
         let Some(present) = present.filter(|p| p.node == guest.node && p.kind == guest.kind) else {

@@ -3,6 +3,7 @@
 use super::undo::Undo;
 use crate::cancel::Open;
 use crate::model::{VolumeId, VolumeIdentity};
+use crate::node::unfinished::Note;
 use crate::plan::facts::RunState;
 use crate::report::GuestOutcome;
 use crate::repository::{Consistency, ImageEntry};
@@ -34,11 +35,15 @@ pub(super) struct State {
     /// What in the committed point is not what its source is.
     pub damage: Vec<String>,
     pub frozen: Frozen,
+    /// Whether the guest may still be frozen: no thaw was answered.
+    pub unthawed: bool,
     /// Whether the guest was seen running before or after the snapshots.
     pub seen_running: bool,
     /// What each snapshotted or created volume is.
     pub volumes: BTreeMap<VolumeId, VolumeIdentity>,
     pub images: Vec<ImageEntry>,
+    /// The notes of volumes that are made and not finished.
+    pub notes: BTreeMap<VolumeId, Note>,
 }
 
 impl State {
@@ -52,9 +57,11 @@ impl State {
             unfinished: None,
             damage: Vec::new(),
             frozen: Frozen::default(),
+            unthawed: false,
             seen_running: false,
             volumes: BTreeMap::new(),
             images: Vec::new(),
+            notes: BTreeMap::new(),
         }
     }
 }

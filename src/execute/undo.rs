@@ -66,8 +66,11 @@ impl Execution {
             Undo::Draft => self.undo_draft(),
             Undo::Snapshot(volume, name) => self.undo_snapshot(volume, name).await,
             Undo::Volume(volume, identity) => {
-                self.storage(volume)?.delete_volume(&volume.name, identity).await?;
-                Ok(())
+                let deleted = self.storage(volume)?.delete_volume(&volume.name, identity).await;
+                if deleted.is_err() {
+                    self.leave_note(volume);
+                }
+                Ok(deleted.map(drop)?)
             }
             Undo::Config { node, kind, vmid, text } => {
                 Ok(self.world.cluster.remove_config_if_equal(node, *kind, *vmid, text)?)
@@ -84,6 +87,11 @@ impl Execution {
             Work::Adopt(work) => &work.open,
             _ => return Ok(()),
         };
+        if self.state().unthawed {
+            anyhow::bail!(
+                "the guest was not seen thawed, and the record of its freeze stands there; the next backup thaws it and removes both"
+            );
+        }
         match work.take_draft() {
             Some(draft) => draft.abandon().context("remove the open restore point"),
             None => Ok(()),

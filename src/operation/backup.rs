@@ -4,7 +4,7 @@ use super::guests::surveyed;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{BackupWork, Work};
 use crate::model::{ClusterId, Guest, Label, PointId};
-use crate::plan::backup::{NoBackup, plan};
+use crate::plan::backup::{NoBackup, plan, recovery_alone};
 use crate::plan::facts::{BackupPolicy, SnapshotProtection};
 use crate::report::Failure;
 use crate::repository::{GuestDir, GuestKey, Lock, LockMode, LockOptions, Repository};
@@ -62,15 +62,24 @@ impl BackupRequest {
             audit: self.audit,
             retention: self.retention.clone(),
         };
-        let plan = plan(&surveyed.facts, &policy).map_err(refusal)?;
-        let work = match lock {
-            Some(lock) => {
-                let point = open_point((directory, lock), surveyed, policy.label, policy.point);
-                Some(Work::Backup(Box::new(point)))
-            }
-            None => None,
+        let (plan, refused) = match plan(&surveyed.facts, &policy) {
+            Ok(plan) => (plan, None),
+            Err(reason) => match recovery_alone(&surveyed.facts) {
+                Some(plan) => (plan, Some(reason)),
+                None => return Err(refusal(reason)),
+            },
         };
-        Ok(Prepared { plan, work })
+        let work = lock.map(|lock| {
+            let point = open_point((directory, lock), surveyed, policy.label, policy.point);
+            Work::Backup(Box::new(point))
+        });
+        let prepared = Prepared { plan, work };
+        match refused {
+            Some(reason) => {
+                Err(Refusal::AfterRecovery(Box::new(prepared), Box::new(refusal(reason))))
+            }
+            None => Ok(prepared),
+        }
     }
 }
 

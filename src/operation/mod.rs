@@ -143,41 +143,50 @@ impl Operation {
         (outcome, plan)
     }
 
-    /// One guest's turn. What changed under our hands before anything was written is surveyed
-    /// and planned once more; then the guest fails. Its hooks hear of its start once it is clear
-    /// that something will be done for it, and before anything is.
+    /// One guest's turn, with what its hooks and a first try told.
     async fn turn(&self, world: &Arc<World>, guest: Guest, mode: Mode) -> Turn {
-        let mut noted: Option<Vec<String>> = None;
+        let mut told = Told::default();
+        let (mut outcome, plan) = self.tries(world, guest, mode, &mut told).await;
+        told.first_try.retain(|warning| !outcome.warnings.contains(warning));
+        let of_first = told.first_try.iter().map(|warning| format!("in the first try: {warning}"));
+        outcome.warnings.extend(of_first);
+        outcome.warnings.extend(told.hooks.unwrap_or_default());
+        (outcome, plan)
+    }
+
+    /// What changed under our hands before anything was written is surveyed and planned once more;
+    /// then the guest fails. Its hooks hear of its start once it is clear that something will be
+    /// done for it, and before anything is.
+    async fn tries(&self, world: &Arc<World>, guest: Guest, mode: Mode, told: &mut Told) -> Turn {
         for last_try in [false, true] {
             if world.cancel.is_cancelled() {
                 break;
             }
             let outcome = GuestOutcome::new(&guest);
-            let prepared = match self.prepare(world, &guest, mode).await {
-                Ok(prepared) => prepared,
+            let (prepared, refusal) = match self.prepare(world, &guest, mode).await {
+                Ok(prepared) => (prepared, None),
+                Err(Refusal::AfterRecovery(prepared, refusal)) => (*prepared, Some(*refusal)),
                 Err(refusal) => return (refusal.outcome(outcome), None),
             };
             if let Err(violation) = check::check(&prepared.plan) {
                 return (outcome.failed(Failure::Other, violation.to_string()), None);
             }
             let Some(work) = prepared.work else {
-                return (outcome, Some(prepared.plan));
+                return (refused(refusal, outcome), Some(prepared.plan));
             };
             tracing::debug!("plan:\n{}", prepared.plan);
-            if noted.is_none() {
+            if told.hooks.is_none() && refusal.is_none() {
                 let called = world.hooks.call(&hooked::guest_start(&guest), &world.cancel).await;
                 match called {
-                    Ok(warnings) => noted = Some(warnings),
+                    Ok(warnings) => told.hooks = Some(warnings),
                     Err(veto) => return (hooked::vetoed(outcome, veto, &world.cancel), None),
                 }
             }
             match execute::run(world.clone(), prepared.plan, work).await {
-                Ok(mut outcome) => {
-                    outcome.warnings.extend(noted.unwrap_or_default());
-                    return (outcome, None);
-                }
-                Err((Stopped::Changed(what), _)) if !last_try => {
+                Ok(outcome) => return (refused(refusal, outcome), None),
+                Err((Stopped::Changed(what), first)) if !last_try => {
                     tracing::info!(guest = %guest.vmid, "surveyed again: {what}");
+                    told.first_try = first.warnings;
                 }
                 Err((stopped, outcome)) => return (stopped_outcome(stopped, outcome), None),
             }
@@ -207,8 +216,19 @@ struct Prepared {
     work: Option<Work>,
 }
 
+/// What a turn told before its outcome was there.
+#[derive(Default)]
+struct Told {
+    /// The hooks of its start; none before they were called.
+    hooks: Option<Vec<String>>,
+    /// The try after which the guest was surveyed again.
+    first_try: Vec<String>,
+}
+
 /// Why a guest has no plan. Nothing of it was changed.
 enum Refusal {
+    /// It cannot be done, but what an interrupted run left must be put right all the same.
+    AfterRecovery(Box<Prepared>, Box<Refusal>),
     /// Its configuration leaves it out.
     Skipped(String),
     /// It cannot be done.
@@ -220,7 +240,15 @@ impl Refusal {
         match self {
             Self::Skipped(reason) => outcome.skipped_because(reason),
             Self::Failed(failure, error) => outcome.failed(failure, format!("{error:#}")),
+            Self::AfterRecovery(_, refusal) => refusal.outcome(outcome),
         }
+    }
+}
+
+fn refused(refusal: Option<Refusal>, outcome: GuestOutcome) -> GuestOutcome {
+    match refusal {
+        Some(refusal) => refusal.outcome(outcome),
+        None => outcome,
     }
 }
 

@@ -72,6 +72,20 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     })
 }
 
+/// What is done for a guest although its backup is refused: one that a run of ours left frozen
+/// cannot write, and must not wait for a lock or for space. None where nothing is so urgent.
+pub fn recovery_alone(facts: &BackupFacts) -> Option<Plan> {
+    let freezes = facts.debris.iter().filter_map(|debris| debris.freeze.clone());
+    facts.found_frozen.then(|| Plan {
+        guest: facts.guest.clone(),
+        items: recovery(facts),
+        skipped: Vec::new(),
+        warnings: freezes.collect(),
+        kept: Vec::new(),
+        not_whole: Vec::new(),
+    })
+}
+
 fn refuse(facts: &BackupFacts) -> Result<(), NoBackup> {
     if facts.template {
         return Err(NoBackup::Skipped("it is a template".into()));

@@ -41,6 +41,15 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             deletes_only_our_own(plan, step, &snapshot.name)?;
             deletes_bases_only_after_commit(before, step)
         }
+        Action::DeleteVolume { .. } => {
+            let makes = |a: &Action| matches!(a, Action::CreateVolume { .. });
+            let first = has(&plan.items, makes) && !has(before, makes);
+            ensure(
+                first,
+                "what an interrupted restore left goes before a restore makes anything",
+                step,
+            )
+        }
         Action::RestoreVolume { volume, .. } => {
             let made = before.iter().any(|item| {
                 matches!(item, Item::Step(Step { action: Action::CreateVolume { volume: v, .. }, .. }) if v == volume)

@@ -121,6 +121,7 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::RemoveMoved(point) => {
             ("remove from source", format!("{} {}", point.label, point.moment))
         }
+        Action::DeleteVolume { volume, .. } => ("delete volume", volume.to_string()),
         Action::CreateVolume { disk, volume, shape } => {
             ("create volume", format!("{volume}  for {disk}, {}", Bytes(shape.size)))
         }

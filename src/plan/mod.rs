@@ -13,9 +13,11 @@ pub mod copy;
 pub mod damage;
 mod display;
 pub mod facts;
+pub mod left;
 pub mod prune;
 pub mod reset;
 pub mod restore;
+mod shape;
 pub mod snapshot;
 pub mod snapshot_feature;
 pub mod vmstate;
@@ -261,6 +263,13 @@ pub enum Action {
     RemoveMoved(RemovedPoint),
     /// Removes a point.
     DeleteRestorePoint(RemovedPoint),
+    /// Deletes a volume that an interrupted restore made and did not finish.
+    DeleteVolume {
+        /// Its id.
+        volume: VolumeId,
+        /// What it is; another volume of that name is refused.
+        identity: VolumeIdentity,
+    },
     /// Makes a new volume.
     CreateVolume {
         /// The volume's key in the restored configuration.
@@ -327,6 +336,7 @@ impl Action {
     pub fn destroys(&self) -> bool {
         match self {
             Self::DeleteSnapshot { .. }
+            | Self::DeleteVolume { .. }
             | Self::SweepDebris { .. }
             | Self::SweepLeftovers { .. }
             | Self::HidePoint(_)

@@ -1,6 +1,8 @@
 //! Decides on a restore: which volumes are made under which names, and what is refused. Pure.
 
 use super::damage::{DamageFacts, IsDamaged, judge};
+use super::left::{LeftVolume, deletion, without_left};
+use super::shape::{shape_on, striping_lost};
 use super::{Action, Item, Plan, Step};
 use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
 use std::collections::{BTreeMap, BTreeSet};
@@ -63,6 +65,8 @@ pub struct RestoreFacts {
     pub attach: Option<Guest>,
     /// The storages that wanted volumes go to, by id; only those that exist and can hold volumes.
     pub storages: BTreeMap<String, TargetStorage>,
+    /// What interrupted restores left there.
+    pub left: Vec<LeftVolume>,
     /// The node that gets the guest.
     pub node: String,
 }
@@ -133,7 +137,7 @@ pub enum NoRestore {
     NoGuest(VmId),
     /// A volume of that name is there.
     #[error(
-        "volume {0} exists: choose another --target-vmid, --storage or --to; nothing was changed"
+        "volume {0} exists: choose another --target-vmid, --storage or --to; if an interrupted restore on another node left it (look at it first: no guest may need it), remove it with `pvesm free {0}`; nothing was changed"
     )]
     VolumeExists(VolumeId),
     /// A storage is missing or of a kind that cannot hold the volumes.
@@ -181,16 +185,15 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     wanted(facts, policy)?;
     let mut not_whole = judge(&facts.damage, &policy.disks)?;
     not_whole.extend(without_firewall(facts, policy));
+    let facts = &without_left(facts);
     let volumes = place(facts, policy, target)?;
     check_space(facts, &volumes)?;
 
-    let mut steps: Vec<Step> = volumes
-        .iter()
-        .map(|(stored, volume)| {
-            let (disk, shape) = (stored.disk.clone(), shape_on(stored, volume));
-            Action::CreateVolume { disk, volume: volume.clone(), shape }.step()
-        })
-        .collect();
+    let mut steps: Vec<Step> = facts.left.iter().map(deletion).collect();
+    steps.extend(volumes.iter().map(|(stored, volume)| {
+        let (disk, shape) = (stored.disk.clone(), shape_on(stored, volume));
+        Action::CreateVolume { disk, volume: volume.clone(), shape }.step()
+    }));
     steps.extend(volumes.iter().map(|(stored, volume)| {
         Action::RestoreVolume { disk: stored.disk.clone(), volume: volume.clone() }.step()
     }));
@@ -208,8 +211,9 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     };
     let skipped = if whole { facts.skipped.clone() } else { Vec::new() };
     let items = steps.into_iter().map(Item::Step).collect();
-    let (warnings, kept) = (warnings(facts, target), Vec::new());
-    Ok(Plan { guest, items, skipped, warnings, kept, not_whole })
+    let mut warnings = warnings(facts, target);
+    warnings.extend(volumes.iter().filter_map(|(stored, _)| striping_lost(stored)));
+    Ok(Plan { guest, items, skipped, warnings, kept: Vec::new(), not_whole })
 }
 
 fn check_options(policy: &RestorePolicy) -> Result<(), NoRestore> {
@@ -254,16 +258,6 @@ fn check_present(
         return Err(NoRestore::GuestInUse(target, format!("is on node {node}, restore it there")));
     }
     Ok(())
-}
-
-/// The shape that a volume gets: on its own storage the one it had, on another one that storage's
-/// own data pool.
-fn shape_on(stored: &StoredVolume, volume: &VolumeId) -> VolumeShape {
-    let mut shape = stored.shape.clone();
-    if volume.storage != stored.volume.storage {
-        shape.data_pool = None;
-    }
-    shape
 }
 
 type Placed<'a> = Vec<(&'a StoredVolume, VolumeId)>;

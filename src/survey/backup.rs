@@ -155,6 +155,10 @@ pub async fn backup(
     let found_frozen = run_state == RunState::RunningWithAgent
         && debris_freeze
         && control.freeze_status().await? == FreezeStatus::Frozen;
+    let frozen_now = match run_state {
+        RunState::RunningAgentSilent => None,
+        _ => Some(found_frozen),
+    };
     let record = record(&key, &guest, label, &history)?;
     let chain = record.chains[label];
     let points = points(directory, &history, chain);
@@ -170,7 +174,7 @@ pub async fn backup(
         chain,
         points,
         audited: history.audits(chain),
-        debris: history.debris.iter().map(|d| debris_fact(directory, d, found_frozen)).collect(),
+        debris: history.debris.iter().map(|d| debris_fact(directory, d, frozen_now)).collect(),
         frozen_repository: history.forbids_removal(),
         leftovers: super::leftovers(directory, &history)?,
         stored: super::stored(directory, &history),
@@ -266,11 +270,11 @@ fn point_fact(directory: &GuestDir, history: &History, point: &StoredPoint) -> P
     PointFact { seq: point.manifest.seq, moment: point.manifest.time, images: images.collect() }
 }
 
-fn debris_fact(directory: &GuestDir, debris: &Debris, found_frozen: bool) -> DebrisFact {
-    let state = if found_frozen {
-        "it was frozen still and is thawed by this run"
-    } else {
-        "it is thawed now"
+fn debris_fact(directory: &GuestDir, debris: &Debris, frozen_now: Option<bool>) -> DebrisFact {
+    let state = match frozen_now {
+        Some(true) => "it was frozen still and is thawed by this run",
+        Some(false) => "it is thawed now",
+        None => "its agent does not answer now, so look at it (qm guest cmd VMID fsfreeze-status)",
     };
     let freeze = debris.freeze.as_ref().map(|freeze| {
         format!(

@@ -207,6 +207,8 @@ pub async fn restore(
     let firewall = if is_whole { point.firewall() } else { Ok(None) };
     let volumes = wanted_and_others(point, policy)?;
     let storages = storages(world, &volumes, policy).await?;
+    let written = policy.attach.unwrap_or(target);
+    let left = super::left::left(world, written, &storages).await?;
     Ok(RestoreFacts {
         vmid: point.vmid(),
         name: point.name(),
@@ -218,6 +220,7 @@ pub async fn restore(
         present,
         attach: policy.attach.map(|vmid| world.cluster.find(vmid)).transpose()?.flatten(),
         storages,
+        left,
         node: world.cluster.this_node()?,
     })
 }

@@ -113,6 +113,31 @@ fn a_polite_signal_in_a_transfer_ends_with_130_and_leaves_nothing_f10() {
     }
 }
 
+/// `nohup pve-ferry ...` outlives its connection, `pve-ferry ... &` in a script a ^C; both still end
+/// when they are asked to.
+#[test]
+fn a_signal_that_was_set_aside_before_the_start_does_not_stop_a_run() {
+    for (signal, name) in [(Signal::SIGHUP, "HUP"), (Signal::SIGINT, "INT")] {
+        let env = Env::with_disks(1);
+        env.spoil("match export-diff\nmatch vm-100-disk-0\nonce\npause 1\nbytes 60\n");
+        let running = env.spawn_ignoring(name, BACKUP);
+        env.wait_for("#paused");
+        kill(running.pid(), signal).unwrap();
+        let said = running.ends().exits(0);
+        assert!(!said.stderr.contains("stopping"), "{said:?}");
+        nothing_is_left(&env, 1, 1);
+
+        env.forget();
+        env.spoil("match export-diff\nmatch vm-100-disk-0\npause 60\nbytes 60\n");
+        let running = env.spawn_ignoring(name, BACKUP);
+        env.wait_for("#paused");
+        kill(running.pid(), Signal::SIGTERM).unwrap();
+        running.ends().exits(130);
+        env.repair();
+        nothing_is_left(&env, 1, 1);
+    }
+}
+
 #[test]
 fn a_killed_run_is_cleaned_up_by_the_next_one_f10() {
     let env = Env::with_disks(1);
@@ -128,6 +153,87 @@ fn a_killed_run_is_cleaned_up_by_the_next_one_f10() {
     // The lock of a process that is dead is nobody's.
     env.run(BACKUP).exits(0).says(&["increment of ceph:vm-100-disk-0"]);
     nothing_is_left(&env, 1, 2);
+}
+
+const RESTORE: &str = "restore --path REPO --vmid 100 --target-vmid 901 --jobs 1";
+
+/// A restore that was killed, and its programs with it, while it wrote its first volume.
+fn killed_restore() -> Env {
+    let env = Env::with_guest();
+    env.run(BACKUP).exits(0);
+    env.forget();
+    env.spoil("match import-diff\nmatch vm-901-disk-0\npause 2\nkill 9\n");
+    let said = stopped(&env, RESTORE, Signal::SIGKILL);
+    assert_eq!(said.code, None, "{said:?}");
+    env.repair();
+    assert_eq!(env.images().len(), 4, "{:?}", env.images());
+    env
+}
+
+fn notes(env: &Env) -> usize {
+    std::fs::read_dir(env.path("remembered/restores")).unwrap().count()
+}
+
+#[test]
+fn what_a_killed_restore_left_is_removed_by_the_next_one() {
+    let env = killed_restore();
+    let before = env.everything();
+    let because = "because an interrupted restore left it";
+    env.run(&format!("{RESTORE} --dry-run")).exits(0).says(&[
+        "delete volume         ceph:vm-901-disk-0",
+        "ceph:vm-901-disk-1",
+        because,
+    ]);
+    assert!(env.everything() == before, "a dry run changes nothing");
+    env.run(RESTORE).exits(0).says(&[
+        "deleted volume ceph:vm-901-disk-0, which an interrupted restore had left",
+        "deleted volume ceph:vm-901-disk-1, which an interrupted restore had left",
+    ]);
+    for disk in 0..2 {
+        let head = |vmid| env.head(&format!("vm-{vmid}-disk-{disk}"));
+        assert!(head(901) == head(100), "disk {disk}");
+    }
+    assert_eq!(notes(&env), 0);
+    // What is finished is no debris, whatever becomes of its configuration.
+    std::fs::remove_file(env.path("etc/nodes/pve1/qemu-server/901.conf")).unwrap();
+    let free = "`pvesm free ceph:vm-901-disk-0`";
+    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists", free]);
+    env.assert_expected();
+}
+
+/// The name proves nothing, nor does the note alone.
+#[test]
+fn what_somebody_made_or_took_up_since_a_killed_restore_stays() {
+    let env = killed_restore();
+    // Another volume of that name, as after somebody cleaned up by hand and used the name.
+    let facts = env.path("rbd/rbd/vm-901-disk-0/facts");
+    let text = std::fs::read_to_string(&facts).unwrap();
+    let (_, rest) = text.split_once('\n').unwrap();
+    std::fs::write(&facts, format!("90100abcdef\n{rest}")).unwrap();
+    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists"]);
+    std::fs::write(&facts, &text).unwrap();
+    // A guest has it.
+    let config = env.path("etc/nodes/pve2/qemu-server/200.conf");
+    std::fs::write(&config, "name: db\nunused0: ceph:vm-901-disk-0\n").unwrap();
+    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists"]);
+    assert_eq!(env.images().len(), 4);
+    std::fs::remove_file(config).unwrap();
+    env.run(RESTORE).exits(0);
+    env.assert_expected();
+}
+
+#[test]
+fn what_a_restore_is_writing_is_not_taken_for_debris() {
+    let env = Env::with_guest();
+    env.run(BACKUP).exits(0);
+    env.forget();
+    env.spoil("match import-diff\nmatch vm-901-disk-0\nonce\npause 3\n");
+    let first = env.spawn(RESTORE);
+    env.wait_for("#paused");
+    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists"]);
+    first.ends().exits(0);
+    assert_eq!(notes(&env), 0);
+    env.assert_expected();
 }
 
 #[test]

@@ -171,12 +171,23 @@ impl Env {
 
     /// Starts the program.
     pub fn spawn(&self, words: &str) -> Running {
+        self.start(Command::new(env!("CARGO_BIN_EXE_pve-ferry")), words)
+    }
+
+    /// Starts it as nohup(1) and shells do that let it ignore a signal.
+    pub fn spawn_ignoring(&self, signal: &str, words: &str) -> Running {
+        let mut shell = Command::new("/bin/sh");
+        let script = format!("trap '' {signal}; exec \"$@\"");
+        shell.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_pve-ferry")]);
+        self.start(shell, words)
+    }
+
+    fn start(&self, mut command: Command, words: &str) -> Running {
         let typed = words;
         let repository = self.path("repository").display().to_string();
         let home = self.home.path().display().to_string();
         let words = words.split_whitespace();
         let words = words.map(|word| word.replace("REPO", &repository).replace("DIR", &home));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pve-ferry"));
         command
             .args(words)
             .env_clear()

@@ -174,6 +174,20 @@ fn the_list_is_a_table_or_the_documented_document() {
     assert!(increment["stream_bytes"].as_u64() < base["stream_bytes"].as_u64());
 }
 
+/// No driver makes striped images: the guest comes back all the same, and is told what differs.
+#[test]
+fn a_guest_with_a_striped_volume_comes_back_without_its_striping() {
+    let env = Env::with_disks(1);
+    std::fs::write(env.path("rbd/rbd/vm-100-disk-0/stripes"), "65536 4\n").unwrap();
+    env.run("backup --vmid 100 --label daily --path REPO").exits(0);
+    env.run("restore --path REPO --vmid 100 --target-vmid 901").exits(0).says(&[
+        "warning: striping of scsi0 (ceph:vm-100-disk-0: 4 times 64.00 KiB) is not kept",
+        "guest 901 web100 on pve1: ok",
+    ]);
+    assert!(env.head("vm-901-disk-0") == env.head("vm-100-disk-0"));
+    env.assert_expected();
+}
+
 #[test]
 fn a_restore_to_another_vmid_brings_every_byte_and_says_so() {
     let env = two_points();

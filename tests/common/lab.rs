@@ -8,6 +8,7 @@ use pve_ferry::cancel::Cancel;
 use pve_ferry::clock::Clock;
 use pve_ferry::hooks::Hooks;
 use pve_ferry::model::Moment;
+use pve_ferry::node::unfinished::UnfinishedRestores;
 use pve_ferry::repository::image::Compression;
 use pve_ferry::storage::{Memory, Storage};
 use std::path::PathBuf;
@@ -99,6 +100,11 @@ impl Lab {
 
     pub fn etc(&self) -> PathBuf {
         self.home.path().join("etc")
+    }
+
+    /// What restores have noted on the node where runs are started.
+    pub fn unfinished(&self) -> UnfinishedRestores {
+        UnfinishedRestores::new(&self.home.path().join("state"))
     }
 
     pub fn config_path(&self, node: &str, vmid: u32) -> PathBuf {

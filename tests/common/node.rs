@@ -34,14 +34,16 @@ pub struct Inside {
     pub frozen: Option<u64>,
     /// The number that a thaw tells, where it is not the truth.
     pub thaw_tells: Option<u64>,
+    /// The only node whose commands reach its agent; every node's while there is none.
+    pub place: Option<&'static str>,
 }
 
 #[derive(Default)]
 struct State {
     guests: BTreeMap<u32, Inside>,
     systemd: bool,
-    /// The guards that wait, with their guests.
-    guards: BTreeMap<String, u32>,
+    /// The guards that wait, by their names and nodes, with their guests.
+    guards: BTreeMap<(String, String), u32>,
     started_guards: u32,
     commands: usize,
     fault: Option<(usize, CommandFault)>,
@@ -60,10 +62,10 @@ impl Node {
         Arc::new(Self { state: Mutex::new(state), events })
     }
 
-    /// The host that answers with these nodes.
-    pub fn script(self: &Arc<Self>) -> Arc<Script> {
-        let (script, node) = (Script::new(), self.clone());
-        script.reply("", move |command| node.answer(&command.argv()));
+    /// The host that answers as the node of this name.
+    pub fn script_of(self: &Arc<Self>, name: &str) -> Arc<Script> {
+        let (script, node, name) = (Script::new(), self.clone(), name.to_owned());
+        script.reply("", move |command| node.answer(&name, &command.argv()));
         script
     }
 
@@ -93,41 +95,45 @@ impl Node {
 
     /// The guards that wait.
     pub fn guards(&self) -> Vec<String> {
-        self.state().guards.keys().cloned().collect()
+        self.state().guards.keys().map(|(guard, _)| guard.clone()).collect()
     }
 
     /// The deadline of all guards comes.
     pub fn fire_guards(&self) {
         let guards = std::mem::take(&mut self.state().guards);
-        for vmid in guards.into_values() {
-            self.set(vmid, |guest| guest.frozen = None);
+        for ((_, node), vmid) in guards {
+            self.set(vmid, |guest| {
+                if guest.place.is_none_or(|place| place == node) {
+                    guest.frozen = None;
+                }
+            });
         }
     }
 
-    fn answer(&self, argv: &[&str]) -> Answer {
+    fn answer(&self, node: &str, argv: &[&str]) -> Answer {
         self.events.tell(&format!("run {}", argv.join(" ")));
         let fault = self.state().next_fault(argv);
         match fault {
-            None => self.act(argv),
+            None => self.act(node, argv),
             Some(CommandFault::Fails) => Answer::fails(1, "injected by a test"),
             Some(CommandFault::Hangs) => Answer::hangs(),
             Some(CommandFault::Odd) => Answer::prints("odd\n"),
             Some(CommandFault::Lost) => {
-                self.act(argv);
+                self.act(node, argv);
                 Answer::fails(1, "injected by a test")
             }
             Some(CommandFault::Late) => {
-                self.act(argv);
+                self.act(node, argv);
                 Answer::hangs()
             }
         }
     }
 
-    fn act(&self, argv: &[&str]) -> Answer {
+    fn act(&self, node: &str, argv: &[&str]) -> Answer {
         let mut state = self.state();
         match argv {
             ["qm" | "pct", "status", vmid] => state.status(number(vmid)),
-            ["qm", "guest", "cmd", vmid, word] => state.agent(number(vmid), word),
+            ["qm", "guest", "cmd", vmid, word] => state.agent(node, number(vmid), word),
             ["qm" | "pct", "start", vmid] => state.start(number(vmid)),
             ["qm", "disk", "rescan", "--vmid", _] | ["pct", "rescan", "--vmid", _] => {
                 Answer::prints("rescan volumes...\n")
@@ -137,19 +143,19 @@ impl Node {
             ["systemd-run", ..] if !state.systemd => Answer::fails(1, "not booted with systemd\n"),
             ["systemd-run", options @ ..] => {
                 let unit = options.iter().find_map(|word| word.strip_prefix("--unit="));
-                state.arm(unit.expect("a guard has a name").to_owned(), argv);
+                state.arm((unit.expect("a guard has a name").to_owned(), node.to_owned()), argv);
                 Answer::nothing()
             }
             ["systemctl", "stop", unit] => {
-                state.disarm(unit.strip_suffix(".timer").expect("a timer is stopped"))
+                state.disarm(unit.strip_suffix(".timer").expect("a timer is stopped"), node)
             }
             ["setsid", "--fork", "sh", "-c", ..] => {
                 let pid = 5000 + state.started_guards;
-                state.arm(pid.to_string(), argv);
+                state.arm((pid.to_string(), node.to_owned()), argv);
                 Answer::prints(format!("{pid}\n"))
             }
             ["kill", "--", group] => {
-                state.disarm(group.strip_prefix('-').expect("a group is killed"))
+                state.disarm(group.strip_prefix('-').expect("a group is killed"), node)
             }
             other => panic!("a command that no node knows: {other:?}"),
         }
@@ -179,8 +185,11 @@ impl State {
         Answer::nothing()
     }
 
-    fn agent(&mut self, vmid: u32, word: &str) -> Answer {
+    fn agent(&mut self, node: &str, vmid: u32, word: &str) -> Answer {
         let guest = self.guests.entry(vmid).or_default();
+        if guest.place.is_some_and(|place| place != node) {
+            return Answer::fails(255, "QEMU guest agent is not running\n");
+        }
         let Some(file_systems) = guest.agent.filter(|_| guest.running) else {
             return Answer::fails(255, "QEMU guest agent is not running\n");
         };
@@ -200,7 +209,7 @@ impl State {
         }
     }
 
-    fn arm(&mut self, guard: String, argv: &[&str]) {
+    fn arm(&mut self, guard: (String, String), argv: &[&str]) {
         let thaw = argv.windows(5).find(|words| words[..3] == ["qm", "guest", "cmd"]);
         let thaw = thaw.expect("a guard thaws");
         assert_eq!(thaw[4], "fsfreeze-thaw");
@@ -208,8 +217,8 @@ impl State {
         self.guards.insert(guard, number(thaw[3]));
     }
 
-    fn disarm(&mut self, guard: &str) -> Answer {
-        match self.guards.remove(guard) {
+    fn disarm(&mut self, guard: &str, node: &str) -> Answer {
+        match self.guards.remove(&(guard.to_owned(), node.to_owned())) {
             Some(_) => Answer::nothing(),
             None => Answer::fails(5, "it is not there\n"),
         }

@@ -88,9 +88,10 @@ impl Lab {
         let driver = |storage: &Memory| Storage::Memory(storage.clone());
         let storages =
             [("ceph".to_owned(), driver(&self.storage)), ("spare".to_owned(), driver(&self.spare))];
+        let node = self.node.clone();
         Arc::new(World {
             cluster: ClusterFiles::new(self.etc()),
-            hosts: Hosts::Scripted(self.node.script()),
+            hosts: Hosts::Scripted(Arc::new(move |name| node.script_of(name))),
             storages: storages.into_iter().collect(),
             other_storages: BTreeMap::from([("local".to_owned(), "dir".to_owned())]),
             clock: self.clock.clone(),
@@ -108,6 +109,7 @@ impl Lab {
                 lock_wait: Some(Duration::ZERO),
             },
             hooks: self.hooks.lock().unwrap().clone(),
+            unfinished: self.unfinished(),
         })
     }
 

@@ -252,3 +252,78 @@ fn a_guest_that_pve_has_locked_is_left_alone_f24() {
     let log = lab.events.log();
     assert_eq!(log.iter().filter(|event| is_freeze(event)).count(), 1, "the first run's only");
 }
+
+/// A live migration that begins after the survey and switches over in the freeze.
+fn migrates_in_the_freeze(lab: &Lab, thaws_until_it_moves: usize, runs_on: &'static str) {
+    let (from, to) = (lab.config_path("pve1", VMID), lab.config_path("pve2", VMID));
+    let (node, mut frozen, mut thaws, mut surveys) = (lab.node.clone(), false, 0, 0);
+    lab.events.watch(move |event| {
+        if is_freeze(event) && !frozen {
+            frozen = true;
+            let text = std::fs::read_to_string(&from).unwrap();
+            std::fs::write(&from, format!("lock: migrate\n{text}")).unwrap();
+        }
+        if event.starts_with("note created snapshot") {
+            // What was frozen goes on on the other node as it is.
+            node.set(VMID, |guest| guest.place = Some(runs_on));
+        }
+        surveys += usize::from(event == "run qm status 100");
+        if surveys == 2 {
+            node.set(VMID, |guest| guest.place = Some("pve2"));
+        }
+        if event.starts_with("run qm") && event.ends_with("fsfreeze-thaw") {
+            thaws += 1;
+            if thaws == thaws_until_it_moves {
+                std::fs::rename(&from, &to).unwrap();
+            }
+        }
+    });
+}
+
+/// The migration is over: the next backup is well.
+fn migrated(lab: &Lab, context: &str) {
+    lab.events.unwatch();
+    let path = lab.config_path("pve2", VMID);
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("lock: migrate\n", "")).unwrap();
+    let outcome = lab.good_backup(&Backup::default());
+    assert_eq!(outcome.node, "pve2", "{context}");
+    assert_eq!(outcome.consistency.as_deref(), Some("frozen"), "{context}");
+    lab.assert_points_are_whole(context);
+    lab.assert_tidy(1, context);
+}
+
+#[test]
+fn a_guest_that_migrates_while_it_is_frozen_is_thawed_where_it_goes_on() {
+    // The configuration is on the other node at the second try, or only when both were in vain.
+    for thaws in [1, 3] {
+        let context = format!("moved at thaw {thaws}");
+        let lab = Situation::Increment.lab();
+        let before = Before::of(&lab);
+        migrates_in_the_freeze(&lab, thaws, "pve2");
+        let report = lab.backup(&Backup::default());
+        let outcome = before.check(&lab, &report, &context);
+        assert!(outcome.error.as_deref().unwrap().contains("migrate"), "{context}: {outcome:#?}");
+        assert!(lab.node.get(VMID).frozen.is_none(), "{context}: {outcome:#?}");
+        assert_eq!(outcome.warnings, [""; 0], "{context}: nothing is left to look at");
+        migrated(&lab, &context);
+    }
+}
+
+/// Nobody answers for the guest as long as the first try lasts; the next look at it finds it frozen,
+/// and a lock of PVE is no reason to leave it so.
+#[test]
+fn a_guest_that_a_first_try_left_frozen_is_thawed_although_it_is_locked() {
+    let lab = Situation::Increment.lab();
+    let before = Before::of(&lab);
+    migrates_in_the_freeze(&lab, 1, "nowhere");
+    let report = lab.backup(&Backup::default());
+    let outcome = before.check(&lab, &report, "frozen until the second survey");
+    let told = |text: &str| outcome.warnings.iter().any(|warning| warning.contains(text));
+    assert!(outcome.error.as_deref().unwrap().contains("migrate"), "{outcome:#?}");
+    assert!(lab.node.get(VMID).frozen.is_none(), "{outcome:#?}");
+    assert!(told("in the first try: guest 100 did not answer the thaw"), "{outcome:#?}");
+    assert!(told("it moved to pve2 meanwhile, where a guard"), "{outcome:#?}");
+    assert!(told("thawed by this run"), "{outcome:#?}");
+    migrated(&lab, "frozen until the second survey");
+}

@@ -123,6 +123,23 @@ fn a_volume_that_cannot_be_taken_back_is_named() {
     }
 }
 
+/// What a restore could not take back, the next one removes.
+#[test]
+fn a_volume_that_cannot_be_taken_back_goes_with_the_next_restore() {
+    let lab = lab();
+    lab.storage.inject(Operation::Import, 2, Fault::Cut(50));
+    lab.storage.inject(Operation::DeleteVolume, 1, Fault::Before);
+    assert_eq!(lab.restore(&Restore::to(TARGET)).unwrap().exit_code(), 1);
+    let left = lab.volumes_of(TARGET);
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(lab.unfinished().left(TARGET.try_into().unwrap()).len(), 1);
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert!(report.guests[0].changes[0].contains(&left[0]), "{report:#?}");
+    assert_eq!(lab.unfinished().left(TARGET.try_into().unwrap()), []);
+    is_restored(&lab, "taken back later");
+}
+
 #[test]
 fn a_repository_that_fails_anywhere_fails_the_restore() {
     let faults =

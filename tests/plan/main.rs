@@ -53,7 +53,11 @@ fn outcome(facts: &str) -> String {
         }
         _ => {
             let (facts, policy) = backup_facts::read(&lines);
-            pve_ferry::plan::backup::plan(&facts, &policy).map_err(|e| e.to_string())
+            let refused = |reason: pve_ferry::plan::backup::NoBackup| {
+                let recovery = pve_ferry::plan::backup::recovery_alone(&facts);
+                format!("{reason}{}", recovery.map(|p| format!("\n{p}")).unwrap_or_default())
+            };
+            pve_ferry::plan::backup::plan(&facts, &policy).map_err(refused)
         }
     };
     match plan {

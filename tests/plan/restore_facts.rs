@@ -1,9 +1,10 @@
 //! Reads the facts and the policy of a restore case.
 
-use crate::notation::{after, has, rest, size};
+use crate::notation::{after, has, identity, rest, size};
 use pve_ferry::model::SkippedDisk;
 use pve_ferry::model::{Guest, GuestKind, VmId, VolumeShape};
 use pve_ferry::plan::damage::{Choice, DamageFacts, KnownDamage, PointName};
+use pve_ferry::plan::left::LeftVolume;
 use pve_ferry::plan::restore::{
     Afterwards, Existing, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
 };
@@ -20,6 +21,7 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
         present: None,
         attach: None,
         storages: std::collections::BTreeMap::new(),
+        left: Vec::new(),
         node: "pve1".into(),
     };
     let mut policy = RestorePolicy::default();
@@ -58,7 +60,11 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
         "stored" => facts.volumes.push(StoredVolume {
             disk: line[1].parse().unwrap(),
             volume: line[2].parse().unwrap(),
-            shape: VolumeShape { size: size(after(line, "size").unwrap()), ..Default::default() },
+            shape: VolumeShape {
+                size: size(after(line, "size").unwrap()),
+                striping: after(line, "striped").map(|unit| (size(unit), 4)),
+                ..Default::default()
+            },
             data_bytes: size(after(line, "data").unwrap_or("0")),
         }),
         "storage" => {
@@ -78,6 +84,11 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
             .damage
             .found
             .push(KnownDamage { disk: line[1].parse().ok(), why: rest(line, "reason").unwrap() }),
+        "left" => facts.left.push(LeftVolume {
+            volume: line[1].parse().unwrap(),
+            identity: identity(after(line, "id").unwrap()),
+            used: size(after(line, "used").unwrap_or("0")),
+        }),
         "present" => facts.present = Some(present(line)),
         "skip" => facts.skipped.push(SkippedDisk {
             disk: line[1].clone(),

@@ -146,7 +146,10 @@ sub create {
 sub info {
     my ($id, $size) = facts();
     my ($name) = $path =~ m{([^/]+)$};
-    print qq({"id": "$id", "name": "$name", "size": $size, "object_size": 4194304, "features": ["layering"]}\n);
+    # A file `stripes` holds unit and count of a striped image.
+    my @stripes = split /\s+/, slurp("$path/stripes") // '';
+    my $stripes = @stripes ? qq(, "stripe_unit": $stripes[0], "stripe_count": $stripes[1]) : '';
+    print qq({"id": "$id", "name": "$name", "size": $size, "object_size": 4194304, "features": ["layering"]$stripes}\n);
 }
 
 sub snap_ls {
@@ -229,6 +232,11 @@ sub give {
 # Applies the stream to the head, as rbd does: record by record.
 sub import {
     my ($id, undef, $last) = facts();
+    if ($fault{pause}) {
+        note('log', '#paused');
+        sleep $fault{pause};
+    }
+    kill $fault{kill}, $$ if $fault{kill};
     my ($stream, $content) = (slurp($option{'--path'}), slurp("$path/head"));
     my ($at, $tag) = (length "rbd diff v1\n", '');
     while ($at < length $stream and ($tag = substr $stream, $at++, 1) ne 'e') {

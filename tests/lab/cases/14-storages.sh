@@ -19,13 +19,19 @@ rbd_a clone rbd/base-110-disk-0@__base__ rbd/vm-100-disk-5
 change ceph:vm-100-disk-5 16M random:2M:1M:clone zero:1M:512K
 echo 'scsi5: ceph:base-110-disk-0/vm-100-disk-5,size=16M' >>"$(conf_of 100)"
 
+# Striped: what a diff names are places of the volume, not of its objects.
+make_volume ceph:vm-100-disk-6 16M --stripe-unit 64K --stripe-count 4
+change ceph:vm-100-disk-6 16M random:1M:3M:striped
+echo 'scsi6: ceph:vm-100-disk-6,size=16M' >>"$(conf_of 100)"
+
 for round in 1 2; do
     backup 100 --json
     check "F14 run $round works" exits 0
     check "F14, D16 run $round leaves nothing out" json_is '[.guests[0].volumes[].disk] | sort | join(" ")' \
-        "scsi0 scsi1 scsi2 scsi3 scsi4 scsi5"
+        "scsi0 scsi1 scsi2 scsi3 scsi4 scsi5 scsi6"
     for n in 0 1 2 3 4; do change "${volumes[n]}" 16M "random:$((4 + round))M:256K:$round$n"; done
     change ceph:vm-100-disk-5 16M "random:8M:256K:$round"
+    change ceph:vm-100-disk-6 16M "random:2M:300K:$round"
 done
 backup 100
 check "F14 the last ones are increments" same "$(newest 100 '.images | map(.kind) | unique | join(",")')" increment
@@ -35,6 +41,8 @@ for n in 0 1 2 3 4; do
     check "F14 ${volumes[n]%%:*}: bit-identical" same "$(sha_of "$(volume_of 900 scsi$n)")" "$(sha_of "${volumes[n]}")"
     check "F14 ${volumes[n]%%:*}: on the storage it was on" same "$(volume_of 900 scsi$n | cut -d: -f1)" "${volumes[n]%%:*}"
 done
+check "F14 a striped volume: bit-identical" same "$(sha_of "$(volume_of 900 scsi6)")" "$(sha_of ceph:vm-100-disk-6)"
+check "F14 a striped volume: said that it is so no more" says "striping of scsi6"
 clone=$(volume_of 900 scsi5)
 check "F14 linked clone: bit-identical" same "$(sha_of "$clone")" "$(sha_of ceph:vm-100-disk-5)"
 check "F14 linked clone: a flat image comes back" same "$(on_volume "$clone" info --format json {} | jq -r '.parent')" null
