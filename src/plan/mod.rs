@@ -16,6 +16,7 @@ pub mod facts;
 pub mod prune;
 pub mod reset;
 pub mod restore;
+mod restore_policy;
 pub mod snapshot;
 pub mod vmstate;
 
