@@ -17,6 +17,7 @@ pub mod left;
 pub mod prune;
 pub mod reset;
 pub mod restore;
+mod restore_policy;
 mod shape;
 pub mod snapshot;
 pub mod snapshot_feature;
