@@ -56,6 +56,9 @@ pub struct Limits {
     pub lock_wait: Option<Duration>,
 }
 
+/// The script that answers as the node of a name.
+type ScriptOf = dyn Fn(&str) -> Arc<Script> + Send + Sync;
+
 /// How commands reach the nodes of the cluster.
 #[derive(Clone)]
 pub enum Hosts {
@@ -69,7 +72,7 @@ pub enum Hosts {
         addresses: BTreeMap<String, String>,
     },
     /// Scripts answer, by the name of the node (tests).
-    Scripted(Arc<dyn Fn(&str) -> Arc<Script> + Send + Sync>),
+    Scripted(Arc<ScriptOf>),
 }
 
 impl Hosts {

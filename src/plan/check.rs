@@ -374,6 +374,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_left_goes_before_a_restore_makes_anything() {
+        let volume: crate::model::VolumeId = "ceph:vm-100-disk-0".parse().unwrap();
+        let left = || Action::DeleteVolume {
+            volume: volume.clone(),
+            identity: VolumeIdentity::Memory { id: 1 },
+        };
+        let make = || Action::CreateVolume {
+            disk: "scsi0".parse().unwrap(),
+            volume: volume.clone(),
+            shape: crate::model::VolumeShape::default(),
+        };
+        assert_eq!(rule(vec![left(), make()]), None);
+        let first = Some("what an interrupted restore left goes before a restore makes anything");
+        assert_eq!(rule(vec![make(), left()]), first);
+        assert_eq!(rule(vec![left(), begin()]), first, "only a restore removes volumes");
+    }
+
+    #[test]
     fn an_adoption_only_adds_a_point() {
         assert_eq!(rule(vec![begin(), adopt(), Action::CommitRestorePoint]), None);
         let alone = Some("an adoption adds a point and does nothing else");

@@ -140,6 +140,19 @@ fn a_volume_that_cannot_be_taken_back_goes_with_the_next_restore() {
     is_restored(&lab, "taken back later");
 }
 
+/// A restore does not wait for a place where it could be noted, but says so.
+#[test]
+fn a_node_that_can_note_nothing_restores_all_the_same() {
+    let lab = lab();
+    std::fs::write(lab.etc().parent().unwrap().join("state"), "no directory").unwrap();
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    let warnings = &report.guests[0].warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].starts_with("ceph:vm-901-disk-0 could not be noted"), "{warnings:?}");
+    is_restored(&lab, "without a note");
+}
+
 #[test]
 fn a_repository_that_fails_anywhere_fails_the_restore() {
     let faults =

@@ -70,3 +70,17 @@ repair_rbd
 check "D9 no configuration is left" test ! -e "$(conf_of 904)"
 check "D9 no image is left" same "$(rbd_a ls rbd | grep -c 'vm-904' || true)" 0
 check "D9 the guest can be restored afterwards" "$FERRY" restore --path "$REPO" --vmid 100 --target-vmid 904
+
+# A restore that is killed leaves its volumes; the next one removes exactly those and brings the guest back.
+spoil_rbd '{"match": ["import-diff"], "action": "pause"}'
+ferry_background restore --path "$REPO" --vmid 100 --target-vmid 905
+check "D9 killed: while it writes a volume" wait_until 30 spoiled
+kill_run
+repair_rbd
+check "D9 killed: its volumes are there" exists ceph:vm-905-disk-0
+ferry restore --path "$REPO" --vmid 100 --target-vmid 905 --dry-run
+check "D9 killed: the next one's plan names what was left" says 'delete volume +ceph:vm-905-disk-0 +because an interrupted restore left it'
+ferry restore --path "$REPO" --vmid 100 --target-vmid 905
+check "D9 killed: the next one works" exits 0
+check "D9 killed: and says what it removed" says 'deleted volume ceph:vm-905-disk-0'
+check "D9 killed: bit-identical" same "$(sha_of "$(volume_of 905 scsi0)")" "$sha0"
