@@ -103,12 +103,12 @@ impl GuestDir {
         let manifest = &point.manifest;
         let dir = self.path().join(manifest.label.as_str()).join(manifest.time.stamp());
         let taken = |why: &str| RepositoryError::Taken { path: dir.clone(), why: why.to_owned() };
+        let listed = self.disk().names(&dir).about("list", &dir)?;
         for (name, why) in [
             (layout::MANIFEST, "another restore point stands there"),
             (layout::FREEZE, "an interrupted backup left it, and the next backup removes it"),
         ] {
-            let path = dir.join(name);
-            if self.disk().facts(&path).about("look at", &path)?.is_some() {
+            if listed.iter().any(|listed| listed == name) {
                 return Err(taken(why));
             }
         }

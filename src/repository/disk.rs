@@ -23,6 +23,9 @@ pub enum Fault {
     ReadOnly,
     /// The operation is done and yet reported as EIO: the answer of an NFS server was lost.
     LostReply,
+    /// Nothing ever fails, but whoever looks at a file hears that it is not there: an NFS
+    /// client remembers that of names that another host has made since.
+    StaleNames,
 }
 
 #[derive(Debug)]
@@ -125,7 +128,9 @@ impl Disk {
     /// A file's facts, without following a link; `None` when nothing bears the name.
     pub fn facts(&self, path: &Path) -> io::Result<Option<fs::Metadata>> {
         self.alive()?;
+        let stale = self.faults.as_ref().is_some_and(|faults| faults.fault == Fault::StaleNames);
         match fs::symlink_metadata(path) {
+            Ok(facts) if stale && facts.is_file() => Ok(None),
             Ok(facts) => Ok(Some(facts)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -158,7 +163,8 @@ impl Disk {
     fn next(&self) -> Option<Fault> {
         let faults = self.faults.as_ref()?;
         let n = faults.count.fetch_add(1, Ordering::SeqCst);
-        let hit = n == faults.at || (n > faults.at && faults.fault.lasts());
+        let fails = faults.fault != Fault::StaleNames;
+        let hit = fails && (n == faults.at || (n > faults.at && faults.fault.lasts()));
         hit.then_some(faults.fault)
     }
 
@@ -180,7 +186,7 @@ impl Fault {
         io::Error::from_raw_os_error(match self {
             Self::NoSpace => nix::libc::ENOSPC,
             Self::ReadOnly => nix::libc::EROFS,
-            Self::Io | Self::Vanish | Self::LostReply => nix::libc::EIO,
+            Self::Io | Self::Vanish | Self::LostReply | Self::StaleNames => nix::libc::EIO,
         })
     }
 }

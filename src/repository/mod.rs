@@ -81,7 +81,7 @@
 //! A manifest of another format, or with an unknown feature, is a point of a later version. A manifest
 //! that cannot be read is a damaged point. Both exist: they are listed, their directory is no debris,
 //! and nothing at all is removed from their guest. On a later version's guest no increments are made;
-//! a new base may be. A directory without a manifest (certainly: the name is absent) is debris of an
+//! a new base may be. A directory without a manifest (certainly: its listing lacks the name) is debris of an
 //! unfinished run and is removed under an exclusive lock.
 //!
 //! ## guest.json

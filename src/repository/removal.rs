@@ -17,13 +17,11 @@ impl GuestDir {
     /// or the file system fails, and the rest is swept by the next run.
     pub fn sweep(&self, lock: &Lock, debris: &Debris) -> Result<(), RepositoryError> {
         self.may_remove(lock)?;
-        let manifest = debris.path.join(layout::MANIFEST);
         let inside = debris.path.starts_with(self.path()) && debris.path != self.path();
-        let committed = self.disk().facts(&manifest).about("look at", &manifest)?.is_some();
-        if committed || !inside {
+        if !inside {
             return Err(RepositoryError::NotDebris { path: debris.path.clone() });
         }
-        files::remove_dir_of_files(self.disk(), &debris.path)
+        files::remove_uncommitted(self.disk(), &debris.path)
     }
 
     /// Removes a restore point: the manifest first, so that it is never half there.
@@ -42,7 +40,7 @@ impl GuestDir {
         }
         files::remove_if_there(self.disk(), &point.dir.join(layout::MANIFEST))?;
         self.disk().fsync_dir(&point.dir).about("fsync", &point.dir)?;
-        files::remove_dir_of_files(self.disk(), &point.dir)
+        files::remove_uncommitted(self.disk(), &point.dir)
     }
 
     /// Removes a point for the user and keeps its images for the points that need them.
