@@ -220,7 +220,10 @@ impl PointDraft {
     /// # Errors
     /// It was committed already, or the file system fails; what stays is swept by the next run.
     pub fn abandon(self) -> Result<(), RepositoryError> {
-        files::remove_uncommitted(self.guest.disk(), &self.dir)
+        let Self { guest, dir, images, .. } = self;
+        // NFS keeps a file that is open under another name, and its directory with it.
+        drop(images);
+        files::remove_uncommitted(guest.disk(), &dir)
     }
 }
 

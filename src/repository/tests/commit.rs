@@ -167,6 +167,19 @@ fn a_manifest_that_does_not_fit_its_files_is_not_committed() {
 }
 
 #[test]
+fn an_abandoned_draft_leaves_nothing_where_open_files_stay() {
+    let world = World::new();
+    world.point(1, None);
+    let (guest, lock) = (world.guest_on(Disk::failing_at(0, Fault::OpenFilesStay)), world.lock());
+    let draft = guest.begin(&lock, &label(), noon()).unwrap();
+    let dir = draft.path().to_owned();
+    let entry = image(2, None);
+    drop(draft.image_files(&entry.disk, entry.kind(), entry.compression).unwrap());
+    draft.abandon().unwrap();
+    assert!(!dir.exists());
+}
+
+#[test]
 fn two_points_of_one_second_get_two_names() {
     let world = World::new();
     let one = make_point(&world.guest(), image(1, None), noon()).unwrap();
