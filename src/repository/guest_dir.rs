@@ -201,7 +201,8 @@ impl GuestDir {
     /// Checks stored points: everything that the selected ones need, each image once.
     ///
     /// # Errors
-    /// A directory cannot be listed. Damage is in the report.
+    /// A directory cannot be listed, or a file cannot be read, which is no damage as long as another
+    /// try may read it. Damage is in the report.
     pub fn verify(&self, request: &VerifyRequest<'_>) -> Result<VerifyReport, RepositoryError> {
         super::verify::verify(self, request)
     }
