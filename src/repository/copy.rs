@@ -339,6 +339,7 @@ fn record_of(point: &StoredPoint) -> GuestRecord {
         kind: manifest.kind,
         name: manifest.name.clone(),
         chains: std::collections::BTreeMap::new(),
+        last_seq: 0,
         other: serde_json::Map::new(),
     }
 }

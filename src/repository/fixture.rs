@@ -33,6 +33,7 @@ pub(crate) fn record() -> GuestRecord {
         kind: GuestKind::Qemu,
         name: "web".into(),
         chains: BTreeMap::from([(label(), ChainId(0x1a2b_3c4d))]),
+        last_seq: 0,
         other: Map::new(),
     }
 }

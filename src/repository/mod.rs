@@ -87,7 +87,9 @@
 //! ## guest.json
 //! `cluster_name`, `cluster`, `vmid`, `incarnation`, `kind`, `name`, and `chains`: the chain id per
 //! label. It is written before a chain's first snapshot is made. Lost, it follows from the newest
-//! manifests.
+//! manifests. `last_seq`, absent where it is 0: the highest `seq` that a point had which was removed
+//! when no higher one was there; written before that. The next point's `seq` is above it, too, since
+//! a copy of the removed point may stand in another repository.
 //!
 //! ## attributes.json
 //! `point` (the id of the point that it belongs to; another one: not believed), `notes`, `protected`,

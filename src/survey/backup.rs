@@ -210,6 +210,7 @@ fn record(
             kind: guest.kind,
             name: String::new(),
             chains: BTreeMap::new(),
+            last_seq: 0,
             other: serde_json::Map::new(),
         },
     };

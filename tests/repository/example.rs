@@ -139,6 +139,7 @@ fn record() -> GuestRecord {
         kind: GuestKind::Qemu,
         name: "web".into(),
         chains: BTreeMap::from([(label(), ChainId(0x1a2b_3c4d))]),
+        last_seq: 0,
         other: serde_json::Map::new(),
     }
 }

@@ -85,7 +85,8 @@ fn deleting_a_point_never_leaves_half_of_it() {
             for debris in &history.debris {
                 world.guest().sweep(&lock, debris).unwrap();
             }
-            assert_eq!(world.guest().load().unwrap().debris, [], "{case}");
+            let after = world.guest().load().unwrap();
+            assert_eq!((&after.debris[..], after.next_seq()), (&[][..], 3), "{case}");
             if disk.writes() <= n {
                 result.unwrap();
                 break;
@@ -117,6 +118,26 @@ fn hiding_a_point_and_setting_attributes_leave_the_old_or_the_new_state() {
             }
         }
     }
+}
+
+/// Another repository may hold a copy of the point that went: the next one comes after it.
+#[test]
+fn an_order_is_never_given_again() {
+    let world = World::new();
+    let (first, second) = (world.point(1, None), world.point(2, Some(1)));
+    let delete = |point: &StoredPoint| world.guest().delete_point(&world.lock(), point).unwrap();
+    delete(&second);
+    let third = world.point(3, Some(1));
+    assert_eq!(third.manifest.seq, 3);
+    delete(&third);
+    delete(&first);
+    assert_eq!(world.guest().load().unwrap().points, []);
+    assert_eq!(world.point(4, None).manifest.seq, 4);
+    // Where a newer one stays there is nothing to note, so that a full file system is no obstacle.
+    let (older, newer) = (world.point(5, None), world.point(6, None));
+    delete(&older);
+    assert_eq!(world.guest().load().unwrap().record.unwrap().last_seq, 3);
+    assert_eq!(newer.manifest.seq, 6);
 }
 
 #[test]
