@@ -46,7 +46,7 @@ impl AdoptRequest {
         let known = identified(world, guest.vmid).await?;
         let key = guest_key(world, &known, mode)?;
         let directory = self.repository.guest(&key);
-        let lock = written(world, &directory, mode, "adopt").await?;
+        let lock = written(world, (&self.repository, &directory), mode, "adopt").await?;
         let read = surveyed(world, &known).await?;
         let place = (&directory, key, self.repository.free_bytes()?);
         let chain = OldChain { path: &self.path, label: &self.old_label, home: &self.home };

@@ -46,7 +46,7 @@ impl BackupRequest {
         }
         let key = guest_key(world, &known, mode)?;
         let directory = self.repository.guest(&key);
-        let lock = written(world, &directory, mode, "backup").await?;
+        let lock = written(world, (&self.repository, &directory), mode, "backup").await?;
         // Only now: who held the lock may have replaced the snapshots, or the guest have moved.
         let read = surveyed(world, &known).await?;
         let free_bytes = self.repository.free_bytes()?;
@@ -109,15 +109,19 @@ fn cluster_id(world: &World, mode: Mode) -> anyhow::Result<ClusterId> {
     }
 }
 
-/// The exclusive lock of a directory that is to be written to; a dry run needs none.
+/// The exclusive lock of a directory that is to be written to; a dry run needs none. A repository
+/// that was not begun is: this run is a person's, or was refused before.
 pub(super) async fn written(
     world: &World,
-    directory: &GuestDir,
+    (repository, directory): (&Repository, &GuestDir),
     mode: Mode,
     what: &'static str,
 ) -> anyhow::Result<Option<Lock>> {
     match mode {
-        Mode::Execute => lock(world, directory, LockMode::Exclusive, what).await.map(Some),
+        Mode::Execute => {
+            repository.begin()?;
+            lock(world, directory, LockMode::Exclusive, what).await.map(Some)
+        }
         Mode::DryRun => Ok(None),
     }
 }

@@ -106,7 +106,9 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        Repository::open(dir.path(), Disk::real()).unwrap().begin().unwrap();
+        Self { dir }
     }
 
     pub(crate) fn guest_on(&self, disk: Disk) -> GuestDir {

@@ -2,7 +2,8 @@
 //! out: that is `plan`.
 //!
 //! # Format 1
-//! Everything is below `pve-ferry/` in the directory that the user gives. Directories are 0700,
+//! Everything is below `pve-ferry/` in the directory that the user gives, which a person's run begins
+//! ([`Repository::begin`]): without it there is no repository. Directories are 0700,
 //! files 0600. Names that do not have these forms are foreign and are left alone.
 //!
 //! ```text

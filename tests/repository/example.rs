@@ -69,7 +69,9 @@ pub fn point_dir(n: usize) -> String {
 }
 
 pub fn guest(path: &Path) -> GuestDir {
-    Repository::open(path, Disk::real()).unwrap().guest(&key())
+    let repository = Repository::open(path, Disk::real()).unwrap();
+    repository.begin().unwrap();
+    repository.guest(&key())
 }
 
 pub fn exclusive(guest: &GuestDir) -> Lock {

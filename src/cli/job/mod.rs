@@ -4,6 +4,7 @@ mod change;
 mod define;
 mod import;
 mod list;
+mod place;
 mod render;
 mod run;
 mod secrets;

@@ -6,7 +6,7 @@ use super::super::options::Logging;
 use super::super::output::{self, Seen};
 use super::super::{backup, run as run_command, told};
 use super::define::{check, operation_command, operation_word, parsed};
-use super::{Which, by_name, jobs, render, runs, this_node};
+use super::{Which, by_name, jobs, place, render, runs, this_node};
 use crate::clock::Clock;
 use crate::job::Job;
 use crate::pve::JobsCfg;
@@ -20,7 +20,8 @@ pub struct Args {
     #[command(flatten)]
     which: Which,
     /// As cron does: only if the job is enabled and this node's, only for guests on this node, and
-    /// silent unless something is wrong. Waits for other runs without limit.
+    /// silent unless something is wrong. Waits for other runs without limit, and begins no repository
+    /// where none is: the directory may not be mounted.
     #[arg(long)]
     scheduled: bool,
 }
@@ -55,7 +56,11 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         }
     }
     let seen = if logging.debug { Seen::AtOnce } else { Seen::WhenWrong };
-    begin(job, seen, scheduled_words)
+    begin(job, seen, |job| {
+        // Without a person nobody could say that the directory is the right one.
+        place::must_be_there(job)?;
+        scheduled_words(job)
+    })
 }
 
 /// The job, if it is to run here; one that is gone is no error.

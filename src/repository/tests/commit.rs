@@ -253,6 +253,24 @@ fn a_freeze_is_noted_until_the_thaw_and_found_after_a_kill() {
     assert!(!point.dir.join("freeze.json").exists());
 }
 
+/// A directory below which nothing is mounted now must not be filled: only who begins a repository
+/// begins one.
+#[test]
+fn no_lock_begins_a_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    let repository = Repository::open(dir.path(), Disk::real()).unwrap();
+    let options = LockOptions { wait: None, what: "test".into() };
+    let error = repository.guest(&key()).lock(LockMode::Exclusive, &options).unwrap_err();
+    assert!(matches!(error, RepositoryError::NotBegun { .. }), "{error:?}");
+    assert!(!repository.is_begun().unwrap());
+    repository.must_be_begun().unwrap_err();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    repository.begin().unwrap();
+    repository.must_be_begun().unwrap();
+    repository.begin().unwrap();
+    repository.guest(&key()).lock(LockMode::Exclusive, &options).unwrap();
+}
+
 #[test]
 fn everything_is_for_the_owner_only() {
     let world = World::new();
@@ -280,7 +298,7 @@ fn everything_is_for_the_owner_only() {
 
 #[test]
 fn nothing_is_written_by_opening_and_looking() {
-    let world = World::new();
+    let world = World { dir: tempfile::tempdir().unwrap() };
     let guest = world.guest();
     assert!(!guest.exists().unwrap());
     assert_eq!(guest.load().unwrap(), History::default());
