@@ -2,8 +2,8 @@
 //! is due. Not for removing anything, and it knows no clock: the present is an argument.
 //!
 //! Order is `seq`. A point stays when any rule keeps it. Points that are protected or dated in the
-//! future stay and take nobody's place; damaged ones and those that lack a disk take nobody's place
-//! either; the newest whole point always stays, and so does the newest that is not damaged. Days, weeks, months and years are those of UTC, so that no hour of a summer
+//! future stay and take nobody's place, as in PVE: to protect one costs no other; damaged ones and
+//! those that lack a disk take nobody's place either; the newest whole point always stays, and so does the newest that is not damaged. Days, weeks, months and years are those of UTC, so that no hour of a summer
 //! or winter time is counted twice.
 
 mod grammar;
@@ -83,6 +83,11 @@ impl Item {
     /// Whether it can stand for its guest: all of it is there, and nothing of it was found damaged.
     fn is_whole(&self) -> bool {
         !self.failed && !self.incomplete
+    }
+
+    /// Whether it takes a place among the points that a rule counts.
+    fn counts(&self) -> bool {
+        self.is_whole() && !self.protected
     }
 }
 
@@ -212,14 +217,28 @@ impl<'a> Judged<'a> {
         }
     }
 
-    /// Points, newest first, until `n` that are whole have been seen.
+    /// Points, newest first, until `n` that count have been seen.
     fn until(&self, n: u32) -> Vec<usize> {
         let mut seen = 0;
         let counts = |i: &&usize| {
-            seen += u32::from(self.items[**i].is_whole());
+            seen += u32::from(self.items[**i].counts());
             seen <= n
         };
         self.order.iter().take_while(counts).copied().collect()
+    }
+
+    /// The points behind the newest `n` that count, from a whole one on. That one may be protected:
+    /// such a base serves those before it as well as any other.
+    fn behind(&self, n: u32) -> &[usize] {
+        let mut seen = 0;
+        let is_behind = |i: &usize| {
+            let item = &self.items[*i];
+            let is_behind = seen == n && item.is_whole();
+            seen += u32::from(item.counts());
+            is_behind
+        };
+        let first = self.order.iter().position(is_behind);
+        first.map_or(&[], |first| &self.order[first..])
     }
 
     fn newest(&mut self, n: u32, why: &str) {
@@ -235,9 +254,8 @@ impl<'a> Judged<'a> {
 
     /// The newest base's point that is not among the newest `n`.
     fn base_before(&mut self, n: u32, why: &str) {
-        let skipped = self.until(n).len();
         let is_base = |i: &&usize| self.items[**i].is_base && self.items[**i].is_whole();
-        if let Some(base) = self.order[skipped..].iter().find(is_base).copied() {
+        if let Some(base) = self.behind(n).iter().find(is_base).copied() {
             self.keep(base, why);
         }
     }
@@ -245,7 +263,7 @@ impl<'a> Judged<'a> {
     /// As [`Self::base_before`], or the newest of the older increments in its place, when together
     /// they exceed their share of it and no rule keeps one of these points.
     fn fold_or_base(&mut self, n: u32, share: Share) {
-        let older = &self.order[self.until(n).len()..];
+        let older = self.behind(n);
         let is_base = |i: &usize| self.items[*i].is_base && self.items[*i].is_whole();
         let Some(place) = older.iter().position(is_base) else { return };
         let goes = |i: &usize| !self.verdicts[*i].keeps() && self.items[*i].is_whole();
@@ -269,15 +287,16 @@ impl<'a> Judged<'a> {
     }
 
     /// The newest point of each of the newest `n` periods that hold a whole point, periods that a
-    /// shorter rule has served left out, as in PVE.
+    /// shorter rule has served left out, as in PVE; as there, protected points serve none.
     fn per_period(&mut self, period: Period, n: u32) {
-        let served = self.order.iter().filter(|i| self.verdicts[**i].keeps());
+        let is_rules = |i: &&usize| self.verdicts[**i].keeps() && !self.items[**i].protected;
+        let served = self.order.iter().filter(is_rules);
         let served: BTreeSet<String> =
             served.map(|i| period.name_of(self.items[*i].moment)).collect();
         let mut taken = BTreeSet::new();
         for i in self.order.clone() {
             let name = period.name_of(self.items[i].moment);
-            let done = !self.items[i].is_whole() || served.contains(&name) || taken.contains(&name);
+            let done = !self.items[i].counts() || served.contains(&name) || taken.contains(&name);
             if done {
                 continue;
             }

@@ -54,7 +54,7 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     };
     if let Some(error) = repository {
         return match error {
-            RepositoryError::Missing { .. } => 10,
+            RepositoryError::Missing { .. } | RepositoryError::NotBegun { .. } => 10,
             RepositoryError::Overlap { .. } => Failure::Usage.code(),
             RepositoryError::Taken { .. } => Failure::Conflict.code(),
             RepositoryError::Locked { .. } => Failure::Locked.code(),

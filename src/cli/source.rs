@@ -123,7 +123,7 @@ fn exit_code(compared: &[Compared], not_found: &[String]) -> u8 {
     let failed: Vec<&anyhow::Error> =
         compared.iter().filter_map(|guest| guest.result.as_ref().err()).collect();
     match failed.len() {
-        0 if compared.is_empty() && !not_found.is_empty() => 4,
+        0 if compared.is_empty() => 4,
         0 if not_found.is_empty() && disks(compared).all(|disk| disk.result.is_ok()) => 0,
         n if n > 0 && n == compared.len() => code_of(failed[0]),
         _ => 3,

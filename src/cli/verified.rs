@@ -63,7 +63,7 @@ pub fn text(verified: &AllVerified) -> String {
     let not_found = verified.not_found.iter();
     lines.extend(not_found.map(|item| format!("nothing selected by {item}")));
     if lines.is_empty() {
-        lines.push("no restore points".to_owned());
+        lines.push("no restore points: nothing was verified".to_owned());
     }
     lines.join("\n") + "\n"
 }
@@ -98,9 +98,9 @@ pub fn exit_code(all: &AllVerified) -> u8 {
     let failed: Vec<&anyhow::Error> =
         verified.iter().filter_map(|v| v.result.as_ref().err()).collect();
     match failed.len() {
-        0 if all.not_found.is_empty() => 0,
-        // An empty repository is whole; what was named and is not there was not verified.
+        // Where nothing is, nothing was verified: the directory may not be mounted.
         0 if verified.is_empty() => 4,
+        0 if all.not_found.is_empty() => 0,
         n if n > 0 && n == verified.len() => super::error::code_of(failed[0]),
         _ => 3,
     }
@@ -139,7 +139,7 @@ pub fn report(verified: AllVerified, span: (Moment, Moment)) -> Report {
     let outcome = |verified: &Verified| outcome(verified.vmid, &verified.result);
     let outcomes = verified.guests.iter().map(outcome).collect();
     let mut report = Report::new("verify", span, outcomes, verified.not_found);
-    // Mail and exit code never disagree; an empty repository is verified, too.
+    // Mail and exit code never disagree.
     report.error_code = Some(code);
     report
 }

@@ -1,8 +1,8 @@
 //! An adoption's way from the selection to plan and work. Decisions, and why it is done so, stand in
 //! `plan::adopt`.
 
-use super::backup::{guest_key, lock, new_point_id, open_point};
-use super::guests::surveyed;
+use super::backup::{guest_key, new_point_id, open_point, written};
+use super::guests::{identified, surveyed};
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{AdoptWork, Work};
 use crate::model::{DiskKey, Guest, Label};
@@ -10,8 +10,8 @@ use crate::plan::adopt::{NoAdoption, origin, plan};
 use crate::plan::facts::RunState;
 use crate::plan::{Action, Plan};
 use crate::report::Failure;
+use crate::repository::Repository;
 use crate::repository::legacy::{LegacyHistory, LegacyLink, LegacyPoint};
-use crate::repository::{LockMode, Repository};
 use crate::select::Selection;
 use crate::survey::{self, Home, OldChain};
 use crate::world::World;
@@ -43,13 +43,11 @@ impl AdoptRequest {
         guest: &Guest,
         mode: Mode,
     ) -> Result<Prepared, Refusal> {
-        let read = surveyed(world, guest.vmid).await?;
-        let key = guest_key(world, &read, mode)?;
+        let known = identified(world, guest.vmid).await?;
+        let key = guest_key(world, &known, mode)?;
         let directory = self.repository.guest(&key);
-        let lock = match mode {
-            Mode::Execute => Some(lock(world, &directory, LockMode::Exclusive, "adopt").await?),
-            Mode::DryRun => None,
-        };
+        let lock = written(world, (&self.repository, &directory), mode, "adopt").await?;
+        let read = surveyed(world, &known).await?;
         let place = (&directory, key, self.repository.free_bytes()?);
         let chain = OldChain { path: &self.path, label: &self.old_label, home: &self.home };
         let read = survey::adopt(world, read, place, &self.label, &chain).await?;

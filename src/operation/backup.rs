@@ -1,6 +1,6 @@
 //! A backup's way from the selection to plan and work. Decisions stand in `plan::backup`.
 
-use super::guests::surveyed;
+use super::guests::{identified, surveyed};
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{BackupWork, Work};
 use crate::model::{ClusterId, Guest, Label, PointId};
@@ -40,16 +40,15 @@ impl BackupRequest {
         guest: &Guest,
         mode: Mode,
     ) -> Result<Prepared, Refusal> {
-        let read = surveyed(world, guest.vmid).await?;
-        if read.is_template {
+        let known = identified(world, guest.vmid).await?;
+        if known.is_template {
             return Err(Refusal::Skipped("it is a template".to_owned()));
         }
-        let key = guest_key(world, &read, mode)?;
+        let key = guest_key(world, &known, mode)?;
         let directory = self.repository.guest(&key);
-        let lock = match mode {
-            Mode::Execute => Some(lock(world, &directory, LockMode::Exclusive, "backup").await?),
-            Mode::DryRun => None,
-        };
+        let lock = written(world, (&self.repository, &directory), mode, "backup").await?;
+        // Only now: who held the lock may have replaced the snapshots, or the guest have moved.
+        let read = surveyed(world, &known).await?;
         let free_bytes = self.repository.free_bytes()?;
         let surveyed =
             survey::backup(world, read, (&directory, key, free_bytes), &self.label).await?;
@@ -93,14 +92,14 @@ fn refusal(reason: NoBackup) -> Refusal {
 /// The guest's place in a repository.
 pub(super) fn guest_key(
     world: &World,
-    read: &survey::SurveyedGuest,
+    known: &survey::IdentifiedGuest,
     mode: Mode,
 ) -> anyhow::Result<GuestKey> {
     Ok(GuestKey {
         cluster_name: world.cluster.cluster_name()?,
         cluster: cluster_id(world, mode)?,
-        vmid: read.guest.vmid,
-        incarnation: read.incarnation,
+        vmid: known.guest.vmid,
+        incarnation: known.incarnation,
     })
 }
 
@@ -116,6 +115,23 @@ fn cluster_id(world: &World, mode: Mode) -> anyhow::Result<ClusterId> {
             Ok(world.cluster.create_cluster_id(random)?)
         }
         Mode::DryRun => Ok("00000000-0000-4000-8000-000000000000".parse()?),
+    }
+}
+
+/// The exclusive lock of a directory that is to be written to; a dry run needs none. A repository
+/// that was not begun is: this run is a person's, or was refused before.
+pub(super) async fn written(
+    world: &World,
+    (repository, directory): (&Repository, &GuestDir),
+    mode: Mode,
+    what: &'static str,
+) -> anyhow::Result<Option<Lock>> {
+    match mode {
+        Mode::Execute => {
+            repository.begin()?;
+            lock(world, directory, LockMode::Exclusive, what).await.map(Some)
+        }
+        Mode::DryRun => Ok(None),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Copying between repositories: the same order as everywhere (select, lock, survey, plan, check,
 //! execute, report), without a cluster. Decisions stand in `plan::copy`.
 
+use super::begun::Fresh;
 use super::hooked::{self, Caller, Failed};
 use super::prune::chosen;
 use super::waiting::take;
@@ -70,6 +71,7 @@ fn copy_in_turns(
 ) -> anyhow::Result<Performed> {
     let started = clock.now();
     let (guests, not_found) = chosen(&request.from, request.selection.as_ref())?;
+    let fresh = Fresh::of(Some(&request.to))?;
     let (mut outcomes, mut plans) = (Vec::new(), Vec::new());
     for (guest, source) in guests {
         let outcome = GuestOutcome::new(&guest);
@@ -90,6 +92,7 @@ fn copy_in_turns(
     }
     let mut report = Report::new("copy", (started, clock.now()), outcomes, not_found);
     report.warnings.extend(of_barc(&request.from)?);
+    report.warnings.extend(fresh.told());
     Ok(Performed { report, plans })
 }
 
@@ -131,6 +134,7 @@ impl Turn<'_> {
         let moves = self.request.source == Source::Moves;
         let source_mode = if moves { LockMode::Exclusive } else { LockMode::Shared };
         let source_lock = self.lock(source, source_mode)?;
+        self.request.to.begin().map_err(failed)?;
         let target_lock = self.lock(&target, LockMode::Exclusive)?;
         let (plan, unreadable) = self.plan(source, &target)?;
         let work = CopyWork {

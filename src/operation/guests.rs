@@ -3,9 +3,9 @@
 
 use crate::model::{Guest, VmId};
 use crate::select::{Selection, select};
-use crate::survey::{self, SurveyedGuest};
+use crate::survey::{self, IdentifiedGuest, SurveyedGuest};
 use crate::world::World;
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 /// The selected guests of the cluster, and what of the selection named nothing.
 ///
@@ -19,14 +19,33 @@ pub(super) fn selected(
     Ok((selected.guests, selected.empty_items))
 }
 
-/// A guest where it is now, with its volumes: it may have moved since the selection, hours ago.
+/// What tells a guest from others, for its place in a repository. All else is read under the lock of
+/// that place, for which a run may wait for hours.
 ///
 /// # Errors
 /// It is gone, or it cannot be read.
-pub(super) async fn surveyed(world: &World, vmid: VmId) -> anyhow::Result<SurveyedGuest> {
-    let guest = world
-        .cluster
-        .find(vmid)?
-        .with_context(|| format!("guest {vmid} is gone from the cluster; nothing was changed"))?;
-    survey::guest(world, guest).await
+pub(super) async fn identified(world: &World, vmid: VmId) -> anyhow::Result<IdentifiedGuest> {
+    survey::identity(world, found(world, vmid)?).await
+}
+
+/// The same guest where it is now, with its volumes.
+///
+/// # Errors
+/// It is gone, it cannot be read, or another one bears its vmid now.
+pub(super) async fn surveyed(
+    world: &World,
+    known: &IdentifiedGuest,
+) -> anyhow::Result<SurveyedGuest> {
+    let vmid = known.guest.vmid;
+    let read = survey::guest(world, found(world, vmid)?).await?;
+    ensure!(
+        read.incarnation == known.incarnation,
+        "guest {vmid} is another one than before its lock was free; nothing was changed, run it again"
+    );
+    Ok(read)
+}
+
+fn found(world: &World, vmid: VmId) -> anyhow::Result<Guest> {
+    let found = world.cluster.find(vmid)?;
+    found.with_context(|| format!("guest {vmid} is gone from the cluster; nothing was changed"))
 }

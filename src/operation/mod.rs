@@ -5,6 +5,7 @@ mod adopt;
 mod assemble;
 mod audit;
 mod backup;
+mod begun;
 mod copy;
 mod guests;
 pub mod hooked;
@@ -21,6 +22,7 @@ pub use adopt::AdoptRequest;
 pub use assemble::{AssembleRequest, assemble};
 pub use audit::{AuditRequest, DiskAudit, PointAudit, audit};
 pub use backup::BackupRequest;
+pub use begun::new_repository;
 pub use copy::{CopyRequest, copy};
 pub use point::{PointAct, PointRequest, act_on_point, point_name};
 pub use prune::{PruneRequest, prune};
@@ -35,8 +37,9 @@ use crate::execute::{self, FoundDamage, Stopped, Work};
 use crate::model::Guest;
 use crate::plan::{Plan, check};
 use crate::report::{Failure, GuestOutcome, Report};
-use crate::repository::RepositoryError;
+use crate::repository::{Repository, RepositoryError};
 use crate::world::World;
+use begun::Fresh;
 use std::sync::Arc;
 
 /// What is to be done.
@@ -96,6 +99,8 @@ async fn selected_in_turns(
     let started = world.clock.now();
     let name = operation.name();
     let (guests, not_found) = operation.select(&world)?;
+    let target = operation.target().cloned();
+    let fresh = Fresh::of(target.as_ref())?;
     let operation = Arc::new(operation);
     let at_once = world.limits.guests;
     let turns = turns::in_turns(guests, at_once, |guest| {
@@ -105,7 +110,8 @@ async fn selected_in_turns(
     let turns = turns.await;
     let (outcomes, plans): (Vec<_>, Vec<_>) = turns.into_iter().unzip();
     let span = (started, world.clock.now());
-    let report = Report::new(name, span, outcomes, not_found);
+    let mut report = Report::new(name, span, outcomes, not_found);
+    report.warnings.extend(fresh.told());
     Ok(Performed { report, plans: plans.into_iter().flatten().collect() })
 }
 
@@ -127,6 +133,15 @@ impl Operation {
             Self::Restore(request) => Ok((vec![request.guest()], Vec::new())),
             Self::Reset(request) => request.select(world),
             Self::Adopt(request) => guests::selected(world, &request.selection),
+        }
+    }
+
+    /// The repository that it writes to.
+    fn target(&self) -> Option<&Repository> {
+        match self {
+            Self::Backup(request) => Some(&request.repository),
+            Self::Adopt(request) => Some(&request.repository),
+            Self::Restore(_) | Self::Reset(_) => None,
         }
     }
 

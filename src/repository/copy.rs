@@ -103,12 +103,12 @@ impl GuestDir {
         let manifest = &point.manifest;
         let dir = self.path().join(manifest.label.as_str()).join(manifest.time.stamp());
         let taken = |why: &str| RepositoryError::Taken { path: dir.clone(), why: why.to_owned() };
+        let listed = self.disk().names(&dir).about("list", &dir)?;
         for (name, why) in [
             (layout::MANIFEST, "another restore point stands there"),
             (layout::FREEZE, "an interrupted backup left it, and the next backup removes it"),
         ] {
-            let path = dir.join(name);
-            if self.disk().facts(&path).about("look at", &path)?.is_some() {
+            if listed.iter().any(|listed| listed == name) {
                 return Err(taken(why));
             }
         }
@@ -177,7 +177,10 @@ impl GuestDir {
         arrived: &HeldImage<'_>,
         copying: &mut Copying<'_>,
     ) -> Result<(), RepositoryError> {
-        let Err(error) = prove(arrived, copying) else { return Ok(()) };
+        let error = match prove(arrived, copying) {
+            Err(error @ RepositoryError::Damaged { .. }) => error,
+            other => return other,
+        };
         let path = arrived.path();
         for path in [index_path(&path), path] {
             // The first error is the one to tell; the next copy removes what stays.
@@ -185,7 +188,7 @@ impl GuestDir {
         }
         let original = HeldImage { point, image: arrived.image };
         copying.proven.remove(&arrived.image.id);
-        match damage(&original, copying) {
+        match damage(&original, copying)? {
             Some(what) => Err(RepositoryError::Damaged { path: original.path(), why: what }),
             None => Err(error),
         }
@@ -289,7 +292,7 @@ fn prove(held: &HeldImage<'_>, copying: &mut Copying<'_>) -> Result<(), Reposito
         return Ok(());
     }
     (copying.go_on)().about("verify", &held.path())?;
-    if let Some(why) = damage(held, copying) {
+    if let Some(why) = damage(held, copying)? {
         return Err(RepositoryError::Damaged { path: held.path(), why });
     }
     copying.proven.insert(held.image.id);
@@ -297,9 +300,9 @@ fn prove(held: &HeldImage<'_>, copying: &mut Copying<'_>) -> Result<(), Reposito
 }
 
 /// What of an image is lost. An index that is damaged costs nothing that is not made again.
-fn damage(held: &HeldImage<'_>, copying: &Copying<'_>) -> Option<String> {
-    let findings = verify_image::content(held, copying.threads, &|_| Ok(()));
-    findings.into_iter().find(|finding| finding.costs.points()).map(|finding| finding.what)
+fn damage(held: &HeldImage<'_>, copying: &Copying<'_>) -> Result<Option<String>, RepositoryError> {
+    let findings = verify_image::content(held, copying.threads, &|_| Ok(()))?;
+    Ok(findings.into_iter().find(|finding| finding.costs.points()).map(|finding| finding.what))
 }
 
 fn prove_texts(disk: &Disk, point: &StoredPoint) -> Result<(), RepositoryError> {
@@ -336,6 +339,7 @@ fn record_of(point: &StoredPoint) -> GuestRecord {
         kind: manifest.kind,
         name: manifest.name.clone(),
         chains: std::collections::BTreeMap::new(),
+        last_seq: 0,
         other: serde_json::Map::new(),
     }
 }

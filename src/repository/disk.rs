@@ -23,6 +23,12 @@ pub enum Fault {
     ReadOnly,
     /// The operation is done and yet reported as EIO: the answer of an NFS server was lost.
     LostReply,
+    /// Nothing ever fails, but whoever looks at a file hears that it is not there: an NFS
+    /// client remembers that of names that another host has made since.
+    StaleNames,
+    /// Nothing ever fails, but a file that this process has open when it is removed stays in its
+    /// directory under another name: NFS does so, until the last handle is closed.
+    OpenFilesStay,
 }
 
 #[derive(Debug)]
@@ -76,7 +82,11 @@ impl Disk {
 
     /// Removes a file.
     pub fn unlink(&self, path: &Path) -> io::Result<()> {
-        self.change(|| fs::remove_file(path))
+        let stays = self.has(Fault::OpenFilesStay) && is_open(path);
+        self.change(|| match stays {
+            true => fs::rename(path, path.with_extension("nfs")),
+            false => fs::remove_file(path),
+        })
     }
 
     /// Removes an empty directory.
@@ -125,7 +135,9 @@ impl Disk {
     /// A file's facts, without following a link; `None` when nothing bears the name.
     pub fn facts(&self, path: &Path) -> io::Result<Option<fs::Metadata>> {
         self.alive()?;
+        let stale = self.has(Fault::StaleNames);
         match fs::symlink_metadata(path) {
+            Ok(facts) if stale && facts.is_file() => Ok(None),
             Ok(facts) => Ok(Some(facts)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -154,11 +166,16 @@ impl Disk {
         }
     }
 
+    fn has(&self, fault: Fault) -> bool {
+        self.faults.as_ref().is_some_and(|faults| faults.fault == fault)
+    }
+
     /// Counts one write operation and says what shall happen to it.
     fn next(&self) -> Option<Fault> {
         let faults = self.faults.as_ref()?;
         let n = faults.count.fetch_add(1, Ordering::SeqCst);
-        let hit = n == faults.at || (n > faults.at && faults.fault.lasts());
+        let fails = !matches!(faults.fault, Fault::StaleNames | Fault::OpenFilesStay);
+        let hit = fails && (n == faults.at || (n > faults.at && faults.fault.lasts()));
         hit.then_some(faults.fault)
     }
 
@@ -171,6 +188,12 @@ impl Disk {
     }
 }
 
+/// Whether this process holds a file open.
+fn is_open(path: &Path) -> bool {
+    let handles = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    handles.into_iter().any(|handle| fs::read_link(handle.path()).is_ok_and(|held| held == path))
+}
+
 impl Fault {
     fn lasts(self) -> bool {
         matches!(self, Self::Vanish | Self::ReadOnly)
@@ -180,7 +203,7 @@ impl Fault {
         io::Error::from_raw_os_error(match self {
             Self::NoSpace => nix::libc::ENOSPC,
             Self::ReadOnly => nix::libc::EROFS,
-            Self::Io | Self::Vanish | Self::LostReply => nix::libc::EIO,
+            _ => nix::libc::EIO,
         })
     }
 }

@@ -17,6 +17,12 @@ pub enum RepositoryError {
         /// The path as it was given.
         path: PathBuf,
     },
+    /// The directory given as repository holds none, and nobody asked for a new one.
+    #[error("{} holds no repository (pve-ferry/ is missing there): is it mounted? A new repository is begun by `job create`, or by a run by hand; nothing was changed", path.display())]
+    NotBegun {
+        /// The path as it was given.
+        path: PathBuf,
+    },
     /// Somebody else works on this guest.
     #[error("{} is locked by {holder}", path.display())]
     Locked {

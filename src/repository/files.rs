@@ -54,10 +54,15 @@ pub(crate) fn ensure_dir(disk: &Disk, path: &Path) -> Result<(), RepositoryError
     }
 }
 
-/// Removes a directory of plain files, the freeze record last: while anything stands there, so
-/// does the note which guest may be frozen.
-pub(crate) fn remove_dir_of_files(disk: &Disk, dir: &Path) -> Result<(), RepositoryError> {
+/// Removes a point's directory that holds no manifest, the freeze record last: while anything
+/// stands there, so does the note which guest may be frozen. Whether there is a manifest, the very
+/// listing decides by which files are removed: an NFS client may answer from its memory that a name
+/// is not there, but not when it lists.
+pub(crate) fn remove_uncommitted(disk: &Disk, dir: &Path) -> Result<(), RepositoryError> {
     let mut names = disk.names(dir).about("list", dir)?;
+    if names.iter().any(|name| name == super::layout::MANIFEST) {
+        return Err(RepositoryError::NotDebris { path: dir.to_owned() });
+    }
     names.sort_by_key(|name| name == super::layout::FREEZE);
     for name in names {
         remove_if_there(disk, &dir.join(name))?;

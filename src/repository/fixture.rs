@@ -33,6 +33,7 @@ pub(crate) fn record() -> GuestRecord {
         kind: GuestKind::Qemu,
         name: "web".into(),
         chains: BTreeMap::from([(label(), ChainId(0x1a2b_3c4d))]),
+        last_seq: 0,
         other: Map::new(),
     }
 }
@@ -105,7 +106,9 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let dir = tempfile::tempdir().unwrap();
+        Repository::open(dir.path(), Disk::real()).unwrap().begin().unwrap();
+        Self { dir }
     }
 
     pub(crate) fn guest_on(&self, disk: Disk) -> GuestDir {

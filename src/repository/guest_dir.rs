@@ -82,7 +82,8 @@ impl GuestDir {
     /// Takes a lock; makes the directory for an exclusive one. Blocks while it waits.
     ///
     /// # Errors
-    /// Somebody else holds one ([`RepositoryError::Locked`]), or the file system fails.
+    /// Somebody else holds one ([`RepositoryError::Locked`]); for an exclusive one, the repository
+    /// was not begun ([`RepositoryError::NotBegun`]), or the file system fails.
     pub fn lock(&self, mode: LockMode, options: &LockOptions) -> Result<Lock, RepositoryError> {
         // Whoever only reads makes nothing, so that a read-only repository can be restored from.
         if mode == LockMode::Exclusive {
@@ -91,11 +92,19 @@ impl GuestDir {
         lock::acquire(&self.path, &lock::Wanted::by_us(&self.disk, mode, options))
     }
 
-    /// Makes the directories down to this one.
+    /// Makes the directories of the cluster and the guest. The one of the repository must be there:
+    /// one that is not mounted any more is not begun again on the disk below it.
     fn ensure(&self) -> Result<(), RepositoryError> {
-        let mut above: Vec<&Path> = self.path.ancestors().take(3).collect();
-        above.reverse();
-        above.into_iter().try_for_each(|dir| files::ensure_dir(&self.disk, dir))
+        let mut above = self.path.ancestors();
+        let (guest, cluster, root) = (above.next(), above.next(), above.next());
+        let place = root.and_then(Path::parent).unwrap_or(&self.path);
+        if !self.disk.names(place).about("list", place)?.iter().any(|name| name == layout::ROOT) {
+            return Err(RepositoryError::NotBegun { path: place.to_owned() });
+        }
+        [cluster, guest]
+            .into_iter()
+            .flatten()
+            .try_for_each(|dir| files::ensure_dir(&self.disk, dir))
     }
 
     /// Writes guest.json. To be done before a chain's first snapshot is made: a chain whose id is
@@ -201,7 +210,8 @@ impl GuestDir {
     /// Checks stored points: everything that the selected ones need, each image once.
     ///
     /// # Errors
-    /// A directory cannot be listed. Damage is in the report.
+    /// A directory cannot be listed, or a file cannot be read, which is no damage as long as another
+    /// try may read it. Damage is in the report.
     pub fn verify(&self, request: &VerifyRequest<'_>) -> Result<VerifyReport, RepositoryError> {
         super::verify::verify(self, request)
     }

@@ -102,11 +102,13 @@ impl History {
         self.record.as_ref()?.chains.get(label).copied()
     }
 
-    /// The order of the next point: after everything that is there, readable or not.
+    /// The order of the next point: after everything that is there, readable or not, and after
+    /// what is gone: a copy of it may stand elsewhere, which the next point comes after.
     pub fn next_seq(&self) -> u64 {
         let readable = self.points.iter().map(|point| point.manifest.seq);
         let damaged = self.unreadable.iter().filter_map(|unreadable| unreadable.seq);
-        readable.chain(damaged).max().map_or(1, |newest| newest.saturating_add(1))
+        let gone = self.record.iter().map(|record| record.last_seq);
+        readable.chain(damaged).chain(gone).max().unwrap_or_default().saturating_add(1)
     }
 
     /// Why nothing may be removed from this guest: something in it cannot be read, and it may need
@@ -154,5 +156,6 @@ fn rebuilt_record(points: &[StoredPoint], newest: &StoredPoint) -> GuestRecord {
     let chain = |point: &StoredPoint| (point.manifest.label.clone(), point.manifest.chain);
     let chains: BTreeMap<Label, ChainId> = points.iter().map(chain).collect();
     let guest: GuestKey = guest.clone();
-    GuestRecord { guest, kind: *kind, name: name.clone(), chains, other: serde_json::Map::new() }
+    let (name, other) = (name.clone(), serde_json::Map::new());
+    GuestRecord { guest, kind: *kind, name, chains, last_seq: 0, other }
 }

@@ -44,11 +44,41 @@ pub(crate) struct PointFacts {
 }
 
 impl PointFacts {
-    /// The facts of the files in a point's directory; `None` when it holds no manifest.
+    /// The facts of the files in a point's directory; `None` when it holds no manifest. That a file
+    /// is absent only the directory's listing tells: an NFS client answers for up to a minute from
+    /// its memory that a name is not there, and reads a directory anew whenever it is opened.
     pub(crate) fn of(disk: &Disk, dir: &Path) -> io::Result<Option<Self>> {
-        let facts = |name: &str| Ok::<_, io::Error>(disk.facts(&dir.join(name))?.map(file_facts));
+        let listed = disk.names(dir)?;
+        let facts = |name: &str| match listed.iter().any(|listed| listed == name) {
+            true => facts_of_listed(disk, dir, name),
+            false => Ok(None),
+        };
         let Some(manifest) = facts(layout::MANIFEST)? else { return Ok(None) };
         Ok(Some(Self { manifest, attributes: facts(layout::ATTRIBUTES)? }))
+    }
+
+    /// Whether there is a file of attributes.
+    pub(crate) fn has_attributes(&self) -> bool {
+        self.attributes.is_some()
+    }
+}
+
+/// The facts of a file that the directory lists; `None` only when it lists it no longer. To open a
+/// file asks the server where looking at its name might not.
+fn facts_of_listed(disk: &Disk, dir: &Path, name: &str) -> io::Result<Option<FileFacts>> {
+    let path = dir.join(name);
+    if let Some(facts) = disk.facts(&path)? {
+        return Ok(Some(file_facts(facts)));
+    }
+    match disk.open(&path).and_then(|file| file.metadata()) {
+        Ok(facts) => Ok(Some(file_facts(facts))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            match disk.names(dir)?.iter().any(|listed| listed == name) {
+                true => Err(error),
+                false => Ok(None),
+            }
+        }
+        Err(error) => Err(error),
     }
 }
 

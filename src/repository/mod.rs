@@ -2,7 +2,8 @@
 //! out: that is `plan`.
 //!
 //! # Format 1
-//! Everything is below `pve-ferry/` in the directory that the user gives. Directories are 0700,
+//! Everything is below `pve-ferry/` in the directory that the user gives, which a person's run begins
+//! ([`Repository::begin`]): without it there is no repository. Directories are 0700,
 //! files 0600. Names that do not have these forms are foreign and are left alone.
 //!
 //! ```text
@@ -81,13 +82,15 @@
 //! A manifest of another format, or with an unknown feature, is a point of a later version. A manifest
 //! that cannot be read is a damaged point. Both exist: they are listed, their directory is no debris,
 //! and nothing at all is removed from their guest. On a later version's guest no increments are made;
-//! a new base may be. A directory without a manifest (certainly: the name is absent) is debris of an
+//! a new base may be. A directory without a manifest (certainly: its listing lacks the name) is debris of an
 //! unfinished run and is removed under an exclusive lock.
 //!
 //! ## guest.json
 //! `cluster_name`, `cluster`, `vmid`, `incarnation`, `kind`, `name`, and `chains`: the chain id per
 //! label. It is written before a chain's first snapshot is made. Lost, it follows from the newest
-//! manifests.
+//! manifests. `last_seq`, absent where it is 0: the highest `seq` that a point had which was removed
+//! when no higher one was there; written before that. The next point's `seq` is above it, too, since
+//! a copy of the removed point may stand in another repository.
 //!
 //! ## attributes.json
 //! `point` (the id of the point that it belongs to; another one: not believed), `notes`, `protected`,

@@ -21,9 +21,17 @@ pub struct GuestRecord {
     /// The chain of each label, which no other repository has: its next point will be of it. It is
     /// written before a chain's first snapshot is made.
     pub chains: BTreeMap<Label, ChainId>,
+    /// The highest order that a point of this guest had which is gone from here; absent: none is.
+    /// It is never given again, as copies of that point may stand elsewhere.
+    #[serde(default, skip_serializing_if = "is_none_gone")]
+    pub last_seq: u64,
     /// Fields of later versions: they survive a rewrite.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+fn is_none_gone(last_seq: &u64) -> bool {
+    *last_seq == 0
 }
 
 /// The outcome of a verification.

@@ -6,8 +6,9 @@ use super::files;
 use super::guest_dir::GuestDir;
 use super::history::{Debris, History, StoredPoint};
 use super::layout;
-use super::lock::Lock;
+use super::lock::{Lock, is_full};
 use super::manifest::{Manifest, State};
+use super::records::GuestRecord;
 
 impl GuestDir {
     /// Removes what an unfinished run left.
@@ -17,21 +18,20 @@ impl GuestDir {
     /// or the file system fails, and the rest is swept by the next run.
     pub fn sweep(&self, lock: &Lock, debris: &Debris) -> Result<(), RepositoryError> {
         self.may_remove(lock)?;
-        let manifest = debris.path.join(layout::MANIFEST);
         let inside = debris.path.starts_with(self.path()) && debris.path != self.path();
-        let committed = self.disk().facts(&manifest).about("look at", &manifest)?.is_some();
-        if committed || !inside {
+        if !inside {
             return Err(RepositoryError::NotDebris { path: debris.path.clone() });
         }
-        files::remove_dir_of_files(self.disk(), &debris.path)
+        files::remove_uncommitted(self.disk(), &debris.path)
     }
 
     /// Removes a restore point: the manifest first, so that it is never half there.
     ///
     /// # Errors
     /// No exclusive lock; another point needs its images (hide it instead); something of the guest
-    /// cannot be read; or the file system fails. Once the manifest is gone the point is, and what
-    /// stays is swept by the next run.
+    /// cannot be read; or the file system fails, also where it has no room for guest.json, in which
+    /// the order of the newest point is noted first. Once the manifest is gone the point is, and
+    /// what stays is swept by the next run.
     pub fn delete_point(&self, lock: &Lock, point: &StoredPoint) -> Result<(), RepositoryError> {
         let history = self.may_remove(lock)?;
         if let Some(other) = history.needed_by(point) {
@@ -40,9 +40,35 @@ impl GuestDir {
                 needed_by: other.dir.display().to_string(),
             });
         }
+        self.remember_seq(lock, &history, point)?;
         files::remove_if_there(self.disk(), &point.dir.join(layout::MANIFEST))?;
         self.disk().fsync_dir(&point.dir).about("fsync", &point.dir)?;
-        files::remove_dir_of_files(self.disk(), &point.dir)
+        files::remove_uncommitted(self.disk(), &point.dir)
+    }
+
+    /// Notes the order of a point that is about to go, unless what stays tells a higher one: before
+    /// it goes, as afterwards nothing would tell it.
+    fn remember_seq(
+        &self,
+        lock: &Lock,
+        history: &History,
+        point: &StoredPoint,
+    ) -> Result<(), RepositoryError> {
+        let seq = point.manifest.seq;
+        let is_told = |other: &StoredPoint| other.dir != point.dir && other.manifest.seq >= seq;
+        let Some(record) = &history.record else { return Ok(()) };
+        if record.last_seq >= seq || history.points.iter().any(is_told) {
+            return Ok(());
+        }
+        let record = GuestRecord { last_seq: seq, ..record.clone() };
+        match self.save_record(lock, &record) {
+            // Room is made on a full file system, too: the cache of the points is what it may cost.
+            Err(RepositoryError::Io { source, .. }) if is_full(&source) => {
+                files::remove_if_there(self.disk(), &self.path().join(layout::INDEX))?;
+                self.save_record(lock, &record)
+            }
+            other => other,
+        }
     }
 
     /// Removes a point for the user and keeps its images for the points that need them.

@@ -109,7 +109,10 @@ impl Scanner<'_> {
         if let Some(point) = self.cache.point(&facts, dir) {
             self.take(point, facts);
         } else if let Some(manifest) = self.manifest(dir, label, moment) {
-            let (attributes, whole) = self.attributes(dir, &manifest);
+            let (attributes, whole) = match facts.has_attributes() {
+                true => self.attributes(dir, &manifest),
+                false => (Attributes::default(), true),
+            };
             let point = StoredPoint { manifest, attributes, dir: dir.to_owned() };
             match whole {
                 true => self.take(point, facts),
@@ -156,14 +159,11 @@ impl Scanner<'_> {
         })
     }
 
-    /// The attributes, and whether they are the true ones. A point whose attributes cannot be read
-    /// may be protected, so it is.
+    /// The attributes of a point that has some, and whether they are the true ones. A point whose
+    /// attributes cannot be read may be protected, so it is.
     fn attributes(&mut self, dir: &Path, manifest: &Manifest) -> (Attributes, bool) {
         let path = dir.join(layout::ATTRIBUTES);
         let why = match self.disk.read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return (Attributes::default(), true);
-            }
             Err(error) => error.to_string(),
             Ok(bytes) => match serde_json::from_slice::<Attributes>(&bytes) {
                 Ok(attributes) if attributes.point == Some(manifest.point) => {

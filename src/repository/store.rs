@@ -2,6 +2,7 @@
 
 use super::disk::Disk;
 use super::error::{About, RepositoryError};
+use super::files;
 use super::guest_dir::GuestDir;
 use super::layout::{self, GuestKey, GuestNames};
 use std::os::unix::fs::MetadataExt as _;
@@ -13,13 +14,14 @@ pub struct Repository {
     disk: Disk,
     /// The path that the user gave.
     path: PathBuf,
-    /// `pve-ferry` below it, made by the first write.
+    /// `pve-ferry` below it; see [`Repository::begin`].
     root: PathBuf,
 }
 
 impl Repository {
-    /// Opens the repository at `path`, which must be a directory already: a mount point that is
-    /// not mounted shall not be filled. Nothing is written.
+    /// Opens the repository at `path`, which must be a directory already. Nothing is written, and
+    /// nothing is said of what is in it: that may be a repository, nothing yet, or a mount point
+    /// that is not mounted.
     ///
     /// # Errors
     /// [`RepositoryError::Missing`], or the file system does not answer.
@@ -41,6 +43,37 @@ impl Repository {
     /// The path as it was given.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether a repository was begun here. The listing tells, as an NFS client may remember for a
+    /// while that a name is absent.
+    ///
+    /// # Errors
+    /// The file system does not answer.
+    pub fn is_begun(&self) -> Result<bool, RepositoryError> {
+        let parent = self.root.parent().unwrap_or(&self.root);
+        let names = self.disk.names(parent).about("list", &self.path)?;
+        Ok(names.iter().any(|name| name == layout::ROOT))
+    }
+
+    /// Begins a repository, durably, unless there is one. Nothing else does so: where a mount point
+    /// is not mounted a run without a person would fill the disk below it, and call that a backup.
+    ///
+    /// # Errors
+    /// The file system fails.
+    pub fn begin(&self) -> Result<(), RepositoryError> {
+        files::ensure_dir(&self.disk, &self.root)
+    }
+
+    /// Refuses a directory in which no repository was begun.
+    ///
+    /// # Errors
+    /// [`RepositoryError::NotBegun`], or the file system does not answer.
+    pub fn must_be_begun(&self) -> Result<(), RepositoryError> {
+        match self.is_begun()? {
+            true => Ok(()),
+            false => Err(RepositoryError::NotBegun { path: self.path.clone() }),
+        }
     }
 
     /// Bytes that may still be written to it.

@@ -105,7 +105,7 @@ pub(super) fn verify(
     let mut images: BTreeMap<(u64, ImageId), HeldImage<'_>> = BTreeMap::new();
     for point in points {
         checker.report.points.push(point.dir.clone());
-        checker.texts(point);
+        checker.texts(point)?;
         for held in checker.chains(point) {
             images.insert((held.point.manifest.seq, held.image.id), held);
         }
@@ -113,7 +113,7 @@ pub(super) fn verify(
     for held in images.into_values() {
         // Asks also before the first frame of each image.
         if progress(0).is_ok() {
-            checker.image(&held, request, &stopped);
+            checker.image(&held, request, &stopped)?;
         }
     }
     checker.report.stopped = stopped.into_inner();
@@ -147,24 +147,36 @@ impl<'a> Checker<'a> {
     }
 
     /// The configuration and the firewall rules of a point.
-    fn texts(&mut self, point: &StoredPoint) {
+    fn texts(&mut self, point: &StoredPoint) -> Result<(), RepositoryError> {
         let files = [
             (layout::CONFIG, point.manifest.config_digest),
             (layout::FIREWALL, point.manifest.firewall_digest),
         ];
         for (name, expected) in files {
             let path = point.dir.join(name);
-            if let Some(why) = expected.and_then(|digest| self.text_differs(&path, digest)) {
+            let Some(expected) = expected else { continue };
+            if let Some(why) = self.text_differs(&path, expected)? {
                 self.found(&path, why, vec![point.dir.clone()]);
             }
         }
+        Ok(())
     }
 
-    fn text_differs(&self, path: &Path, expected: Digest) -> Option<String> {
-        match self.guest.disk().read(path) {
-            Err(error) => Some(error.to_string()),
-            Ok(bytes) if text_digest(&bytes) == Some(expected) => None,
-            Ok(_) => Some("it is not what was saved".to_owned()),
+    fn text_differs(
+        &self,
+        path: &Path,
+        expected: Digest,
+    ) -> Result<Option<String>, RepositoryError> {
+        let disk = self.guest.disk();
+        let read = match disk.read(path) {
+            Err(error) if is_eio(&error) => disk.read(path),
+            other => other,
+        };
+        match read {
+            Ok(bytes) if text_digest(&bytes) == Some(expected) => Ok(None),
+            Ok(_) => Ok(Some("it is not what was saved".to_owned())),
+            Err(error) if passes(&error) => Err(RepositoryError::io("read", path, error)),
+            Err(error) => Ok(Some(error.to_string())),
         }
     }
 
@@ -185,10 +197,15 @@ impl<'a> Checker<'a> {
         images
     }
 
-    fn image(&mut self, held: &HeldImage<'_>, request: &VerifyRequest<'_>, stopped: &AtomicBool) {
+    fn image(
+        &mut self,
+        held: &HeldImage<'_>,
+        request: &VerifyRequest<'_>,
+        stopped: &AtomicBool,
+    ) -> Result<(), RepositoryError> {
         let read = request.subset.is_none_or(|subset| subset.holds(held.image.id));
         let findings = if read {
-            let findings = verify_image::content(held, request.threads, request.progress);
+            let findings = verify_image::content(held, request.threads, request.progress)?;
             // An image that was not read to its end counts as not read.
             if !stopped.load(Ordering::Relaxed) {
                 self.report.images.insert(held.image.id);
@@ -197,13 +214,14 @@ impl<'a> Checker<'a> {
             findings
         } else {
             self.report.complete = false;
-            verify_image::outside(held)
+            verify_image::outside(held)?
         };
         for Finding { file, what, extents, costs } in findings {
             let points_lost = if costs.points() { self.needing(held) } else { vec![] };
             let image = costs.points().then_some(held.image.id);
             self.report.damage.push(DamageFound { file, what, image, extents, points_lost });
         }
+        Ok(())
     }
 
     /// The visible points with this image in a chain.
@@ -222,6 +240,17 @@ impl<'a> Checker<'a> {
         let (file, extents) = (file.to_owned(), Vec::new());
         self.report.damage.push(DamageFound { file, what, image: None, extents, points_lost });
     }
+}
+
+fn is_eio(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::EIO)
+}
+
+/// Whether an error of reading, EIO after a second try, says nothing of the file: neither that it is
+/// gone, nor that the disk has lost it, nor that it is none that was written here.
+fn passes(error: &io::Error) -> bool {
+    let is_lost = is_eio(error) || error.kind() == io::ErrorKind::NotFound;
+    error.raw_os_error().is_some() && !is_lost
 }
 
 fn broken_file(broken: &BrokenChain, point: &StoredPoint) -> PathBuf {

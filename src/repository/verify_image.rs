@@ -2,6 +2,7 @@
 //! knows the points.
 
 use super::chain::HeldImage;
+use super::error::RepositoryError;
 use super::image::{Damage, Frame, ImageError, ImageIndex, ImageReader, index_path};
 use crate::stream::Extent;
 use std::fs::File;
@@ -45,23 +46,33 @@ impl Finding {
 }
 
 /// Checks everything but the content: the file is there and has its length, the index is its own.
-pub(super) fn outside(held: &HeldImage<'_>) -> Vec<Finding> {
-    wrong_length(held).or_else(|| indexed(held).err()).into_iter().collect()
+///
+/// # Errors
+/// The file system does not answer, which says nothing of the image.
+pub(super) fn outside(held: &HeldImage<'_>) -> Result<Vec<Finding>, RepositoryError> {
+    let finding = match wrong_length(held)? {
+        None => indexed(held)?.err(),
+        wrong => wrong,
+    };
+    Ok(finding.into_iter().collect())
 }
 
 /// What a file that is missing, cut off or too long has lost.
-fn wrong_length(held: &HeldImage<'_>) -> Option<Finding> {
+fn wrong_length(held: &HeldImage<'_>) -> Result<Option<Finding>, RepositoryError> {
     let path = held.path();
     let length = match std::fs::metadata(&path) {
-        Ok(facts) if facts.len() == held.image.stored_bytes => return None,
+        Ok(facts) if facts.len() == held.image.stored_bytes => return Ok(None),
         Ok(facts) => facts.len(),
-        Err(error) => return Some(Finding::lost(&path, error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Some(Finding::lost(&path, error.to_string())));
+        }
+        Err(error) => return Err(RepositoryError::io("look at", &path, error)),
     };
     let what = format!("it has {length} bytes instead of {}", held.image.stored_bytes);
     let index = File::open(index_path(&path)).and_then(|mut file| ImageIndex::read(&mut file));
     let index = index.ok().filter(|index| index.root_digest() == held.image.digest);
     let extents = index.map_or_else(Vec::new, |index| extents_behind(&index, length));
-    Some(Finding { extents, ..Finding::lost(&path, what) })
+    Ok(Some(Finding { extents, ..Finding::lost(&path, what) }))
 }
 
 fn extents_behind(index: &ImageIndex, length: u64) -> Vec<Extent> {
@@ -71,35 +82,42 @@ fn extents_behind(index: &ImageIndex, length: u64) -> Vec<Extent> {
 }
 
 /// Reads every frame.
-pub(super) fn content(held: &HeldImage<'_>, threads: usize, progress: Told<'_>) -> Vec<Finding> {
-    if let Some(finding) = wrong_length(held) {
-        return vec![finding];
+///
+/// # Errors
+/// The file cannot be read, which says nothing of what it holds.
+pub(super) fn content(
+    held: &HeldImage<'_>,
+    threads: usize,
+    progress: Told<'_>,
+) -> Result<Vec<Finding>, RepositoryError> {
+    if let Some(finding) = wrong_length(held)? {
+        return Ok(vec![finding]);
     }
     let path = held.path();
-    let (reader, mut findings) = match indexed(held) {
+    let (reader, mut findings) = match indexed(held)? {
         Ok(reader) => (reader, Vec::new()),
         // Without a good index the whole file is read once, which checks as much, by one thread.
         Err(bad_index) => {
-            return match scanned(held) {
-                Ok(()) => {
+            return Ok(match scanned(held)? {
+                None => {
                     // All of it was read: a wish to stop is kept for the next image.
                     progress(held.image.stored_bytes).unwrap_or_default();
                     vec![bad_index]
                 }
-                Err(lost) => vec![bad_index, lost],
-            };
+                Some(lost) => vec![bad_index, lost],
+            });
         }
     };
     if let Some(what) = contradiction(held, &reader) {
         findings.push(Finding::lost(&path, what));
     }
-    findings.extend(frames(&reader, threads, progress));
+    findings.extend(frames(&reader, threads, progress)?);
     findings.extend(tail(&reader));
-    findings
+    Ok(findings)
 }
 
 /// The image with the index beside it, when that is whole and of this very image.
-fn indexed(held: &HeldImage<'_>) -> Result<ImageReader, Finding> {
+fn indexed(held: &HeldImage<'_>) -> Result<Result<ImageReader, Finding>, RepositoryError> {
     let path = held.path();
     let bad = |what: &str| Finding {
         file: index_path(&path),
@@ -107,24 +125,53 @@ fn indexed(held: &HeldImage<'_>) -> Result<ImageReader, Finding> {
         extents: Vec::new(),
         costs: Costs::Nothing,
     };
-    match ImageReader::open_indexed(&path) {
-        Err(error) => Err(Finding::lost(&path, text(&error))),
+    Ok(match ImageReader::open_indexed(&path) {
+        Err(error) => Err(unread(&path, error)?),
         Ok(Some(reader)) if reader.index().root_digest() == held.image.digest => Ok(reader),
         Ok(Some(_)) => Err(bad("it is the index of another image")),
         Ok(None) => Err(bad("it is missing or damaged")),
-    }
+    })
 }
 
-fn scanned(held: &HeldImage<'_>) -> Result<(), Finding> {
+/// What is lost of an image that is read whole without an index.
+fn scanned(held: &HeldImage<'_>) -> Result<Option<Finding>, RepositoryError> {
     let path = held.path();
-    let reader =
-        ImageReader::open_scanning(&path).map_err(|error| Finding::lost(&path, text(&error)))?;
+    let reader = match ImageReader::open_scanning(&path) {
+        // As everywhere: EIO may pass, so that only what comes again is believed.
+        Err(error) if is_eio(&error) => match ImageReader::open_scanning(&path) {
+            Err(again) if is_eio(&again) => return Ok(Some(Finding::lost(&path, text(&again)))),
+            other => other,
+        },
+        other => other,
+    };
+    let reader = match reader {
+        Err(error) => return unread(&path, error).map(Some),
+        Ok(reader) => reader,
+    };
     let found = reader.index().root_digest();
     if found != held.image.digest {
         let what = format!("its digest is {found}, and the manifest says {}", held.image.digest);
-        return Err(Finding::lost(&path, what));
+        return Ok(Some(Finding::lost(&path, what)));
     }
-    contradiction(held, &reader).map_or(Ok(()), |what| Err(Finding::lost(&path, what)))
+    Ok(contradiction(held, &reader).map(|what| Finding::lost(&path, what)))
+}
+
+fn is_eio(error: &ImageError) -> bool {
+    let ImageError::Read { source, .. } = error else { return false };
+    source.raw_os_error() == Some(nix::libc::EIO)
+}
+
+/// What an image that could not be opened or read whole has lost: an error of the system tells that
+/// only when nothing bears its name; every other one is a decompressor's, and damage.
+fn unread(path: &Path, error: ImageError) -> Result<Finding, RepositoryError> {
+    match error {
+        ImageError::Read { path, source }
+            if source.raw_os_error().is_some() && source.kind() != io::ErrorKind::NotFound =>
+        {
+            Err(RepositoryError::io("read", &path, source))
+        }
+        other => Ok(Finding::lost(path, text(&other))),
+    }
 }
 
 /// What manifest and stream tell differently, although the digest fits.
@@ -136,9 +183,13 @@ fn contradiction(held: &HeldImage<'_>, reader: &ImageReader) -> Option<String> {
 }
 
 /// Decodes all frames on several threads; each takes the next one that nobody has.
-fn frames(reader: &ImageReader, threads: usize, progress: Told<'_>) -> Vec<Finding> {
+fn frames(
+    reader: &ImageReader,
+    threads: usize,
+    progress: Told<'_>,
+) -> Result<Vec<Finding>, RepositoryError> {
     let next = AtomicUsize::new(0);
-    let damage: Mutex<Vec<(usize, Finding)>> = Mutex::default();
+    let damage: Mutex<Vec<(usize, Result<Finding, RepositoryError>)>> = Mutex::default();
     let all = reader.index().frames();
     let work = || {
         loop {
@@ -146,7 +197,11 @@ fn frames(reader: &ImageReader, threads: usize, progress: Told<'_>) -> Vec<Findi
             let Some(frame) = all.get(number) else { return };
             if let Err(error) = reader.frame(number) {
                 let finding = frame_finding(reader.path(), error);
+                let ends = finding.is_err();
                 damage.lock().unwrap_or_else(PoisonError::into_inner).push((number, finding));
+                if ends {
+                    next.store(all.len(), Ordering::Relaxed);
+                }
             }
             if progress(frame.stored_length.into()).is_err() {
                 return;
@@ -164,15 +219,18 @@ fn frames(reader: &ImageReader, threads: usize, progress: Told<'_>) -> Vec<Findi
     damage.into_iter().map(|(_, finding)| finding).collect()
 }
 
-fn frame_finding(path: &Path, error: ImageError) -> Finding {
-    match error {
+fn frame_finding(path: &Path, error: ImageError) -> Result<Finding, RepositoryError> {
+    Ok(match error {
+        ImageError::Read { path, source } => {
+            return Err(RepositoryError::io("read", &path, source));
+        }
         ImageError::Damaged(Damage { frame, extents, what, .. }) => {
             let frame = frame.map_or_else(String::new, |frame| format!("frame {frame}: "));
             let what = format!("{frame}{what}");
             Finding { file: path.to_owned(), what, extents, costs: Costs::Points }
         }
         other => Finding::lost(path, text(&other)),
-    }
+    })
 }
 
 /// The seek table behind the frames, which other tools use.

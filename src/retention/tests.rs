@@ -112,6 +112,19 @@ fn generations_are_kept_as_pve_keeps_them() {
     assert_eq!(kept, [31, 59, 67, 68, 69, 70]);
 }
 
+/// As PVE does it: what a person protects stays beside what the rules keep.
+#[test]
+fn protected_points_are_not_counted_by_any_rule() {
+    let mut items = days(8);
+    for protected in [4, 6, 7] {
+        items[protected].protected = true;
+    }
+    let now = at(10 * DAY);
+    assert_eq!(kept(&items, &rules("retain:2"), now), [4, 5, 6, 7, 8]);
+    assert_eq!(kept(&items, &rules("prune:keep-last=2"), now), [4, 5, 6, 7, 8]);
+    assert_eq!(kept(&items, &rules("prune:keep-daily=2"), now), [4, 5, 6, 7, 8]);
+}
+
 #[test]
 fn protected_future_and_damaged_points_take_nobodys_place() {
     let mut items = days(6);
@@ -253,6 +266,32 @@ proptest! {
         if let Some((_, verdict)) = present().rfind(|(i, _)| !i.failed) {
             prop_assert!(verdict.keeps(), "the newest point that is not damaged went");
         }
+    }
+
+    #[test]
+    fn others_stay_or_go_as_if_the_protected_ones_were_not_there(
+        mut items in any_items(),
+        rule in (1_u8..9, 0_u32..20),
+    ) {
+        items.push(item(1000, 0));
+        let rules = one_rule(rule.0, rule.1);
+        let others: Vec<Item> = items.iter().filter(|i| !i.protected).cloned().collect();
+        let mut beside = kept(&items, &rules, at(0));
+        beside.retain(|seq| others.iter().any(|other| other.seq == *seq));
+        prop_assert_eq!(beside, kept(&others, &rules, at(0)));
+    }
+
+    #[test]
+    fn to_protect_a_point_costs_no_other_under_keep(
+        mut items in any_items(),
+        n in 0_u32..20,
+        which in 0_usize..60,
+    ) {
+        let which = which % items.len();
+        let before = kept(&items, &one_rule(0, n), at(0));
+        items[which].protected = true;
+        let after = kept(&items, &one_rule(0, n), at(0));
+        prop_assert!(before.iter().all(|seq| after.contains(seq)), "{:?} and {:?}", before, after);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The facts of a backup, and what its execution will need of what was read.
 
-use crate::model::SkippedDisk;
 use crate::model::{ChainId, Guest, GuestKind, ImageId, Label, VolumeId, VolumeIdentity};
+use crate::model::{DiskKey, SkippedDisk};
 use crate::plan::facts::{
     BackupFacts, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact, VolumeFact,
 };
@@ -45,6 +45,44 @@ pub struct SurveyedGuest {
     pub incarnation: crate::model::Incarnation,
 }
 
+/// A guest as far as its place in a repository needs it known: what is read before its lock is
+/// taken, as all else may be another one when the lock is.
+#[derive(Debug)]
+pub struct IdentifiedGuest {
+    /// The guest.
+    pub guest: Guest,
+    /// Whether it is a template.
+    pub is_template: bool,
+    /// What distinguishes it from an earlier guest of its vmid.
+    pub incarnation: crate::model::Incarnation,
+}
+
+/// Reads what tells the guest from others. A storage is asked only where the configuration does
+/// not tell, of a container's root volume as a rule.
+///
+/// # Errors
+/// As [`guest`].
+pub async fn identity(world: &World, guest: Guest) -> anyhow::Result<IdentifiedGuest> {
+    let parsed = GuestConfig::parse(&world.cluster.read_config(&guest)?);
+    let is_template = parsed.is_template();
+    let told = super::incarnation(guest.kind, &parsed, None);
+    let incarnation = match told {
+        Some(incarnation) => incarnation,
+        None => {
+            let first = first_key(guest.kind, &parsed);
+            let entry = parsed.volumes().into_iter().find(|v| Some(&v.key) == first.as_ref());
+            let read = match &entry {
+                Some(entry) => volume(world, entry).await.map_err(|skip| vec![skip]),
+                None => Err(Vec::new()),
+            };
+            let (root, skipped) = read.map_or_else(|skip| (None, skip), |v| (Some(v), Vec::new()));
+            super::incarnation(guest.kind, &parsed, root.as_ref().map(|v| &v.identity))
+                .with_context(|| no_identity(&skipped))?
+        }
+    };
+    Ok(IdentifiedGuest { guest, is_template, incarnation })
+}
+
 /// Reads configuration and volumes.
 ///
 /// # Errors
@@ -74,12 +112,16 @@ fn root<'a>(
     config: &GuestConfig,
     volumes: &'a [VolumeFact],
 ) -> Option<&'a VolumeFact> {
+    let first = first_key(kind, config);
+    volumes.iter().find(|volume| Some(&volume.disk) == first.as_ref())
+}
+
+fn first_key(kind: GuestKind, config: &GuestConfig) -> Option<DiskKey> {
     let included = config.volumes().into_iter().filter(|v| v.inclusion == Inclusion::Included);
-    let first = match kind {
+    match kind {
         GuestKind::Lxc => "rootfs".parse().ok(),
         GuestKind::Qemu => included.map(|volume| volume.key).next(),
-    };
-    volumes.iter().find(|volume| Some(&volume.disk) == first.as_ref())
+    }
 }
 
 fn no_identity(skipped: &[SkippedDisk]) -> String {
@@ -214,6 +256,7 @@ fn record(
             kind: guest.kind,
             name: String::new(),
             chains: BTreeMap::new(),
+            last_seq: 0,
             other: serde_json::Map::new(),
         },
     };

@@ -16,7 +16,7 @@ mod snapshot;
 mod source;
 
 pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
-pub use backup::{Surveyed, SurveyedGuest, backup, guest};
+pub use backup::{IdentifiedGuest, Surveyed, SurveyedGuest, backup, guest, identity};
 pub use copy::{copy, twin};
 pub use cover::{is_good, stored_points};
 pub use damage::{damage, known_damage};

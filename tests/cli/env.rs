@@ -54,7 +54,7 @@ impl Env {
             "bin",
             "state",
             "rbd/rbd",
-            "repository",
+            "repository/pve-ferry",
             "cron.d",
             "etc/priv/ceph",
             "etc/firewall",

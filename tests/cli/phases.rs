@@ -362,6 +362,8 @@ fn without_a_system_log_a_person_can_act_all_the_same() {
 fn every_command_tells_those_who_want_to_hear_and_acts_write_no_metrics() {
     for (command, words, _) in COMMANDS {
         let env = env_of(command);
+        // To begin a repository is a warning.
+        fs::create_dir_all(env.path("second/pve-ferry")).unwrap();
         let log = Log::of(&env);
         fs::create_dir_all(env.path("etc/pve-ferry")).unwrap();
         let metrics = env.path("metrics");

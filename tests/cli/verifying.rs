@@ -135,7 +135,7 @@ fn what_is_named_and_not_there_is_not_verified() {
     let document = env.run("verify --path REPO --label daily --json").exits(0).json();
     assert_eq!((&document["status"], document.get("not_found")), (&json!("ok"), None));
     fs::create_dir(env.path("empty")).unwrap();
-    env.run("verify --path DIR/empty").exits(0).says(&["no restore points"]);
+    env.run("verify --path DIR/empty").exits(4).says(&["no restore points"]);
     damage(&env);
     env.run("verify --path REPO --vmid 100,999").exits(12).says(&["nothing selected by 999"]);
 }

@@ -11,7 +11,7 @@ mod node;
 mod run;
 
 pub use events::Notes;
-pub use lab::{FOREIGN, Lab, VMID, block_on};
+pub use lab::{FOREIGN, Lab, VMID, block_on, block_on_real_time};
 pub use model::read_chain;
 pub use node::CommandFault;
 pub use run::{Backup, Restore};

@@ -353,6 +353,32 @@ fn a_move_takes_the_chain_along_also_after_a_copy_and_the_source_begins_a_new_on
     }
 }
 
+/// What is gone from the source still stands in the target: the next point comes after it.
+#[test]
+fn a_source_that_was_emptied_or_lost_its_newest_points_can_be_copied_on() {
+    for deleted in [None, Some(1), Some(3)] {
+        let lab = Lab::new();
+        for round in 2..5 {
+            lab.good_backup(&Backup::default());
+            lab.write_somewhere(round);
+        }
+        let wanted = if deleted.is_none() { moving() } else { Wanted::default() };
+        assert_eq!(copied(&lab, &wanted).exit_code(), 0);
+        let directory = lab.guest_directories(FROM).remove(0);
+        let options = LockOptions { wait: None, what: "test".into() };
+        let lock = directory.lock(LockMode::Exclusive, &options).unwrap();
+        for point in lab.points(FROM).iter().rev().take(deleted.unwrap_or_default()) {
+            directory.delete_point(&lock, point).unwrap();
+        }
+        drop(lock);
+        lab.good_backup(&Backup::default());
+        let report = copied(&lab, &Wanted::default());
+        assert_eq!(report.exit_code(), 0, "{deleted:?}: {report:#?}");
+        let order: Vec<u64> = lab.points(TO).iter().map(|point| point.manifest.seq).collect();
+        assert_eq!(order, [1, 2, 3, 4], "{deleted:?}");
+    }
+}
+
 #[test]
 fn a_target_that_has_begun_its_own_chain_keeps_it_when_the_rest_is_moved() {
     let lab = two_labels();

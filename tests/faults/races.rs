@@ -1,11 +1,12 @@
 //! Others who act at the same time: PVE, administrators, a second run of ours. What they did
 //! between survey and action is noticed, and what they made is not touched.
 
-use crate::common::{Backup, Lab, Restore, VMID, block_on};
+use crate::common::{Backup, Lab, Restore, VMID, block_on, block_on_real_time};
 use crate::situation::{Before, Situation, converges};
-use pve_ferry::operation::perform;
+use pve_ferry::operation::{Mode, perform};
 use pve_ferry::report::{Failure, GuestStatus, Report};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 fn is_freeze(event: &str) -> bool {
     event.starts_with("run qm guest cmd") && event.ends_with("fsfreeze-freeze")
@@ -194,6 +195,37 @@ fn a_second_run_of_one_guest_is_told_that_it_is_locked_f11() {
         lab.assert_tidy(1, "two runs");
         converges(&lab, &wanted, "two runs");
     }
+}
+
+/// What it knew of snapshots before it waited is not what it finds then: the first run has replaced
+/// the base that both would have taken.
+#[test]
+fn a_second_run_that_waits_goes_on_with_what_the_first_one_left() {
+    let lab = Arc::new(Situation::Increment.lab());
+    lab.write_somewhere(9);
+    let (inner, found) = (lab.clone(), Arc::new(Mutex::new(None)));
+    let slot = found.clone();
+    lab.events.watch(move |event| {
+        let mut slot = slot.lock().unwrap();
+        if event.starts_with("note created snapshot") && slot.is_none() {
+            let operation = inner.backup_operation(&Backup::default()).unwrap();
+            let mut world = Arc::into_inner(inner.world()).unwrap();
+            world.limits.lock_wait = Some(Duration::from_secs(60));
+            let run = perform(Arc::new(world), operation, Mode::Execute);
+            *slot = Some(std::thread::spawn(move || block_on_real_time(run).unwrap().report));
+            // It has read all that it reads before it has the lock, and asks for that again and again.
+            std::thread::sleep(Duration::from_millis(700));
+        }
+    });
+    let first = lab.backup(&Backup::default());
+    lab.events.unwatch();
+    let second = found.lock().unwrap().take().expect("the second run began").join().unwrap();
+    assert_eq!((first.exit_code(), second.exit_code()), (0, 0), "{first:#?}{second:#?}");
+    let kinds: Vec<&str> = second.guests[0].volumes.iter().map(|v| v.kind.as_str()).collect();
+    assert_eq!(kinds, ["increment", "increment"]);
+    lab.learn("repository");
+    lab.assert_points_are_whole("waited");
+    lab.assert_tidy(1, "waited");
 }
 
 /// Another repository has locks of its own: both runs get their points.

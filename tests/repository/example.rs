@@ -69,7 +69,9 @@ pub fn point_dir(n: usize) -> String {
 }
 
 pub fn guest(path: &Path) -> GuestDir {
-    Repository::open(path, Disk::real()).unwrap().guest(&key())
+    let repository = Repository::open(path, Disk::real()).unwrap();
+    repository.begin().unwrap();
+    repository.guest(&key())
 }
 
 pub fn exclusive(guest: &GuestDir) -> Lock {
@@ -139,6 +141,7 @@ fn record() -> GuestRecord {
         kind: GuestKind::Qemu,
         name: "web".into(),
         chains: BTreeMap::from([(label(), ChainId(0x1a2b_3c4d))]),
+        last_seq: 0,
         other: serde_json::Map::new(),
     }
 }

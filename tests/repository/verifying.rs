@@ -358,3 +358,26 @@ fn a_wish_to_stop_ends_the_reading_between_frames_and_keeps_what_was_found() {
     assert!(report.stopped && !report.complete, "{report:?}");
     assert!(report.images.is_empty(), "no image was read to its end: {report:?}");
 }
+
+/// What says nothing of the bytes, as a loop of links here and a server that is away elsewhere, is no
+/// damage: nobody could tell it from one afterwards, as marks stay.
+#[test]
+fn what_cannot_be_read_for_another_reason_is_no_damage_but_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let guest = guest(dir.path());
+    for file in [SCSI, "guest.conf"] {
+        let path = guest.path().join(point_dir(1)).join(file);
+        let away = path.with_extension("away");
+        fs::rename(&path, &away).unwrap();
+        std::os::unix::fs::symlink(&path, &path).unwrap();
+        let select = |_: &StoredPoint| true;
+        let request =
+            VerifyRequest { select: &select, subset: None, threads: 2, progress: &|_| Ok(()) };
+        let error = guest.verify(&request).unwrap_err();
+        assert!(error.to_string().contains(file), "{error}");
+        fs::remove_file(&path).unwrap();
+        fs::rename(&away, &path).unwrap();
+    }
+    assert_eq!(check(&guest, None).damage, []);
+}

@@ -4,7 +4,7 @@
 use super::super::error::CliError;
 use super::super::output;
 use super::define::{Form, changed_job, defined, new_job, operation_in};
-use super::{FILE, Which, by_name, our_files, render, runs, secrets, this_node, when};
+use super::{FILE, Which, by_name, our_files, place, render, runs, secrets, this_node, when};
 use crate::job::{Job, JobName, Runner};
 use crate::pve::JobsCfg;
 use crate::pve::jobs_cfg::with_job;
@@ -30,6 +30,7 @@ pub fn create(words: &[String]) -> Result<u8, CliError> {
     })?;
     if let Some(job) = job {
         tell("created", &job, &node);
+        place::begin(&job, &node);
     }
     Ok(0)
 }
@@ -82,7 +83,9 @@ pub fn set(words: &[String]) -> Result<u8, CliError> {
         Ok((job.name.clone(), Some(changed)))
     })?;
     if let Some(job) = job {
-        tell("changed", &job, &this_node()?);
+        let node = this_node()?;
+        tell("changed", &job, &node);
+        place::begin(&job, &node);
     }
     Ok(0)
 }

@@ -5,7 +5,7 @@ use super::super::error::CliError;
 use super::super::output;
 use super::define::{check, operation_command, order};
 use super::secrets::Pending;
-use super::{change, jobs, this_node, when};
+use super::{change, jobs, place, this_node, when};
 use crate::job::import::{Found, Proposal, found};
 use crate::job::{Job, JobName, Runner, free_name};
 use crate::pve::JobsCfg;
@@ -163,6 +163,7 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
             )),
             false => Ok((new.name.clone(), Some(new))),
         })?;
+        place::begin(&job, &this_node()?);
     }
     Ok(Outcome::Imported(Box::new(job), notes))
 }

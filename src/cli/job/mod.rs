@@ -6,6 +6,7 @@ mod define;
 mod import;
 mod list;
 mod metrics;
+mod place;
 mod render;
 mod run;
 mod secrets;

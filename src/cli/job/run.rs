@@ -6,7 +6,7 @@ use super::super::options::Logging;
 use super::super::output::{self, Seen};
 use super::super::{backup, run as run_command, told};
 use super::define::{OPERATIONS, check, operation_command, parsed};
-use super::{Which, by_name, jobs, render, runs, this_node, waiting};
+use super::{Which, by_name, jobs, place, render, runs, this_node, waiting};
 use crate::clock::Clock;
 use crate::job::Job;
 use crate::pve::JobsCfg;
@@ -22,7 +22,8 @@ pub struct Args {
     #[command(flatten)]
     which: Which,
     /// As cron does: only if the job is enabled and this node's, only for guests on this node, and
-    /// silent unless something is wrong. Waits for other runs without limit.
+    /// silent unless something is wrong. Waits for other runs without limit, and begins no repository
+    /// where none is: the directory may not be mounted.
     #[arg(long)]
     scheduled: bool,
 }
@@ -66,7 +67,11 @@ fn scheduled(which: &Which, logging: &Logging) -> Result<u8, CliError> {
         }
     }
     let seen = if logging.debug { Seen::AtOnce } else { Seen::WhenWrong };
-    let ended = begin(job, seen, scheduled_words);
+    let ended = begin(job, seen, |job| {
+        // Without a person nobody could say that the directory is the right one.
+        place::must_be_there(job)?;
+        scheduled_words(job)
+    });
     if let Err(error) = &ended {
         // It did not even begin, as when its last run is still under way. Each time it is told: what
         // is left out night after night is no backup.

@@ -31,6 +31,13 @@ impl FrameTool {
     }
 }
 
+/// Whether an error of reading, EIO after a second try, says that the bytes are lost: a disk that
+/// cannot read a sector has lost it as surely as one that flipped a bit, and what is behind the end of
+/// a file is not there. Any other error, as of a server that is away, says nothing of the bytes.
+pub(super) fn is_loss(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof || error.raw_os_error() == Some(nix::libc::EIO)
+}
+
 impl ImageReader {
     /// Opens the image at `path`, with the index beside it when that is there and whole; else the
     /// image is read whole to make the index again. Whether the index is this image's, its root
@@ -108,9 +115,9 @@ impl ImageReader {
             |what: String| ImageError::Damaged(self.index.damage(&self.path, number, what));
         let target = if self.index.codec == Codec::None { &mut *bytes } else { &mut tool.stored };
         target.resize(length, 0);
-        self.file.read_exact_at(target, frame.stored_offset).map_err(|error| {
-            // A disk that cannot read a sector has lost it as surely as one that flipped a bit.
-            damaged(format!("it cannot be read ({error})"))
+        self.read_stored(target, frame.stored_offset).map_err(|error| match is_loss(&error) {
+            true => damaged(format!("it cannot be read ({error})")),
+            false => self.unreadable(error),
         })?;
         if self.index.codec != Codec::None {
             let taken = tool.decoder.decode(self.index.codec, &tool.stored, bytes);
@@ -126,6 +133,18 @@ impl ImageReader {
             return Err(damaged("its records do not fit the index".to_owned()));
         }
         Ok(())
+    }
+
+    /// Reads a part of the file. EIO may pass, as where a path to the disk failed: only what comes
+    /// again, through a handle of its own, is told as that.
+    fn read_stored(&self, target: &mut [u8], offset: u64) -> io::Result<()> {
+        match self.file.read_exact_at(target, offset) {
+            Err(error) if error.raw_os_error() == Some(nix::libc::EIO) => {
+                let again = File::open(&self.path).map_err(io::Error::other)?;
+                again.read_exact_at(target, offset)
+            }
+            other => other,
+        }
     }
 
     /// What is wrong behind the frames: the seek table, which other tools use, or the length.
@@ -146,5 +165,63 @@ impl ImageReader {
 
     pub(super) fn unreadable(&self, source: io::Error) -> ImageError {
         ImageError::Read { path: self.path.clone(), source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::image::{Compression, ImageOptions, ImageSink, ZeroRuns, write_image};
+    use crate::stream::{Header, StreamWriter};
+    use std::fs;
+
+    fn image(directory: &Path) -> ImageReader {
+        let path = directory.join("image");
+        let header = Header { from: None, to: Some("s".to_owned()), size: 4096 };
+        let mut writer = StreamWriter::new(Vec::new(), &header).unwrap();
+        writer.write(0, &[7; 4096]).unwrap();
+        let stream = writer.finish().unwrap();
+        let mut data = File::create(&path).unwrap();
+        let mut index = File::create(index_path(&path)).unwrap();
+        let files = ImageSink { data: &mut data, index: &mut index };
+        let options =
+            ImageOptions { compression: Compression::None, threads: 1, zeros: ZeroRuns::Aligned };
+        write_image(&mut &stream[..], &header, files, options, &|_| ()).unwrap();
+        ImageReader::open(&path).unwrap()
+    }
+
+    #[test]
+    fn an_error_of_reading_that_is_no_loss_is_no_damage() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reader = image(directory.path());
+        // A handle that only writes: EBADF, as good as ESTALE and ETIMEDOUT, which no test can make.
+        reader.file = File::options().append(true).open(reader.path()).unwrap();
+        let error = reader.frame(0).unwrap_err();
+        assert!(matches!(error, ImageError::Read { .. }), "{error:?}");
+        assert_eq!(error.damaged_file(), None);
+    }
+
+    #[test]
+    fn eio_is_damage_only_when_it_comes_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut reader = image(directory.path());
+        // Reading what is not mapped of one's own memory is EIO.
+        let broken = Path::new("/proc/self/mem");
+        reader.file = File::open(broken).unwrap();
+        assert!(reader.frame(0).is_ok(), "the second try reads it");
+        reader.path = broken.to_owned();
+        let error = reader.frame(0).unwrap_err();
+        assert_eq!(error.damaged_file(), Some(broken));
+        // A server that is away does not open it either: nobody knows what it holds.
+        reader.path = directory.path().join("gone");
+        assert!(matches!(reader.frame(0).unwrap_err(), ImageError::Read { .. }));
+    }
+
+    #[test]
+    fn what_is_behind_the_end_of_a_file_is_lost() {
+        let directory = tempfile::tempdir().unwrap();
+        let reader = image(directory.path());
+        fs::File::options().write(true).open(reader.path()).unwrap().set_len(10).unwrap();
+        assert_eq!(reader.frame(0).unwrap_err().damaged_file(), Some(reader.path()));
     }
 }

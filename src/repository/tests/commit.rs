@@ -85,7 +85,8 @@ fn deleting_a_point_never_leaves_half_of_it() {
             for debris in &history.debris {
                 world.guest().sweep(&lock, debris).unwrap();
             }
-            assert_eq!(world.guest().load().unwrap().debris, [], "{case}");
+            let after = world.guest().load().unwrap();
+            assert_eq!((&after.debris[..], after.next_seq()), (&[][..], 3), "{case}");
             if disk.writes() <= n {
                 result.unwrap();
                 break;
@@ -117,6 +118,26 @@ fn hiding_a_point_and_setting_attributes_leave_the_old_or_the_new_state() {
             }
         }
     }
+}
+
+/// Another repository may hold a copy of the point that went: the next one comes after it.
+#[test]
+fn an_order_is_never_given_again() {
+    let world = World::new();
+    let (first, second) = (world.point(1, None), world.point(2, Some(1)));
+    let delete = |point: &StoredPoint| world.guest().delete_point(&world.lock(), point).unwrap();
+    delete(&second);
+    let third = world.point(3, Some(1));
+    assert_eq!(third.manifest.seq, 3);
+    delete(&third);
+    delete(&first);
+    assert_eq!(world.guest().load().unwrap().points, []);
+    assert_eq!(world.point(4, None).manifest.seq, 4);
+    // Where a newer one stays there is nothing to note, so that a full file system is no obstacle.
+    let (older, newer) = (world.point(5, None), world.point(6, None));
+    delete(&older);
+    assert_eq!(world.guest().load().unwrap().record.unwrap().last_seq, 3);
+    assert_eq!(newer.manifest.seq, 6);
 }
 
 #[test]
@@ -164,6 +185,19 @@ fn a_manifest_that_does_not_fit_its_files_is_not_committed() {
     draft.abandon().unwrap();
     let history = guest.load().unwrap();
     assert_eq!((history.points.len(), history.debris.len()), (1, 0));
+}
+
+#[test]
+fn an_abandoned_draft_leaves_nothing_where_open_files_stay() {
+    let world = World::new();
+    world.point(1, None);
+    let (guest, lock) = (world.guest_on(Disk::failing_at(0, Fault::OpenFilesStay)), world.lock());
+    let draft = guest.begin(&lock, &label(), noon()).unwrap();
+    let dir = draft.path().to_owned();
+    let entry = image(2, None);
+    drop(draft.image_files(&entry.disk, entry.kind(), entry.compression).unwrap());
+    draft.abandon().unwrap();
+    assert!(!dir.exists());
 }
 
 #[test]
@@ -219,6 +253,24 @@ fn a_freeze_is_noted_until_the_thaw_and_found_after_a_kill() {
     assert!(!point.dir.join("freeze.json").exists());
 }
 
+/// A directory below which nothing is mounted now must not be filled: only who begins a repository
+/// begins one.
+#[test]
+fn no_lock_begins_a_repository() {
+    let dir = tempfile::tempdir().unwrap();
+    let repository = Repository::open(dir.path(), Disk::real()).unwrap();
+    let options = LockOptions { wait: None, what: "test".into() };
+    let error = repository.guest(&key()).lock(LockMode::Exclusive, &options).unwrap_err();
+    assert!(matches!(error, RepositoryError::NotBegun { .. }), "{error:?}");
+    assert!(!repository.is_begun().unwrap());
+    repository.must_be_begun().unwrap_err();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    repository.begin().unwrap();
+    repository.must_be_begun().unwrap();
+    repository.begin().unwrap();
+    repository.guest(&key()).lock(LockMode::Exclusive, &options).unwrap();
+}
+
 #[test]
 fn everything_is_for_the_owner_only() {
     let world = World::new();
@@ -246,7 +298,7 @@ fn everything_is_for_the_owner_only() {
 
 #[test]
 fn nothing_is_written_by_opening_and_looking() {
-    let world = World::new();
+    let world = World { dir: tempfile::tempdir().unwrap() };
     let guest = world.guest();
     assert!(!guest.exists().unwrap());
     assert_eq!(guest.load().unwrap(), History::default());

@@ -72,6 +72,40 @@ fn even_without_another_unreadable_point_a_directory_with_a_manifest_is_not_swep
     assert!(world.guest().sweep(&world.lock(), &above).is_err());
 }
 
+/// What an NFS client remembers of names is up to a minute old: a point that another node has
+/// committed meanwhile is a point, and a protection that it has set counts.
+#[test]
+fn a_point_is_no_debris_because_a_look_at_its_manifest_finds_nothing() {
+    let world = World::new();
+    let point = world.point(1, None);
+    let protected = Attributes { protected: true, ..Attributes::default() };
+    world.guest().set_attributes(&world.lock(), &point, &protected).unwrap();
+    fs::remove_file(world.guest().path().join("index.json")).unwrap();
+    let stale = world.guest_on(Disk::failing_at(0, Fault::StaleNames));
+    let history = stale.load().unwrap();
+    assert_eq!((&history.debris[..], history.points.len()), (&[][..], 1));
+    assert!(history.points[0].is_protected());
+    let debris = Debris { path: point.dir.clone(), freeze: None };
+    let error = stale.sweep(&world.lock(), &debris).unwrap_err();
+    assert!(matches!(error, RepositoryError::NotDebris { .. }), "{error:?}");
+    assert_eq!(world.guest().load().unwrap(), history);
+}
+
+/// The same for a draft that another host's clock gave the same name, or whose commit only seemed
+/// to fail.
+#[test]
+fn a_draft_with_a_manifest_is_not_abandoned_because_a_look_at_it_finds_nothing() {
+    let world = World::new();
+    world.point(1, None);
+    let (stale, lock) = (world.guest_on(Disk::failing_at(0, Fault::StaleNames)), world.lock());
+    let draft = stale.begin(&lock, &label(), noon()).unwrap();
+    let manifest = draft.path().join("manifest.json");
+    fs::write(&manifest, "{}").unwrap();
+    let error = draft.abandon().unwrap_err();
+    assert!(matches!(error, RepositoryError::NotDebris { .. }), "{error:?}");
+    assert!(manifest.exists());
+}
+
 #[test]
 fn a_later_version_stops_removal_and_increments_but_not_a_new_base() {
     for change in [(|v: &mut Value| v["requires"] = json!(["shards"])) as fn(&mut Value), |v| {
