@@ -74,7 +74,8 @@ pub struct GuestOutcome {
     pub volumes: Vec<VolumeOutcome>,
     /// Its volumes that were left out.
     pub skipped: Vec<SkippedDisk>,
-    /// What was done, but is not whole, in words: a volume that is known to be damaged.
+    /// What was done, but is not whole, in words: a volume that is known to be damaged, firewall rules
+    /// that could not be restored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_whole: Vec<String>,
     /// What was changed or taken away, in words.
