@@ -174,6 +174,8 @@ struct Judged<'a> {
     /// Indexes of the points that count, the newest first: not those of the future.
     order: Vec<usize>,
     verdicts: Vec<Verdict>,
+    /// The points that a rule of the user keeps.
+    ruled: BTreeSet<usize>,
     now: Moment,
 }
 
@@ -181,15 +183,22 @@ impl<'a> Judged<'a> {
     fn new(items: &'a [Item], now: Moment) -> Self {
         let mut order: Vec<usize> = (0..items.len()).filter(|i| items[*i].moment <= now).collect();
         order.sort_by_key(|i| std::cmp::Reverse(items[*i].seq));
-        Self { items, order, verdicts: vec![Verdict::Remove; items.len()], now }
+        let verdicts = vec![Verdict::Remove; items.len()];
+        Self { items, order, verdicts, ruled: BTreeSet::new(), now }
     }
 
     fn all(mut self, why: &str) -> Vec<Verdict> {
-        (0..self.items.len()).for_each(|i| self.keep(i, why));
+        (0..self.items.len()).for_each(|i| self.stay(i, why));
         self.verdicts
     }
 
     fn keep(&mut self, index: usize, why: &str) {
+        self.ruled.insert(index);
+        self.stay(index, why);
+    }
+
+    /// Keeps a point that stays whatever the rules say.
+    fn stay(&mut self, index: usize, why: &str) {
         if !self.verdicts[index].keeps() {
             self.verdicts[index] = Verdict::Keep(why.to_owned());
         }
@@ -198,22 +207,22 @@ impl<'a> Judged<'a> {
     fn unconditional(&mut self) {
         for (i, item) in self.items.iter().enumerate() {
             if item.protected {
-                self.keep(i, "protected");
+                self.stay(i, "protected");
             }
             if item.moment > self.now {
-                self.keep(i, "dated in the future");
+                self.stay(i, "dated in the future");
             }
         }
         let newest =
             |is_it: fn(&Item) -> bool| self.order.iter().find(|i| is_it(&self.items[**i])).copied();
         let (whole, undamaged) = (newest(Item::is_whole), newest(|item| !item.failed));
         if let Some(whole) = whole {
-            self.keep(whole, "the newest whole point");
+            self.stay(whole, "the newest whole point");
         }
         // Of the disks that it does hold, it may be the only one that is recent. When every point is
         // damaged, the newest of them is still the best that there is.
         if let Some(newest) = undamaged.or(self.order.first().copied()) {
-            self.keep(newest, "the newest point");
+            self.stay(newest, "the newest point");
         }
     }
 
@@ -287,10 +296,11 @@ impl<'a> Judged<'a> {
     }
 
     /// The newest point of each of the newest `n` periods that hold a whole point, periods that a
-    /// shorter rule has served left out, as in PVE; as there, protected points serve none.
+    /// shorter rule has served left out, as in PVE; as there, protected points serve none, nor does
+    /// the newest one by being the newest: `keep-daily=7` alone keeps seven days.
     fn per_period(&mut self, period: Period, n: u32) {
-        let is_rules = |i: &&usize| self.verdicts[**i].keeps() && !self.items[**i].protected;
-        let served = self.order.iter().filter(is_rules);
+        let serves = |i: &&usize| self.ruled.contains(i) && !self.items[**i].protected;
+        let served = self.order.iter().filter(serves);
         let served: BTreeSet<String> =
             served.map(|i| period.name_of(self.items[*i].moment)).collect();
         let mut taken = BTreeSet::new();

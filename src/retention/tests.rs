@@ -112,6 +112,15 @@ fn generations_are_kept_as_pve_keeps_them() {
     assert_eq!(kept, [31, 59, 67, 68, 69, 70]);
 }
 
+/// PVE counts the newest backup among those of `keep-daily`, as nothing but a rule keeps it there.
+#[test]
+fn one_rule_alone_keeps_as_many_as_it_says() {
+    let kept_by = |rule: &str| kept(&days(70), &rules(rule), at(69 * DAY));
+    assert_eq!(kept_by("prune:keep-daily=3"), [68, 69, 70]);
+    assert_eq!(kept_by("prune:keep-monthly=2"), [59, 70]);
+    assert_eq!(kept_by("prune:keep-last=1,keep-daily=2"), [68, 69, 70]);
+}
+
 /// As PVE does it: what a person protects stays beside what the rules keep.
 #[test]
 fn protected_points_are_not_counted_by_any_rule() {
@@ -156,7 +165,7 @@ fn points_that_lack_a_disk_take_nobodys_place() {
     // However many nights it lasts, the last that holds all disks stays, and the newest of all.
     assert_eq!(kept(&items, &rules("retain:1"), at(9 * DAY)), [3, 4, 5, 6, 7, 8, 9]);
     assert_eq!(kept(&items, &rules("retain:2d"), at(99 * DAY)), [3, 9]);
-    assert_eq!(kept(&items, &rules("prune:keep-daily=2"), at(9 * DAY)), [1, 2, 3, 9]);
+    assert_eq!(kept(&items, &rules("prune:keep-daily=2"), at(9 * DAY)), [2, 3, 9]);
     let verdicts = judge(&items, &rules("retain:1"), at(9 * DAY));
     let keep = |why: &str| Verdict::Keep(why.to_owned());
     assert_eq!(verdicts[2], keep("the newest whole point"));

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 pub struct Cluster {
     pub home: TempDir,
     double: Child,
-    ports: Vec<String>,
+    pub ports: Vec<String>,
 }
 
 pub const TLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/tls");
@@ -171,24 +171,5 @@ impl Drop for Cluster {
         if !std::thread::panicking() {
             assert_eq!(unexpected, "", "PVE has no such request");
         }
-    }
-}
-
-/// Somebody who makes snapshots of one guest with nothing to spare; see `pve_ideal.py`.
-pub struct Ideal(Child);
-
-impl Ideal {
-    pub fn beside(cluster: &Cluster, vmid: u32) -> Self {
-        let client = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fakes/pve_ideal.py");
-        let mut command = Command::new(client);
-        command.arg(&cluster.ports[0]).arg("snap@pve!cron=secret-1").arg(vmid.to_string());
-        Self(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap())
-    }
-
-    /// How long one snapshot took on average.
-    pub fn seconds(self) -> f64 {
-        // It ends when its standard input does.
-        let output = self.0.wait_with_output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
     }
 }

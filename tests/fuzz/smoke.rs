@@ -27,7 +27,12 @@ const MEMORY: u64 = 2 << 30;
 
 fn main() -> ExitCode {
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).unwrap();
-    let mut words = std::env::args().skip(1).filter_map(|word| word.parse::<u64>().ok());
+    let words = std::env::args().skip(1).filter(|word| !word.starts_with('-'));
+    let Ok(words) = words.map(|word| word.parse::<u64>()).collect::<Result<Vec<_>, _>>() else {
+        // `cargo test WORD` looks for another test.
+        return ExitCode::SUCCESS;
+    };
+    let mut words = words.into_iter();
     let seconds = words.next().unwrap_or(5);
     let mut random = Random(words.next().unwrap_or(1) | 1);
     let share = Duration::from_secs(seconds) / TARGETS.len() as u32;
