@@ -169,9 +169,12 @@ impl Env {
         self.spawn(words).ends()
     }
 
-    /// Starts the program.
+    /// Starts the program as a terminal does: a script that runs the tests in its background has set
+    /// SIGINT aside, and so would the program.
     pub fn spawn(&self, words: &str) -> Running {
-        self.start(Command::new(env!("CARGO_BIN_EXE_pve-ferry")), words)
+        let mut command = Command::new("/usr/bin/env");
+        command.args(["--default-signal=INT,HUP", env!("CARGO_BIN_EXE_pve-ferry")]);
+        self.start(command, words)
     }
 
     /// Starts it as nohup(1) and shells do that let it ignore a signal.
