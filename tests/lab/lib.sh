@@ -113,6 +113,9 @@ backup() {
     ferry backup --vmid "$vmid" --label daily --path "$REPO" "$@"
 }
 
+# begin_repository: as `job create` does it; a run by hand that begins one warns of that.
+begin_repository() { mkdir "$REPO/pve-ferry"; }
+
 # points VMID [FILTER]: the times of a guest's points, oldest first, as `list` prints them.
 points() {
     "$FERRY" list --path "$REPO" --json | jq -r "[.restore_points[] | select(.vmid == $1)] | sort_by(.seq) | .[] | ${2-.time}"

@@ -35,6 +35,8 @@ check "F1 the backup works although disks are skipped by configuration" exits 0
 check "F1 the report says so" json_is .status ok
 check "F1 the report names the skipped disk" json_is '[.guests[0].skipped[] | select(.disk == "scsi1")] | length' 1
 check "F1 and why" json_is '.guests[0].skipped[] | select(.disk == "scsi1") | .reason | test("backup=0")' true
+check "F1 the report says that the repository is a new one" \
+    json_is '.warnings | map(select(test("a new repository was begun"))) | length' 1
 check "F1 the guest was frozen only for a moment" json_is '.guests[0].frozen_seconds < 5' true
 
 "$FERRY" list --path "$REPO" --json >"$OUT"

@@ -3,6 +3,7 @@
 # the same increments, and every listed point is what its snapshot held at that time; --fold, too.
 . "$LAB_SOURCE/lib.sh"
 begin_case
+begin_repository
 
 printf 'scsi0: ceph:vm-100-disk-0,discard=on,size=40M\nvirtio1: big:vm-100-disk-1,size=16M\n' | vm 100
 disk=ceph:vm-100-disk-0 other=big:vm-100-disk-1

@@ -8,6 +8,7 @@
 # needs curl curl
 . "$LAB_SOURCE/lib.sh"
 begin_case
+begin_repository
 
 daemons=()
 trap 'kill "${daemons[@]}" 2>/dev/null; umount -l /dev /run/own-dev 2>/dev/null; end_case' EXIT
