@@ -3,7 +3,7 @@
 
 use super::guard::{self, Guard};
 use super::state::Frozen;
-use super::{Execution, Stopped, Work};
+use super::{BackupWork, Execution, Stopped, Work};
 use crate::clock::{Stopwatch, boot_id};
 use crate::plan::Step;
 use crate::pve::{GuestConfig, GuestControl};
@@ -126,6 +126,11 @@ impl Execution {
         if let Err(error) = guard::disarm(&control.host, &guard).await {
             tracing::debug!("the guard could not be ended, it has probably fired: {error:#}");
         }
+        self.note_thawed(work);
+    }
+
+    /// The freeze is over, and its record goes.
+    fn note_thawed(&self, work: &BackupWork) {
         if let Err(error) = work.with_draft(|draft| draft.note_thawed()).and_then(|r| Ok(r?)) {
             self.warn(format!("the record of the freeze stays: {error:#}"));
         }
@@ -163,9 +168,7 @@ impl Execution {
             Ok(_) => {
                 self.state().unthawed = false;
                 self.note("thawed the guest at last");
-                if let Err(error) = work.with_draft(|d| d.note_thawed()).and_then(|r| Ok(r?)) {
-                    self.warn(format!("the record of the freeze stays: {error:#}"));
-                }
+                self.note_thawed(work);
             }
             Err(error) => tracing::debug!("still no answer to the thaw: {error:#}"),
         }
@@ -186,7 +189,7 @@ impl Execution {
     }
 
     /// Arms a guard on the node that the guest moved to: the first one's commands know it no more.
-    async fn guard_there(&self, now: &Place, work: &super::BackupWork) -> String {
+    async fn guard_there(&self, now: &Place, work: &BackupWork) -> String {
         match guard::arm(&now.control, 1, &work.token()).await {
             Ok(guard) => {
                 format!("it moved to {} meanwhile, where a guard ({guard}) tries on", now.node)
