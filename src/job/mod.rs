@@ -121,13 +121,18 @@ impl Job {
     }
 }
 
-/// The words of the command that an operation stands for. Those of snapshots have two.
-pub fn command_of(operation: &str) -> Vec<&str> {
+/// The command that an operation stands for, as its reports call it. Those of snapshots have two words.
+pub fn command_name(operation: &str) -> &str {
     match operation {
-        "snapshot" => vec!["snapshot", "create"],
-        "snapshot-prune" => vec!["snapshot", "prune"],
-        other => vec![other],
+        "snapshot" => "snapshot create",
+        "snapshot-prune" => "snapshot prune",
+        other => other,
     }
+}
+
+/// Its words.
+pub fn command_of(operation: &str) -> Vec<&str> {
+    command_name(operation).split(' ').collect()
 }
 
 /// A path without the slashes at its end.

@@ -3,7 +3,7 @@
 
 use super::super::backup;
 use super::our_files;
-use crate::job::{Job, command_of};
+use crate::job::{Job, command_name};
 use crate::pve::JobsCfg;
 use crate::told::Settings;
 
@@ -24,7 +24,7 @@ pub fn remove_stale(cfg: &JobsCfg, node: &str) -> Vec<String> {
 
 /// Whether runs of a job tell of themselves as this operation. Another job may have had its name.
 fn is_of(job: &Job, operation: &str) -> bool {
-    command_of(&job.operation).join(" ") == operation
+    command_name(&job.operation) == operation
 }
 
 /// Whether a node runs a job, disabled or not. One that runs wherever guests are leaves this node with

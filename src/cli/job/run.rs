@@ -8,7 +8,7 @@ use super::super::{backup, run as run_command, told};
 use super::define::{OPERATIONS, check, operation_command, parsed};
 use super::{Which, by_name, jobs, place, render, runs, this_node, waiting};
 use crate::clock::Clock;
-use crate::job::Job;
+use crate::job::{Job, command_name};
 use crate::pve::JobsCfg;
 use crate::report::Failure;
 use crate::told::Heard;
@@ -180,11 +180,8 @@ fn begin(
 /// The name of a job's operation for those who are told of it: the one that its command's reports
 /// have, or a run that broke off would leave metrics that no later run replaces.
 fn operation_word(job: &Job) -> &'static str {
-    match OPERATIONS.into_iter().find(|name| *name == job.operation) {
-        Some("snapshot") => "snapshot create",
-        Some("snapshot-prune") => "snapshot prune",
-        word => word.unwrap_or("job"),
-    }
+    let known = OPERATIONS.into_iter().find(|name| *name == job.operation);
+    known.map_or("job", command_name)
 }
 
 /// The last run has not ended, and two at once would be of no use.
@@ -263,7 +260,7 @@ mod tests {
                 comment: None,
                 options: vec![],
             };
-            assert_eq!(operation_word(&job), crate::job::command_of(&operation).join(" "));
+            assert_eq!(operation_word(&job), command_name(&operation));
         }
     }
 
