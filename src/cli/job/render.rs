@@ -27,22 +27,30 @@ pub struct Args {}
 /// # Errors
 /// jobs.cfg cannot be read, or the file cannot be written.
 pub fn run(_args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    if !logging.quiet {
+        return render();
+    }
     // That is how cron runs it, every five minutes: what lasts is told once.
     match jobs() {
-        Err(error) if logging.quiet => return unread(error),
-        _ if logging.quiet => told::of_jobs_cfg_again(),
-        _ => {}
+        Ok(cfg) => {
+            told::of_jobs_cfg_again();
+            rendered_from(&cfg)
+        }
+        Err(error) => unread(error),
     }
-    render()
 }
 
-/// Writes the cron file, switches timers, and removes the metrics of jobs that are gone. A section of jobs.cfg that is no job is said once,
-/// when it appears; the code is then 3.
+/// Writes the cron file, switches timers, and removes the metrics of jobs that are gone. A section
+/// of jobs.cfg that is no job is said once, when it appears; the code is then 3.
 ///
 /// # Errors
 /// jobs.cfg cannot be read, or the file cannot be written.
 pub fn render() -> Result<u8, CliError> {
-    let (cfg, node) = (jobs()?, this_node()?);
+    rendered_from(&jobs()?)
+}
+
+fn rendered_from(cfg: &JobsCfg) -> Result<u8, CliError> {
+    let node = this_node()?;
     let written = cron_d().write(&rendered(&cfg.jobs, &cfg.damaged, &node));
     let written = written.map_err(anyhow::Error::from)?;
     if let Written::ReplacedEdited(aside) = &written {
@@ -52,8 +60,8 @@ pub fn render() -> Result<u8, CliError> {
             aside.display()
         ));
     }
-    switch_timers(&cfg, &node)?;
-    let problems = metrics::remove_stale(&cfg, &node);
+    switch_timers(cfg, &node)?;
+    let problems = metrics::remove_stale(cfg, &node);
     if written != Written::Same {
         // Said once: cron renders every five minutes, and mails whatever is said.
         problems.iter().for_each(|problem| output::notice(&format!("warning: {problem}")));
