@@ -4,6 +4,7 @@
 //! All three stand in the system's log with the person that did it. Hooks are called for `delete` only;
 //! why stands in `operation::hooked`.
 
+use super::agree::agree;
 use super::around::{About, Around};
 use super::error::CliError;
 use super::options::{Common, Logging};
@@ -17,8 +18,6 @@ use crate::operation::{Performed, PointAct, PointRequest, act_on_point, point_na
 use crate::report::GuestOutcome;
 use crate::repository::{Disk, Repository, StoredPoint};
 use crate::survey::{self, NoPoint, Sought, SurveyedPoint};
-use anyhow::Context as _;
-use dialoguer::{Confirm, theme::ColorfulTheme};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -111,10 +110,7 @@ impl DeleteArgs {
             return Err(CliError::usage("it asks on a terminal; give --yes otherwise"));
         }
         let question = format!("Remove {}?", point_name(point));
-        let theme = ColorfulTheme::default();
-        let confirm = Confirm::with_theme(&theme).with_prompt(question).default(false);
-        let yes = confirm.interact().context("no answer; nothing was changed")?;
-        if yes { Ok(()) } else { Err(CliError::usage("nothing was changed")) }
+        Ok(agree(&question).map_err(anyhow::Error::from)?)
     }
 }
 

@@ -1,5 +1,6 @@
 //! `pve-ferry reset`: what was typed, made into a request; the question before anything is deleted.
 
+use super::agree::agree;
 use super::around::{About, Around};
 use super::error::CliError;
 use super::options::{Logging, Parallel, label};
@@ -14,8 +15,6 @@ use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
 use crate::select::Selection;
 use crate::world::World;
-use anyhow::Context as _;
-use dialoguer::{Confirm, theme::ColorfulTheme};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -134,9 +133,6 @@ fn confirm(args: &Args, logging: &Logging, request: &ResetRequest) -> Result<(),
         ));
     }
     planned.plans.iter().for_each(|plan| output::notice(plan.to_string().trim_end()));
-    let theme = ColorfulTheme::default();
     let question = format!("Delete {}?", counted(count, "snapshot"));
-    let confirm = Confirm::with_theme(&theme).with_prompt(question).default(false);
-    let yes = confirm.interact().context("no answer; nothing was changed")?;
-    if yes { Ok(()) } else { Err(CliError::usage("nothing was changed")) }
+    Ok(agree(&question).map_err(anyhow::Error::from)?)
 }
