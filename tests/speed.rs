@@ -3,7 +3,14 @@
 //! tests of the command line the result would be theirs. Not for how fast data moves: `make bench`.
 
 // Helpers of the command line's tests are shared; not all of them, nor their own tests, are needed here.
-#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::panic, clippy::disallowed_methods)]
+#![allow(
+    dead_code,
+    unused_imports,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::disallowed_methods
+)]
 
 #[path = "cli/cluster.rs"]
 mod cluster;
@@ -32,6 +39,7 @@ const NAME: &str = "e19_200_guests_with_tasks_of_a_second_take_little_longer_tha
 fn main() {
     let is_other = |word: String| !word.starts_with('-') && !NAME.contains(&word);
     if std::env::args().skip(1).any(is_other) {
+        println!("SKIPPED, as other words were given: {NAME}");
         return;
     }
     // Something else may take the machine for some seconds; what is slow by itself is so each time.
