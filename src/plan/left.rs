@@ -1,31 +1,46 @@
-//! What interrupted restores left, and what is done with it. Not how it is told from anything else:
-//! that is the survey's.
+//! What interrupted restores left, and what of it may go. Not for looking at it: that is the survey's.
 
 use super::restore::RestoreFacts;
 use super::{Action, Step};
 use crate::model::{VolumeId, VolumeIdentity};
 
-/// A volume that an interrupted restore of the guest made on this node and did not finish; nobody
-/// has taken it up since.
+/// A volume that an interrupted restore of the guest made on this node and did not finish, if it is
+/// there still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftVolume {
     /// Its id.
     pub volume: VolumeId,
-    /// What it is.
+    /// What was made.
     pub identity: VolumeIdentity,
+    /// What bears its name now.
+    pub present: VolumeIdentity,
+    /// Whether a configuration of the cluster names it.
+    pub referenced: bool,
     /// Bytes that are free when it is gone.
     pub used: u64,
 }
 
+impl LeftVolume {
+    /// Only what was made then, and nobody has taken up since.
+    fn may_go(&self) -> bool {
+        self.present == self.identity && !self.referenced
+    }
+}
+
+/// What goes.
+pub(super) fn going(facts: &RestoreFacts) -> impl Iterator<Item = &LeftVolume> {
+    facts.left.iter().filter(|left| left.may_go())
+}
+
 /// The storages as they are when what interrupted restores left is gone: its names and its space.
 pub(super) fn without_left(facts: &RestoreFacts) -> RestoreFacts {
-    let mut facts = facts.clone();
-    for left in &facts.left {
-        let Some(storage) = facts.storages.get_mut(&left.volume.storage) else { continue };
+    let mut without = facts.clone();
+    for left in going(facts) {
+        let Some(storage) = without.storages.get_mut(&left.volume.storage) else { continue };
         storage.volumes.remove(&left.volume.name);
         storage.free_bytes = storage.free_bytes.map(|free| free.saturating_add(left.used));
     }
-    facts
+    without
 }
 
 pub(super) fn deletion(left: &LeftVolume) -> Step {

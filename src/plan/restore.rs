@@ -3,7 +3,7 @@
 pub use super::restore_policy::{Afterwards, Existing, RestorePolicy, storage_for};
 
 use super::damage::{DamageFacts, IsDamaged, judge};
-use super::left::{LeftVolume, deletion, without_left};
+use super::left::{LeftVolume, deletion, going, without_left};
 use super::shape::{shape_on, striping_lost};
 use super::{Action, Item, Plan, Step};
 use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
@@ -143,7 +143,7 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     let volumes = place(facts, policy, target)?;
     check_space(facts, &volumes)?;
 
-    let mut steps: Vec<Step> = facts.left.iter().map(deletion).collect();
+    let mut steps: Vec<Step> = going(facts).map(deletion).collect();
     steps.extend(volumes.iter().map(|(stored, volume)| {
         let (disk, shape) = (stored.disk.clone(), shape_on(stored, volume));
         Action::CreateVolume { disk, volume: volume.clone(), shape }.step()

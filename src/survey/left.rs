@@ -1,4 +1,4 @@
-//! What interrupted restores left on the storages. It only tells what may go; nothing goes here.
+//! What interrupted restores left on the storages. What of it may go, `plan::left` decides.
 
 use crate::model::{VmId, VolumeId};
 use crate::plan::left::LeftVolume;
@@ -6,8 +6,8 @@ use crate::plan::restore::TargetStorage;
 use crate::world::World;
 use std::collections::BTreeMap;
 
-/// The volumes that dead restores of a guest have left on these storages: those that are still
-/// what was noted, and that no configuration has taken up since.
+/// The volumes that dead restores of a guest have made on these storages, as far as something of
+/// their name is there.
 ///
 /// # Errors
 /// A storage or the cluster's files cannot be read.
@@ -21,14 +21,15 @@ pub(super) async fn left(
         let (id, name) = (&made.volume.storage, &made.volume.name);
         let is_there = storages.get(id).is_some_and(|storage| storage.volumes.contains(name));
         let Some(storage) = world.storages.get(id).filter(|_| is_there) else { continue };
-        let facts = storage.volume(name).await?;
-        if facts.is_none_or(|facts| facts.identity != made.identity)
-            || is_referenced(world, &made.volume)?
-        {
-            continue;
-        }
+        let Some(facts) = storage.volume(name).await? else { continue };
         let used = storage.used_bytes(name).await.unwrap_or(None).unwrap_or(0);
-        found.push(LeftVolume { volume: made.volume, identity: made.identity, used });
+        found.push(LeftVolume {
+            referenced: is_referenced(world, &made.volume)?,
+            volume: made.volume,
+            identity: made.identity,
+            present: facts.identity,
+            used,
+        });
     }
     Ok(found)
 }

@@ -87,6 +87,8 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
         "left" => facts.left.push(LeftVolume {
             volume: line[1].parse().unwrap(),
             identity: identity(after(line, "id").unwrap()),
+            present: identity(after(line, "now").or(after(line, "id")).unwrap()),
+            referenced: has(line, "referenced"),
             used: size(after(line, "used").unwrap_or("0")),
         }),
         "present" => facts.present = Some(present(line)),
