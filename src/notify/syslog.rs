@@ -20,6 +20,9 @@ const IDENTIFIER: &str = "pve-ferry";
 /// No system's log takes longer records for sure.
 const LONGEST: usize = 4000;
 
+/// How long lines may take beside which somebody has other things to do.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Target {
     /// Writes the lines.
     ///
@@ -38,6 +41,20 @@ impl Target {
             written.map_err(failed)?;
         }
         Ok(())
+    }
+
+    /// Writes the lines, and waits only so long for that: one that hangs keeps its thread, and nobody
+    /// else. The program may end right after this, so they are waited for.
+    pub fn tell_in_time(self, lines: Vec<(Severity, String)>) {
+        let (done, written) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            if let Err(error) = self.tell(&lines) {
+                tracing::debug!("{error}");
+            }
+            // Nobody may be waiting any more.
+            let _ = done.send(());
+        });
+        let _ = written.recv_timeout(PATIENCE);
     }
 
     fn open(&self) -> Result<Logger<LoggerBackend, Form>, syslog::Error> {

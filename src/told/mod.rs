@@ -21,7 +21,6 @@ use crate::report::Report;
 use crate::repository::{History, Repository, VerifiedState};
 use last::Last;
 use std::path::Path;
-use std::time::Duration;
 
 /// Tells everybody who is to hear of the report; what went wrong with that is the result.
 ///
@@ -85,9 +84,6 @@ fn due(when: When, report: &Report, changed: bool) -> bool {
     }
 }
 
-/// How long the log may take for what is said of the other sinks.
-const LOG_PATIENCE: Duration = Duration::from_secs(2);
-
 /// The system's log was told before the others failed.
 async fn log_problems(settings: &Settings, occasion: &Occasion, problems: &[String]) {
     let logs = settings.sinks.iter().filter_map(|(sink, _)| match sink {
@@ -98,11 +94,9 @@ async fn log_problems(settings: &Settings, occasion: &Occasion, problems: &[Stri
     let lines: Vec<_> =
         problems.iter().map(|p| (Severity::Warning, format!("{name}: {p}"))).collect();
     for log in logs.filter(|_| !lines.is_empty()) {
-        let (lines, (done, written)) = (lines.clone(), tokio::sync::oneshot::channel::<()>());
-        // Whether the log is there was seen, and said, before. The program may end right after this, so
-        // the lines are waited for; one that hangs keeps its thread, and nobody else for long.
-        std::thread::spawn(move || drop((log.tell(&lines).is_ok(), done)));
-        let _ = tokio::time::timeout(LOG_PATIENCE, written).await;
+        let lines = lines.clone();
+        // Whether the log is there was seen, and said, before.
+        let _ = tokio::task::spawn_blocking(move || log.tell_in_time(lines)).await;
     }
 }
 

@@ -108,14 +108,19 @@ fn a_run_that_waits_stands_in_the_list_and_the_log_with_its_holder_until_the_wai
     assert!(!noted.contains("waiting"), "{noted}");
 }
 
-#[test]
-fn a_run_that_is_killed_while_it_waits_waits_no_more() {
-    let env = Env::with_disks(1);
-    two_jobs(&env);
+/// A run that works, and one that waits for it.
+fn one_waits(env: &Env) -> (Running, Running) {
+    two_jobs(env);
     env.spoil("match export-diff\npause 6\nonce\n");
     let first = env.spawn("job run backup-daily --scheduled");
     env.wait_for("export-diff");
-    let second = env.spawn("job run backup-hourly --scheduled");
+    (first, env.spawn("job run backup-hourly --scheduled"))
+}
+
+#[test]
+fn a_run_that_is_killed_while_it_waits_waits_no_more() {
+    let env = Env::with_disks(1);
+    let (first, second) = one_waits(&env);
     let list = || env.run("job list --json").exits(0).json();
     job_once(list, "backup-hourly", waits);
     nix::sys::signal::kill(second.pid(), nix::sys::signal::SIGKILL).unwrap();
@@ -185,11 +190,7 @@ fn a_scheduled_run_that_is_left_out_is_told_each_time() {
 #[test]
 fn a_run_that_is_left_out_tells_for_whom_the_last_one_waits() {
     let env = Env::with_disks(1);
-    two_jobs(&env);
-    env.spoil("match export-diff\npause 6\nonce\n");
-    let first = env.spawn("job run backup-daily --scheduled");
-    env.wait_for("export-diff");
-    let second = env.spawn("job run backup-hourly --scheduled");
+    let (first, second) = one_waits(&env);
     job_once(|| env.run("job list --json").json(), "backup-hourly", waits);
     let said = env.run("job run backup-hourly --scheduled").exits(11);
     said.complains(&[", waiting since 2", " for backup on host ", "(job backup-daily, process "]);

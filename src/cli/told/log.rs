@@ -5,10 +5,6 @@ use crate::notify::text::Severity;
 use crate::notify::{Sink, syslog};
 use crate::told::Settings;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-/// How long one line may take: whoever logs it has other things to do.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The log as a sink, if this machine has one.
 pub(super) fn sink() -> Option<Sink> {
@@ -29,15 +25,7 @@ pub(super) fn find(settings: &mut Settings) {
 pub fn log((severity, text): (Severity, String)) {
     // One line is one record, whatever a path holds.
     let line = (severity, text.replace('\n', " | "));
-    let (done, written) = std::sync::mpsc::channel();
-    // A log that hangs takes this thread and nothing else.
-    std::thread::spawn(move || {
-        if let Err(error) = (syslog::Target { socket: socket() }).tell(&[line]) {
-            tracing::debug!("{error}");
-        }
-        let _ = done.send(());
-    });
-    let _ = written.recv_timeout(PATIENCE);
+    syslog::Target { socket: socket() }.tell_in_time(vec![line]);
 }
 
 /// Where the system's log is, if `PVE_FERRY_SYSLOG` moves it.
