@@ -6,6 +6,7 @@ use super::text::Severity;
 use crate::model::Moment;
 use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 use syslog::{Facility, LogFormat, Logger, LoggerBackend};
 
 /// Which log.
