@@ -2,7 +2,7 @@
 //! when. What a terminal is shown of a wait, and how waits are stopped, is in `jobs`.
 
 use crate::cluster::{Cluster, TLS, guest, with};
-use crate::env::{Env, Said};
+use crate::env::{Env, Running, Said};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::net::UnixDatagram;
