@@ -181,7 +181,8 @@ struct Judged<'a> {
 
 impl<'a> Judged<'a> {
     fn new(items: &'a [Item], now: Moment) -> Self {
-        let mut order: Vec<usize> = (0..items.len()).filter(|i| items[*i].moment <= now).collect();
+        let is_past = |i: &usize| !items[*i].moment.is_in_the_future(now);
+        let mut order: Vec<usize> = (0..items.len()).filter(is_past).collect();
         order.sort_by_key(|i| std::cmp::Reverse(items[*i].seq));
         let verdicts = vec![Verdict::Remove; items.len()];
         Self { items, order, verdicts, ruled: BTreeSet::new(), now }
@@ -209,7 +210,7 @@ impl<'a> Judged<'a> {
             if item.protected {
                 self.stay(i, "protected");
             }
-            if item.moment > self.now {
+            if item.moment.is_in_the_future(self.now) {
                 self.stay(i, "dated in the future");
             }
         }

@@ -221,7 +221,7 @@ fn judged(
     let verified = facts.points.iter().filter_map(|points| points.verified).max();
     let limit = policy.max_age.unwrap_or_else(|| allowed(&jobs, policy));
     let age = good.map(|good| Age::of(good, policy.now));
-    let is_fresh = age.is_some_and(|age| age <= Age(limit));
+    let is_fresh = age.is_some_and(|age| age <= Age(limit) && !age.is_in_the_future());
     // Who is in no job would not be saved with a new disk either.
     let empty = facts.nothing_to_save.as_ref().filter(|_| !is_fresh && !jobs.is_empty());
     let (severity, why) = match empty {
@@ -252,6 +252,11 @@ fn fresh(facts: &GuestFacts, jobs: &[&Job], no_job: &str) -> (Severity, String) 
 
 fn stale_words(age: Option<Age>, why: &str) -> String {
     match age {
+        Some(age) if age.is_in_the_future() => {
+            format!(
+                "newest good point is dated in the future: look at the clocks of the nodes; {why}"
+            )
+        }
         Some(age) => format!("newest good point {age} old, {why}"),
         None => format!("no good point, {why}"),
     }
@@ -434,6 +439,13 @@ mod tests {
         let mut alone = facts(vec![job("a", "all", "daily")], vec![guest(100, Some(60))]);
         alone.cron_file = Some((Warning, "cron file".into()));
         assert_eq!(severities(&alone, None), [Ok, Warning]);
+    }
+
+    #[test]
+    fn a_point_of_a_wrong_clock_covers_nobody_and_one_that_was_moved_on_does() {
+        let guests = vec![guest(100, Some(-3000)), guest(101, Some(-86_400))];
+        let facts = facts(vec![job("a", "all", "daily")], guests);
+        assert_eq!(severities(&facts, None), [Ok, Critical, Critical]);
     }
 
     #[test]

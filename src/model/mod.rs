@@ -23,7 +23,7 @@ pub use guest::{ClusterId, ClusterName, Guest, GuestKind, Incarnation, VmId};
 pub use guest_snapshot::{GuestSnapshot, TimestampFormat};
 pub use id::{ChainId, ImageId, InvalidId, PointId};
 pub use label::Label;
-pub use moment::Moment;
+pub use moment::{MOVED_ON_AT_MOST, Moment};
 pub use rate::Rate;
 pub use share::{Share, parts};
 pub use size::Bytes;

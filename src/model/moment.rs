@@ -8,6 +8,10 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(jiff::Timestamp);
 
+/// Seconds by which a point may be dated after its run: a second run within one second takes the next
+/// second that is free, and so on up to an hour.
+pub const MOVED_ON_AT_MOST: i64 = 3600;
+
 const RFC3339: &str = "a moment (RFC 3339, as 2026-01-01T00:00:00Z)";
 const STAMP: &str = "a stamp (YYYYMMDDTHHMMSSZ)";
 
@@ -48,6 +52,12 @@ impl Moment {
             jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", text).map_err(|_| invalid())?;
         let zoned = civil.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| invalid())?;
         Ok(Self(zoned.timestamp()))
+    }
+
+    /// Whether a point of this moment was dated by a clock that was wrong: it lies after `now` by more
+    /// than [`MOVED_ON_AT_MOST`], which is what finding a free name may add to a right clock's time.
+    pub fn is_in_the_future(self, now: Self) -> bool {
+        self > now.plus_seconds(MOVED_ON_AT_MOST)
     }
 
     /// The moment so many seconds later (or earlier, when negative).

@@ -359,7 +359,7 @@ fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
     if let Some(why) = &facts.frozen_repository {
         warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
     }
-    if let Some(point) = facts.points.iter().find(|point| point.moment > now) {
+    if let Some(point) = facts.points.iter().find(|point| point.moment.is_in_the_future(now)) {
         warnings.push(format!(
             "point {} is dated in the future: look at the clocks of the nodes",
             point.moment

@@ -100,7 +100,8 @@ pub(super) fn sweep(points: &[String]) -> Option<Step> {
 
 fn of_the_future(facts: &PruneFacts, policy: &PrunePolicy) -> Vec<String> {
     let is_meant = |p: &&StoredFact| policy.label.as_ref().is_none_or(|label| *label == p.label);
-    let future = facts.points.iter().filter(is_meant).filter(|p| p.moment > policy.now);
+    let future =
+        facts.points.iter().filter(is_meant).filter(|p| p.moment.is_in_the_future(policy.now));
     let text = |point| {
         format!("point {} is dated in the future: look at the clocks of the nodes", name(point))
     };

@@ -10,13 +10,10 @@ use super::layout::{self, ImageKind};
 use super::lock::Lock;
 use super::manifest::{FORMAT, Manifest};
 use super::records::{Attributes, FreezeRecord};
-use crate::model::{DiskKey, Label, Moment};
+use crate::model::{DiskKey, Label, MOVED_ON_AT_MOST, Moment};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Mutex, PoisonError};
-
-/// How many seconds after the wanted one are tried for a free name.
-const NAME_TRIES: i64 = 3600;
 
 /// A restore point that does not exist yet: a directory without a manifest. Dropped without
 /// [`commit`](Self::commit) or [`abandon`](Self::abandon) it stays as debris for the next run.
@@ -54,7 +51,7 @@ impl PointDraft {
     ) -> Result<Self, RepositoryError> {
         let label_dir = guest.path().join(label.as_str());
         files::ensure_dir(guest.disk(), &label_dir)?;
-        for seconds in 0..NAME_TRIES {
+        for seconds in 0..=MOVED_ON_AT_MOST {
             let moment = moment.plus_seconds(seconds);
             let dir = label_dir.join(moment.stamp());
             match guest.disk().create_dir(&dir) {

@@ -412,3 +412,22 @@ fn every_listed_point_of_three_weeks_is_whole_for_both_disks_f8() {
         lab.clock.advance(86_400);
     }
 }
+
+#[test]
+fn points_that_were_moved_on_to_a_free_second_are_none_of_the_future() {
+    let lab = Lab::new();
+    for byte in 0..4 {
+        lab.write_somewhere(byte);
+        // Each run is a minute after the one before, on this lab's clock.
+        lab.clock.advance(-60);
+        let outcome = lab.good_backup(&Backup::default());
+        assert!(outcome.warnings.is_empty(), "{outcome:#?}");
+    }
+    let moments: Vec<_> = lab.points("repository").iter().map(|p| p.manifest.time.unix()).collect();
+    let first = moments[0];
+    assert_eq!(moments, [first, first + 1, first + 2, first + 3], "all within one second");
+    lab.clock.advance(-60);
+    let report = pruned(&lab, retain(2), Disk::real(), Mode::Execute).report;
+    assert!(report.warnings.is_empty(), "{report:#?}");
+    assert_eq!(visible(&lab).len(), 2, "they count, as points of the past do");
+}
