@@ -8,7 +8,6 @@ use super::files;
 use super::history::History;
 use super::history::StoredPoint;
 use super::image::Digest;
-use super::index_cache::IndexCache;
 use super::layout::{self, GuestKey, GuestNames};
 use super::lock::{self, Lock, LockMode, LockOptions};
 use super::records::{Attributes, GuestRecord};
@@ -62,7 +61,7 @@ impl GuestDir {
     /// # Errors
     /// A directory cannot be listed, or the guest is one of another cluster.
     pub fn load(&self) -> Result<History, RepositoryError> {
-        let history = scan::scan(&self.disk, &self.path, &self.names)?.history;
+        let history = scan::scan(&self.disk, &self.path, &self.names)?;
         self.same_cluster(history)
     }
 
@@ -190,20 +189,15 @@ impl GuestDir {
         String::from_utf8(bytes).map_err(|_| unfit("it is no UTF-8 text"))
     }
 
-    /// Writes again what is derived from the points: index.json and RESTORE.txt. They are no
-    /// truth, so that a failure is a warning for the caller to pass on.
+    /// Writes again what is derived from the points: RESTORE.txt. It is no truth, so that a failure
+    /// is a warning for the caller to pass on.
     ///
     /// # Errors
     /// No exclusive lock, or the file system fails.
     pub fn refresh_derived(&self, lock: &Lock) -> Result<(), RepositoryError> {
         lock.covers(&self.path)?;
-        let scanned = scan::scan(&self.disk, &self.path, &self.names)?;
-        let index = self.path.join(layout::INDEX);
-        let text = IndexCache::of(&scanned.facts)
-            .text()
-            .map_err(|source| RepositoryError::Json { path: index.clone(), source })?;
-        files::replace(&self.disk, &index, text.as_bytes())?;
-        let text = restore_txt::render(&scanned.history, &self.path);
+        let history = scan::scan(&self.disk, &self.path, &self.names)?;
+        let text = restore_txt::render(&history, &self.path);
         files::replace(&self.disk, &self.path.join(layout::RESTORE), text.as_bytes())
     }
 

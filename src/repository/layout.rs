@@ -23,8 +23,6 @@ pub(crate) const FIREWALL: &str = "guest.fw";
 pub(crate) const FREEZE: &str = "freeze.json";
 /// What is known of the guest itself.
 pub(crate) const GUEST: &str = "guest.json";
-/// The cache of all manifests of a guest.
-pub(crate) const INDEX: &str = "index.json";
 /// How to get everything back without us.
 pub(crate) const RESTORE: &str = "RESTORE.txt";
 /// Who works on the guest.

@@ -190,12 +190,6 @@ impl Manifest {
         self.state == State::Hidden
     }
 
-    /// Whether this version understands it: a cache may hold what a later version wrote.
-    pub(crate) fn is_known(&self) -> bool {
-        let known = |feature: &String| FEATURES.contains(&feature.as_str());
-        self.format == FORMAT && self.requires.iter().all(known)
-    }
-
     /// Reads the content of a manifest file.
     ///
     /// # Errors

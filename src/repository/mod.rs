@@ -9,7 +9,6 @@
 //! ```text
 //! pve-ferry/<cluster name>-<8 hex>/<vmid>-<8 hex>/     first 8 digits of the cluster id; incarnation
 //!     guest.json      the guest, and the chain of each label
-//!     index.json      a cache; nothing but a reader's time is lost with it
 //!     RESTORE.txt     how to get everything back without us; derived
 //!     locks/<16 hex>.lock
 //!     <label>/<YYYYMMDDTHHMMSSZ>/                      a restore point, or debris
@@ -140,7 +139,6 @@ mod fixture;
 mod guest_dir;
 mod history;
 pub mod image;
-mod index_cache;
 pub mod layout;
 pub mod legacy;
 mod lock;
@@ -167,7 +165,6 @@ pub use draft::{Committed, PointDraft};
 pub use error::RepositoryError;
 pub use guest_dir::GuestDir;
 pub use history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
-pub use index_cache::index_schema;
 pub use layout::{GuestKey, GuestNames, ImageKind};
 pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};

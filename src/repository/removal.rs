@@ -62,9 +62,10 @@ impl GuestDir {
         }
         let record = GuestRecord { last_seq: seq, ..record.clone() };
         match self.save_record(lock, &record) {
-            // Room is made on a full file system, too: the cache of the points is what it may cost.
+            // Room is made on a full file system, too: what follows from the points is what it may
+            // cost, and is written again once there is room.
             Err(RepositoryError::Io { source, .. }) if is_full(&source) => {
-                files::remove_if_there(self.disk(), &self.path().join(layout::INDEX))?;
+                files::remove_if_there(self.disk(), &self.path().join(layout::RESTORE))?;
                 self.save_record(lock, &record)
             }
             other => other,
@@ -96,11 +97,10 @@ impl GuestDir {
         Ok(point.clone())
     }
 
-    /// What is there, when something of it may be removed. The cache is not asked: a damaged
-    /// manifest behind a fresh cache must stop a removal, too.
+    /// What is there, when something of it may be removed.
     pub(super) fn may_remove(&self, lock: &Lock) -> Result<History, RepositoryError> {
         lock.confirm(self.path())?;
-        let history = super::scan::scan_uncached(self.disk(), self.path(), self.names())?.history;
+        let history = self.load()?;
         match history.forbids_removal() {
             None => Ok(history),
             Some(why) => {

@@ -1,10 +1,8 @@
-//! Walks a guest's directory and reads every point, through the cache where that is fresh. Not for
-//! images: they are not opened here.
+//! Walks a guest's directory and reads every point. Not for images: they are not opened here.
 
 use super::disk::Disk;
 use super::error::{About, RepositoryError};
 use super::history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
-use super::index_cache::{IndexCache, PointFacts};
 use super::layout::{self, GuestNames};
 use super::manifest::{Manifest, UnreadableManifest};
 use super::records::{Attributes, GuestRecord};
@@ -12,43 +10,18 @@ use crate::model::{Label, Moment};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What was found, and the facts of the files behind it.
-pub(super) struct Scanned {
-    pub(super) history: History,
-    pub(super) facts: Vec<(StoredPoint, PointFacts)>,
-}
-
 /// Reads everything of one guest; nothing when there is no directory.
 pub(super) fn scan(
     disk: &Disk,
     path: &Path,
     names: &GuestNames,
-) -> Result<Scanned, RepositoryError> {
-    let cache = IndexCache::read(disk, path);
-    scan_with(disk, path, names, &cache)
-}
-
-/// The same with the truth only: what `verify` looks at.
-pub(super) fn scan_uncached(
-    disk: &Disk,
-    path: &Path,
-    names: &GuestNames,
-) -> Result<Scanned, RepositoryError> {
-    scan_with(disk, path, names, &IndexCache::default())
-}
-
-fn scan_with(
-    disk: &Disk,
-    path: &Path,
-    names: &GuestNames,
-    cache: &IndexCache,
-) -> Result<Scanned, RepositoryError> {
-    let mut scanner = Scanner { disk, names, cache, history: History::default(), facts: vec![] };
+) -> Result<History, RepositoryError> {
+    let mut scanner = Scanner { disk, names, history: History::default() };
     scanner.history.record = scanner.guest_record(path)?;
     for (dir, label, moment) in point_dirs(disk, path)? {
         scanner.point_dir(&dir, &label, moment)?;
     }
-    Ok(Scanned { history: scanner.history.settle(), facts: scanner.facts })
+    Ok(scanner.history.settle())
 }
 
 /// All directories of points, with or without a manifest.
@@ -77,9 +50,7 @@ fn is_dir(disk: &Disk, path: &Path) -> Result<bool, RepositoryError> {
 struct Scanner<'a> {
     disk: &'a Disk,
     names: &'a GuestNames,
-    cache: &'a IndexCache,
     history: History,
-    facts: Vec<(StoredPoint, PointFacts)>,
 }
 
 impl Scanner<'_> {
@@ -99,32 +70,24 @@ impl Scanner<'_> {
         label: &Label,
         moment: Moment,
     ) -> Result<(), RepositoryError> {
-        // Only the certain absence of a manifest makes debris of a directory.
-        let Some(facts) = PointFacts::of(self.disk, dir).about("look into", dir)? else {
+        // Only the certain absence of a manifest makes debris of a directory, and that the listing
+        // tells: an NFS client answers for up to a minute from its memory that a name is not there,
+        // and reads a directory anew whenever it is opened.
+        let listed = self.disk.names(dir).about("look into", dir)?;
+        let has = |name: &str| listed.iter().any(|listed| listed == name);
+        if !has(layout::MANIFEST) {
             let freeze = self.disk.read(&dir.join(layout::FREEZE)).ok();
             let freeze = freeze.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             self.history.debris.push(Debris { path: dir.to_owned(), freeze });
-            return Ok(());
-        };
-        if let Some(point) = self.cache.point(&facts, dir) {
-            self.take(point, facts);
         } else if let Some(manifest) = self.manifest(dir, label, moment) {
-            let (attributes, whole) = match facts.has_attributes() {
+            let attributes = match has(layout::ATTRIBUTES) {
                 true => self.attributes(dir, &manifest),
-                false => (Attributes::default(), true),
+                false => Attributes::default(),
             };
-            let point = StoredPoint { manifest, attributes, dir: dir.to_owned() };
-            match whole {
-                true => self.take(point, facts),
-                false => self.history.points.push(point),
-            }
+            let dir = dir.to_owned();
+            self.history.points.push(StoredPoint { manifest, attributes, dir });
         }
         Ok(())
-    }
-
-    fn take(&mut self, point: StoredPoint, facts: PointFacts) {
-        self.history.points.push(point.clone());
-        self.facts.push((point, facts));
     }
 
     fn manifest(&mut self, dir: &Path, label: &Label, moment: Moment) -> Option<Manifest> {
@@ -159,23 +122,21 @@ impl Scanner<'_> {
         })
     }
 
-    /// The attributes of a point that has some, and whether they are the true ones. A point whose
-    /// attributes cannot be read may be protected, so it is.
-    fn attributes(&mut self, dir: &Path, manifest: &Manifest) -> (Attributes, bool) {
+    /// The attributes of a point that has some. A point whose attributes cannot be read may be
+    /// protected, so it is.
+    fn attributes(&mut self, dir: &Path, manifest: &Manifest) -> Attributes {
         let path = dir.join(layout::ATTRIBUTES);
         let why = match self.disk.read(&path) {
             Err(error) => error.to_string(),
             Ok(bytes) => match serde_json::from_slice::<Attributes>(&bytes) {
-                Ok(attributes) if attributes.point == Some(manifest.point) => {
-                    return (attributes, true);
-                }
+                Ok(attributes) if attributes.point == Some(manifest.point) => return attributes,
                 Ok(_) => "it belongs to another restore point".to_owned(),
                 Err(error) => error.to_string(),
             },
         };
         let kind = UnreadableKind::Damaged;
         self.history.unreadable.push(Unreadable { path, why, kind, seq: Some(manifest.seq) });
-        (Attributes { protected: true, ..Attributes::default() }, false)
+        Attributes { protected: true, ..Attributes::default() }
     }
 }
 

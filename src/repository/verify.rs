@@ -91,7 +91,7 @@ pub(super) fn verify(
     guest: &GuestDir,
     request: &VerifyRequest<'_>,
 ) -> Result<VerifyReport, RepositoryError> {
-    let history = scan::scan_uncached(guest.disk(), guest.path(), guest.names())?.history;
+    let history = scan::scan(guest.disk(), guest.path(), guest.names())?;
     let report = VerifyReport { complete: true, ..VerifyReport::default() };
     let stopped = AtomicBool::new(false);
     let progress = |bytes: u64| {

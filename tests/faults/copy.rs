@@ -156,7 +156,7 @@ fn what_arrives_is_what_was_there_marks_order_and_hidden_points_included() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    for name in ["guest.json", "index.json", "RESTORE.txt"] {
+    for name in ["guest.json", "RESTORE.txt"] {
         assert!(names.iter().any(|n| n == name), "{names:?}");
     }
 }

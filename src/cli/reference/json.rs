@@ -10,7 +10,7 @@ use super::super::snapshot_table::SnapshotRow;
 use super::Format;
 use super::page::{Block, Page, Row};
 use crate::report::Report;
-use crate::repository::{Attributes, FreezeRecord, GuestRecord, Holder, Manifest, index_schema};
+use crate::repository::{Attributes, FreezeRecord, GuestRecord, Holder, Manifest};
 use crate::schema::{about, fields, forms, of_sealed, of_written};
 use std::collections::BTreeSet;
 
@@ -65,7 +65,6 @@ fn stored_documents() -> Vec<Format> {
             of_written::<Attributes>(),
         ),
         format("repository-guest", "In the directory of every guest", of_written::<GuestRecord>()),
-        format("repository-index", "In the directory of a guest", index_schema()),
         format("repository-lock", "A file in `locks/` of a guest", of_written::<Holder>()),
         format(
             "repository-freeze",
@@ -98,10 +97,8 @@ pub fn stored() -> Page {
 }
 
 /// Objects that are those of another document, by the path of their fields: shown once.
-const AS_ELSEWHERE: [(&str, &str, &str); 4] = [
+const AS_ELSEWHERE: [(&str, &str, &str); 2] = [
     ("plans", "refused[].", "as `guests[]` of report"),
-    ("repository-index", "points.*.manifest.", "as repository-manifest, without `seal`"),
-    ("repository-index", "points.*.attributes.", "as repository-attributes"),
     ("repository-manifest", "images[].base_source.", "as `source`"),
 ];
 

@@ -293,7 +293,7 @@ fn everything_is_for_the_owner_only() {
         }
         assert!(!path.to_string_lossy().contains("web"), "no guest name in a path");
     }
-    assert_eq!((directories, files), (6, 8));
+    assert_eq!((directories, files), (6, 7));
 }
 
 #[test]

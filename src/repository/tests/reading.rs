@@ -80,7 +80,6 @@ fn a_point_is_no_debris_because_a_look_at_its_manifest_finds_nothing() {
     let point = world.point(1, None);
     let protected = Attributes { protected: true, ..Attributes::default() };
     world.guest().set_attributes(&world.lock(), &point, &protected).unwrap();
-    fs::remove_file(world.guest().path().join("index.json")).unwrap();
     let stale = world.guest_on(Disk::failing_at(0, Fault::StaleNames));
     let history = stale.load().unwrap();
     assert_eq!((&history.debris[..], history.points.len()), (&[][..], 1));
@@ -189,53 +188,22 @@ fn attributes_that_cannot_be_read_protect() {
     }
 }
 
+/// Earlier versions kept a cache of all manifests there.
 #[test]
-fn a_missing_stale_or_damaged_index_changes_nothing() {
+fn an_old_index_json_is_neither_read_nor_touched() {
     let world = World::new();
-    world.point(1, None);
-    let second = world.point(2, Some(1));
+    let first = world.point(1, None);
     let (guest, index) = (world.guest(), world.guest().path().join("index.json"));
+    assert!(!index.exists());
     let truth = guest.load().unwrap();
-    let fresh = fs::read(&index).unwrap();
-    let mut flipped = fresh.clone();
-    let position = fresh.windows(3).position(|w| w == b"web").unwrap();
-    flipped[position] = b'x';
-    for bytes in [Vec::new(), b"{}".to_vec(), flipped, fresh[..fresh.len() / 2].to_vec()] {
-        fs::write(&index, bytes).unwrap();
+    for text in ["", "{\"points\": {}}", "no JSON"] {
+        fs::write(&index, text).unwrap();
         assert_eq!(guest.load().unwrap(), truth);
+        guest.refresh_derived(&world.lock()).unwrap();
+        assert_eq!(fs::read_to_string(&index).unwrap(), text);
     }
-    fs::remove_file(&index).unwrap();
-    assert_eq!(guest.load().unwrap(), truth);
-    // A later change behind a cache of before: the cache is not believed.
-    fs::write(&index, &fresh).unwrap();
-    let hidden = guest.hide_point(&world.lock(), &second).unwrap();
-    assert_eq!(guest.load().unwrap().points[1], hidden);
-    fs::remove_file(second.dir.join("manifest.json")).unwrap();
-    assert_eq!(guest.load().unwrap().points.len(), 1);
-    world.point(3, Some(1));
-    assert_ne!(fs::read(&index).unwrap(), fresh);
-}
-
-#[test]
-fn the_index_is_used_while_it_is_fresh() {
-    let world = World::new();
-    let point = world.point(1, None);
-    let guest = world.guest();
-    let index = guest.path().join("index.json");
-    edit(&index, |v| v["points"]["daily/20260101T120100Z"]["manifest"]["name"] = json!("cached"));
-    assert_eq!(guest.load().unwrap().points[0].manifest.name, "cached");
-    fs::write(point.dir.join("attributes.json"), "{\"point\":\"0000000000000001\"}").unwrap();
-    assert_eq!(guest.load().unwrap().points[0].manifest.name, "web");
-}
-
-#[test]
-fn a_later_versions_point_is_not_believed_through_a_cache_either() {
-    let world = World::new();
-    world.point(1, None);
-    let index = world.guest().path().join("index.json");
-    let cached = "daily/20260101T120100Z";
-    edit(&index, |v| v["points"][cached]["manifest"]["requires"] = json!(["shards"]));
-    assert_eq!(world.guest().load().unwrap().points[0].manifest.requires, [""; 0]);
+    guest.delete_point(&world.lock(), &first).unwrap();
+    assert_eq!(guest.load().unwrap().points, []);
 }
 
 #[test]
