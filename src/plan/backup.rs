@@ -2,8 +2,9 @@
 //! nothing and writes nothing.
 
 use super::facts::{
-    BackupFacts, BackupPolicy, ImageFact, RunState, SnapshotFact, SnapshotProtection, VolumeFact,
+    BackupFacts, BackupPolicy, ImageFact, RunState, SnapshotProtection, VolumeFact,
 };
+use super::old_snapshots;
 use super::prune::{PrunePolicy, Pruning, StoredFact, StoredImage, pruning};
 use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
 use crate::model::{Bytes, ImageId, Moment, Share, SnapshotName, VolumeIdentity};
@@ -58,7 +59,7 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     }
     items.push(Item::Step(Action::CommitRestorePoint.step()));
     items.extend(audits(facts, policy));
-    items.extend(deletions(facts));
+    items.extend(old_snapshots::deletions(facts));
     items.extend(pruned.steps.into_iter().map(Item::Step));
     let mut warnings = warnings(facts, policy.now);
     warnings.extend(not_pruned(facts, policy));
@@ -317,39 +318,6 @@ fn audits(facts: &BackupFacts, policy: &BackupPolicy) -> Vec<Item> {
     facts.volumes.iter().map(|volume| Item::Step(audit(volume).step())).collect()
 }
 
-/// Snapshots of this chain that are not needed once the new point is there. Nothing but this
-/// chain's own whole names is ever in the list; nothing at all when the repository holds what we
-/// cannot read, because a snapshot may belong to that.
-fn deletions(facts: &BackupFacts) -> Vec<Item> {
-    if facts.frozen_repository.is_some() {
-        return Vec::new();
-    }
-    let ours = |snapshot: &&SnapshotFact| {
-        SnapshotName::parse(&snapshot.identity.name).is_some_and(|name| name.chain == facts.chain)
-    };
-    let of_volume = |volume: &VolumeFact| -> Vec<Step> {
-        volume.snapshots.iter().filter(ours).flat_map(|s| deletion(facts, volume, s)).collect()
-    };
-    facts.volumes.iter().flat_map(of_volume).map(Item::Step).collect()
-}
-
-fn deletion(facts: &BackupFacts, volume: &VolumeFact, snapshot: &SnapshotFact) -> Vec<Step> {
-    let is_source = facts
-        .points
-        .iter()
-        .flat_map(|point| &point.images)
-        .any(|image| image.source == snapshot.identity);
-    let reason = if is_source { "replaced as base" } else { "an interrupted run left it" };
-    let (id, identity) = (volume.volume.clone(), snapshot.identity.clone());
-    let mut steps = Vec::new();
-    if snapshot.protected {
-        let release = Action::ReleaseSnapshot { volume: id.clone(), snapshot: identity.clone() };
-        steps.push(release.because("it is to be deleted"));
-    }
-    steps.push(Action::DeleteSnapshot { volume: id, snapshot: identity }.because(reason));
-    steps
-}
-
 fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
     let mut warnings = Vec::new();
     if facts.run_state == RunState::RunningAgentSilent {
@@ -359,6 +327,7 @@ fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
     if let Some(why) = &facts.frozen_repository {
         warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
     }
+    warnings.extend(old_snapshots::migrations(facts));
     if let Some(point) = facts.points.iter().find(|point| point.moment.is_in_the_future(now)) {
         warnings.push(format!(
             "point {} is dated in the future: look at the clocks of the nodes",

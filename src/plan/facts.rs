@@ -47,6 +47,8 @@ pub struct VolumeFact {
     pub snapshots: Vec<SnapshotFact>,
     /// Whether the storage's own record of changed blocks is flagged invalid.
     pub change_record_invalid: bool,
+    /// Whether its content is being migrated, so that none of its snapshots may be deleted now.
+    pub migrating: bool,
 }
 
 /// One image of an earlier restore point.

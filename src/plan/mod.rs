@@ -14,6 +14,7 @@ pub mod damage;
 mod display;
 pub mod facts;
 pub mod left;
+mod old_snapshots;
 pub mod prune;
 pub mod reset;
 pub mod restore;
@@ -27,6 +28,10 @@ use crate::model::{
     ChainId, DiskKey, Guest, GuestKind, GuestSnapshot, ImageId, Label, Moment, PointId, Share,
     SkippedDisk, SnapshotIdentity, SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
+
+/// Why no snapshot of a volume goes for the time being. Ceph aborts the client that next writes to a
+/// part which was not copied yet (its issue 15831), and that client is the guest.
+pub(crate) const MIGRATING: &str = "is being migrated (rbd migration), and until `rbd migration commit` a deleted snapshot would make the guest's writes fail";
 
 /// Seconds that a guest may stay frozen. Windows' VSS gives up by itself after ten.
 pub const FREEZE_SECONDS: u32 = 10;

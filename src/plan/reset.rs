@@ -17,6 +17,8 @@ pub struct ResetVolume {
     pub volume: VolumeId,
     /// Its snapshots, oldest first.
     pub snapshots: Vec<SnapshotFact>,
+    /// Whether its content is being migrated, so that none of its snapshots may be deleted now.
+    pub migrating: bool,
 }
 
 /// A chain of the repository that the user named.
@@ -71,9 +73,11 @@ pub enum NoReset {
 pub fn plan(facts: &ResetFacts, policy: &ResetPolicy) -> Result<Plan, NoReset> {
     refuse_without_owner(facts, policy)?;
     let (mut chains, mut deletions, mut kept) = (BTreeSet::new(), Vec::new(), Vec::new());
+    let mut skipped = facts.skipped.clone();
     for volume in &facts.volumes {
         for snapshot in &volume.snapshots {
             match judge(facts, policy, snapshot) {
+                Ok(_) if volume.migrating => skipped.push(postponed(volume, snapshot)),
                 Ok((chain, reason)) => {
                     chains.insert(chain);
                     deletions.extend(deletion(&volume.volume, snapshot, &reason));
@@ -87,8 +91,17 @@ pub fn plan(facts: &ResetFacts, policy: &ResetPolicy) -> Result<Plan, NoReset> {
     }
     let mut items: Vec<Item> = chains.iter().map(|chain| reset_chain(facts, *chain)).collect();
     items.append(&mut deletions);
-    let (guest, skipped) = (facts.guest.clone(), facts.skipped.clone());
+    let guest = facts.guest.clone();
     Ok(Plan { guest, items, skipped, warnings: Vec::new(), kept, not_whole: Vec::new() })
+}
+
+/// A snapshot that was to go and must not as long as its volume is being migrated.
+fn postponed(volume: &ResetVolume, snapshot: &SnapshotFact) -> SkippedDisk {
+    SkippedDisk {
+        disk: format!("{}@{}", volume.volume, snapshot.identity.name),
+        reason: format!("its volume {}: reset it after that", super::MIGRATING),
+        by_configuration: false,
+    }
 }
 
 /// Whether a snapshot goes, with its chain and the reason, or the reason why it stays.

@@ -20,7 +20,16 @@ pub struct VolumeFacts {
     pub object_map: ObjectMap,
     /// The snapshot it was cloned from and still depends on.
     pub parent: Option<String>,
+    /// Whether its content is on its way to another place and parts of it are not there yet (`rbd
+    /// migration`). Until that is over no snapshot of it may be deleted: in Ceph (issue 15831) the
+    /// next write to an object that was not copied yet would abort its client, which is the guest.
+    pub migrating: bool,
+    /// Whether it is written by another cluster's mirroring, so that here it can only be read.
+    pub mirror_target: bool,
 }
+
+/// Why a snapshot of a volume that is being migrated stays.
+const MIGRATING: &str = "its volume is being migrated, and deleting a snapshot of it now would make the guest's next write fail";
 
 /// A snapshot as its storage shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +107,17 @@ impl VolumeFacts {
         })
     }
 
+    /// Refuses a volume that is being migrated, for whoever would delete a snapshot of it.
+    ///
+    /// # Errors
+    /// It is being migrated.
+    pub fn refuse_migrating(&self, object: &str) -> Result<(), StorageError> {
+        if !self.migrating {
+            return Ok(());
+        }
+        Err(StorageError::Busy { object: object.to_owned(), why: MIGRATING.to_owned() })
+    }
+
     /// Refuses a volume that someone has open.
     ///
     /// # Errors
@@ -133,6 +153,8 @@ mod tests {
             watchers: 0,
             object_map: ObjectMap::None,
             parent: None,
+            migrating: false,
+            mirror_target: false,
         }
     }
 

@@ -145,6 +145,9 @@ async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, Skipp
         return Err(skip("it is to be backed up, but names no volume".into(), false));
     };
     let facts = volume_facts(world, id).await.map_err(|reason| skip(reason, false))?;
+    if facts.mirror_target {
+        return Err(skip(format!("volume {id} {MIRROR_TARGET}"), false));
+    }
     Ok(VolumeFact {
         disk: entry.key.clone(),
         volume: id.clone(),
@@ -153,8 +156,11 @@ async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, Skipp
         used: None,
         snapshots: facts.snapshots.into_iter().map(snapshot_fact).collect(),
         change_record_invalid: facts.object_map == ObjectMap::Invalid,
+        migrating: facts.migrating,
     })
 }
+
+const MIRROR_TARGET: &str = "is the non-primary image of a mirror, which takes no snapshot: back it up where it is primary, or promote it (rbd mirror image promote)";
 
 fn snapshot_fact(facts: crate::storage::SnapshotFacts) -> SnapshotFact {
     SnapshotFact { identity: facts.identity, protected: facts.protected }

@@ -131,7 +131,7 @@ async fn look(world: &World, one: &NamedVolume) -> Result<ResetVolume, (String, 
                 protected: facts.protected,
             };
             let snapshots = facts.snapshots.into_iter().map(snapshot).collect();
-            Ok(ResetVolume { volume: volume.clone(), snapshots })
+            Ok(ResetVolume { volume: volume.clone(), snapshots, migrating: facts.migrating })
         }
         Ok(None) => Err((format!("volume {volume} does not exist"), !one.asked_for)),
         Err(error) => {

@@ -11,6 +11,7 @@ mod common;
 mod adopt;
 mod audit;
 mod barc;
+mod ceph;
 mod copy;
 mod disk;
 mod hooks;

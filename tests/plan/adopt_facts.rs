@@ -57,6 +57,7 @@ pub fn read(lines: &[Vec<String>]) -> (AdoptFacts, Label) {
                 used: None,
                 snapshots: Vec::new(),
                 change_record_invalid: false,
+                migrating: false,
             }),
             "snapshot" => {
                 let volume = facts.volumes.last_mut().unwrap();

@@ -118,6 +118,7 @@ fn volume(line: &[String]) -> VolumeFact {
         used: after(line, "used").map(size),
         snapshots: Vec::new(),
         change_record_invalid: has(line, "invalid-map"),
+        migrating: has(line, "migrating"),
     }
 }
 

@@ -34,7 +34,11 @@ pub fn read(lines: &[Vec<String>]) -> (ResetFacts, ResetPolicy) {
             "volume" => {
                 after(line, "id").unwrap().clone_into(&mut number);
                 let volume = line[1].parse().unwrap();
-                facts.volumes.push(ResetVolume { volume, snapshots: Vec::new() });
+                facts.volumes.push(ResetVolume {
+                    volume,
+                    snapshots: Vec::new(),
+                    migrating: has(line, "migrating"),
+                });
             }
             "snapshot" => facts.volumes.last_mut().unwrap().snapshots.push(SnapshotFact {
                 identity: snapshot(&number, &line[1]),

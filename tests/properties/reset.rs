@@ -47,6 +47,7 @@ fn facts(names: &[(String, bool)], known: &BTreeSet<u32>) -> ResetFacts {
         volumes: vec![ResetVolume {
             volume: "ceph:vm-100-disk-0".parse().unwrap(),
             snapshots: names.iter().enumerate().map(snapshot).collect(),
+            migrating: false,
         }],
         skipped: Vec::new(),
         repository: Some("/mnt/backup".into()),

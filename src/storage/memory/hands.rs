@@ -88,6 +88,24 @@ impl Memory {
         Ok(())
     }
 
+    /// Begins or ends a migration of the volume to another place.
+    ///
+    /// # Errors
+    /// There is no such volume.
+    pub fn set_migrating(&self, name: &str, migrating: bool) -> Result<()> {
+        self.shared().world.volume_mut(name)?.migrating = migrating;
+        Ok(())
+    }
+
+    /// Says whether another cluster's mirroring writes the volume.
+    ///
+    /// # Errors
+    /// There is no such volume.
+    pub fn set_mirror_target(&self, name: &str, target: bool) -> Result<()> {
+        self.shared().world.volume_mut(name)?.mirror_target = target;
+        Ok(())
+    }
+
     /// Says how many bytes are free.
     pub fn set_free_bytes(&self, free: Option<u64>) {
         self.shared().world.free = free;

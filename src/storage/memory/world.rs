@@ -24,6 +24,8 @@ pub(super) struct Volume {
     pub watchers: usize,
     pub object_map: ObjectMap,
     pub parent: Option<(String, SnapshotIdentity)>,
+    pub migrating: bool,
+    pub mirror_target: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +61,8 @@ impl World {
             watchers: volume.watchers,
             object_map: volume.object_map,
             parent: volume.parent.as_ref().map(|(name, _)| name.clone()),
+            migrating: volume.migrating,
+            mirror_target: volume.mirror_target,
         })
     }
 
@@ -88,6 +92,8 @@ impl World {
             watchers: 0,
             object_map: ObjectMap::Valid,
             parent: None,
+            migrating: false,
+            mirror_target: false,
         };
         self.volumes.insert(own_name(name).to_owned(), volume);
         self.require(name)
@@ -96,6 +102,10 @@ impl World {
     pub(super) fn create_snapshot(&mut self, name: &str, snapshot: &str) -> Result<()> {
         if self.require(name)?.snapshot(snapshot).is_some() {
             return Err(StorageError::Exists { object: self.object(&at(name, snapshot)) });
+        }
+        if self.require(name)?.mirror_target {
+            let (object, why) = (self.object(&at(name, snapshot)), "it is read-only".to_owned());
+            return Err(StorageError::Busy { object, why });
         }
         self.last_snapshot += 1;
         let number = self.last_snapshot.to_string();
@@ -140,6 +150,7 @@ impl World {
         expected: &SnapshotIdentity,
     ) -> Result<()> {
         let object = self.object(&at(name, &expected.name));
+        self.require(name)?.refuse_migrating(&object)?;
         if self.snapshot(name, expected)?.protected {
             return Err(StorageError::Busy { object, why: "it is protected".to_owned() });
         }

@@ -27,6 +27,13 @@ pub(super) struct Info {
     pub parent: Option<Parent>,
     #[serde(default)]
     pub block_name_prefix: String,
+    mirroring: Option<Mirroring>,
+}
+
+/// Only where mirroring is on does it say on which side the image is.
+#[derive(Debug, Deserialize)]
+struct Mirroring {
+    primary: Option<Truth>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -196,6 +203,8 @@ impl Info {
             parent: self.parent.as_ref().map(Parent::spec),
             snapshots,
             watchers,
+            migrating: self.is_migrating(),
+            mirror_target: self.is_mirror_target(),
             shape: VolumeShape {
                 size: self.size,
                 object_size: Some(self.object_size),
@@ -205,6 +214,16 @@ impl Info {
                 volblocksize: None,
             },
         }
+    }
+
+    /// Whether a migration was prepared and is neither committed nor aborted.
+    pub(super) fn is_migrating(&self) -> bool {
+        self.features.iter().any(|feature| feature == "migrating")
+    }
+
+    fn is_mirror_target(&self) -> bool {
+        let primary = self.mirroring.as_ref().and_then(|mirroring| mirroring.primary.as_ref());
+        primary.is_some_and(|primary| !primary.is_true())
     }
 
     fn object_map(&self) -> ObjectMap {
@@ -233,16 +252,22 @@ impl Snapshot {
     fn facts(self, volume: &VolumeIdentity) -> SnapshotFacts {
         SnapshotFacts {
             size: self.size,
-            protected: match self.protected {
-                Truth::Plain(truth) => truth,
-                Truth::Text(text) => text == "true",
-                Truth::Absent => false,
-            },
+            protected: self.protected.is_true(),
             identity: SnapshotIdentity {
                 volume: volume.clone(),
                 snapshot: self.id.to_string(),
                 name: self.name,
             },
+        }
+    }
+}
+
+impl Truth {
+    fn is_true(&self) -> bool {
+        match self {
+            Self::Plain(truth) => *truth,
+            Self::Text(text) => text == "true",
+            Self::Absent => false,
         }
     }
 }
@@ -301,6 +326,26 @@ mod tests {
         let spoiled = info(real!("info-object-map-invalid.json"), "c:v").unwrap();
         assert!(!spoiled.has_fast_diff());
         assert_eq!(spoiled.object_map(), ObjectMap::Invalid);
+    }
+
+    #[test]
+    fn images_that_are_migrated_or_written_by_another_cluster_are_seen() {
+        let plain = facts(real!("info.json"));
+        assert!(!plain.migrating && !plain.mirror_target);
+        let text = String::from_utf8_lossy(real!("info.json")).into_owned();
+        let migrated = facts(text.replace("\"layering\"", "\"layering\",\"migrating\"").as_bytes());
+        assert!(migrated.migrating);
+        let error = migrated.refuse_migrating("c:v@s").unwrap_err().to_string();
+        assert!(error.starts_with("c:v@s is in use (its volume is being migrated"), "{error}");
+        for (mirroring, target) in [
+            (r#"{"mode":"snapshot","global_id":"x","state":"enabled","primary":false}"#, true),
+            (r#"{"mode":"snapshot","global_id":"x","state":"enabled","primary":true}"#, false),
+            (r#"{"global_id":"x","state":"enabled","primary":"false"}"#, true),
+            (r#"{"state":"disabled"}"#, false),
+        ] {
+            let mirrored = text.replacen('{', &format!("{{\"mirroring\":{mirroring},"), 1);
+            assert_eq!(facts(mirrored.as_bytes()).mirror_target, target, "{mirroring}");
+        }
     }
 
     #[test]

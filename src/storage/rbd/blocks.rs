@@ -124,7 +124,7 @@ fn plan(config: &RbdConfig, info: &answers::Info, snapshot: Option<u64>) -> Plan
     if !info.block_name_prefix.starts_with("rbd_data.") {
         return Err(format!("objects named {}.* are not known", info.block_name_prefix));
     }
-    if info.features.iter().any(|feature| feature == "migrating") {
+    if info.is_migrating() {
         return Err("it is being migrated".to_owned());
     }
     Ok(Plan {

@@ -52,7 +52,7 @@ impl Deed {
             (Some(2), _) if status_2 == Missing::Object => StorageError::NotFound { object },
             (Some(17), _) => StorageError::Exists { object },
             (Some(16), _) => StorageError::Busy { object, why: said(&source) },
-            (Some(30), _) => StorageError::Busy { object, why: "another client locks it".into() },
+            (Some(30), _) => StorageError::Busy { object, why: READ_ONLY.into() },
             (Some(39), _) => StorageError::Busy { object, why: "it has snapshots".into() },
             (Some(110), _)
             | (_, TransportError::Deadline { .. } | TransportError::Unreachable { .. }) => {
@@ -62,6 +62,10 @@ impl Deed {
         }
     }
 }
+
+/// EROFS has two reasons, and the tool does not say which; the survey knows a mirror's target.
+const READ_ONLY: &str =
+    "another client locks it, or it is written by another cluster's mirroring (rbd info: primary)";
 
 /// The tool's own last line; librbd's have a time and a thread before them.
 fn said(error: &TransportError) -> String {

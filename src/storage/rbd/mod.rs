@@ -132,7 +132,7 @@ impl Rbd {
         volume: &str,
         expected: &SnapshotIdentity,
     ) -> Result<()> {
-        if self.snapshot(volume, expected).await? {
+        if self.snapshot(volume, expected).await?.1 {
             return Ok(());
         }
         let protect = self.on_snapshot(&["snap", "protect"], volume, &expected.name);
@@ -144,7 +144,7 @@ impl Rbd {
         volume: &str,
         expected: &SnapshotIdentity,
     ) -> Result<()> {
-        if !self.snapshot(volume, expected).await? {
+        if !self.snapshot(volume, expected).await?.1 {
             return Ok(());
         }
         let unprotect = self.on_snapshot(&["snap", "unprotect"], volume, &expected.name);
@@ -156,15 +156,15 @@ impl Rbd {
         volume: &str,
         expected: &SnapshotIdentity,
     ) -> Result<Removed> {
+        let object = at(volume, &expected.name);
         match self.snapshot(volume, expected).await {
             Err(StorageError::NotFound { .. }) => return Ok(Removed::AlreadyGone),
-            other => other?,
+            other => other?.0.refuse_migrating(&self.object(&object))?,
         };
         // By number, not by name: Ceph gives it once in a pool, so that even a snapshot that is
         // made under the name in this very moment is safe.
         let delete = Command::reads("rbd").args(["snap", "rm", "--image", own_name(volume)]);
         let delete = delete.args(["--snap-id", &expected.snapshot]).deadline(BULK);
-        let object = at(volume, &expected.name);
         match self.write(delete, Deed::new("delete", self, &object)).await {
             Err(StorageError::NotFound { .. }) => Ok(Removed::AlreadyGone),
             other => other.map(|()| Removed::Deleted),
@@ -250,11 +250,16 @@ impl Rbd {
         facts.ok_or_else(|| StorageError::NotFound { object: self.object(name) })
     }
 
-    /// Whether the surveyed snapshot, which must be there, is protected.
-    async fn snapshot(&self, volume: &str, expected: &SnapshotIdentity) -> Result<bool> {
+    /// The volume of the surveyed snapshot, which must be there, and whether that is protected.
+    async fn snapshot(
+        &self,
+        volume: &str,
+        expected: &SnapshotIdentity,
+    ) -> Result<(VolumeFacts, bool)> {
         let facts = self.identities(volume).await?;
         let object = self.object(&at(volume, &expected.name));
-        Ok(facts.find(&object, expected)?.protected)
+        let protected = facts.find(&object, expected)?.protected;
+        Ok((facts, protected))
     }
 
     async fn info(&self, name: &str) -> Result<Option<answers::Info>> {
@@ -387,6 +392,20 @@ mod tests {
         let other = SnapshotIdentity { snapshot: "11".into(), ..own };
         assert!(rbd.delete_snapshot("fx", &other).await.is_err());
         assert!(!script.log().last().unwrap().contains("snap rm"));
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_of_an_image_that_is_being_migrated_is_not_deleted_by_anybody() {
+        let (script, rbd) = storage();
+        let own = own(&rbd).await;
+        let migrating = INFO.replace("\"layering\"", "\"layering\",\"migrating\"");
+        script.on("rbd info --image fx", Answer::prints(migrating));
+        script.on("rbd snap rm", Answer::nothing());
+        let error = rbd.delete_snapshot("fx", &own).await.unwrap_err();
+        assert!(matches!(error, StorageError::Busy { .. }), "{error}");
+        assert!(!script.log().iter().any(|line| line.contains("snap rm")), "{:?}", script.log());
+        script.on("rbd info --image fx", Answer::prints(INFO));
+        assert_eq!(rbd.delete_snapshot("fx", &own).await.unwrap(), Removed::Deleted);
     }
 
     #[tokio::test]
