@@ -21,6 +21,15 @@ pub enum Effect {
     Writes,
 }
 
+/// What becomes of a running command when this process is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// It goes on: it thaws a guest, or is in the middle of a task of PVE's that must not be torn.
+    Own,
+    /// It is killed, too: what it would do without us, the next run has cleaned up for already.
+    Ours,
+}
+
 /// What a program finds in its environment besides what we have in ours. Nothing of it is shown.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -43,10 +52,17 @@ pub struct Command {
     pub input: Option<Vec<u8>>,
     /// How long it may run.
     pub deadline: Duration,
+    /// How many bytes it may print when its output is collected.
+    pub output_limit: usize,
+    /// What becomes of it when this process is killed.
+    pub lifetime: Lifetime,
 }
 
 /// Long enough for a loaded cluster to answer a question, short enough for a night of many.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Ten thousand guests of a cluster are 5 MB as JSON; what prints more than this has gone wild.
+const OUTPUT_LIMIT: usize = 16 << 20;
 
 impl Command {
     /// A command that changes nothing.
@@ -94,6 +110,20 @@ impl Command {
         self
     }
 
+    /// Sets how many bytes it may print when its output is collected; 16 MiB otherwise.
+    #[must_use]
+    pub fn output_limit(mut self, bytes: usize) -> Self {
+        self.output_limit = bytes;
+        self
+    }
+
+    /// Lets it die with this process.
+    #[must_use]
+    pub fn ends_with_us(mut self) -> Self {
+        self.lifetime = Lifetime::Ours;
+        self
+    }
+
     /// Program and arguments as they are, secrets included: for starting it, and for a script
     /// that compares.
     pub fn argv(&self) -> Vec<&str> {
@@ -104,7 +134,15 @@ impl Command {
 
     fn new(program: &str, effect: Effect) -> Self {
         let program = program.to_owned();
-        Self { program, args: Vec::new(), effect, input: None, deadline: DEADLINE }
+        Self {
+            program,
+            args: Vec::new(),
+            effect,
+            input: None,
+            deadline: DEADLINE,
+            output_limit: OUTPUT_LIMIT,
+            lifetime: Lifetime::Own,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! How commands fail. Not what that means: the drivers above know.
 
+use crate::model::Bytes;
 use std::fmt;
 use std::time::Duration;
 
@@ -34,6 +35,17 @@ pub enum TransportError {
         after: Duration,
         /// The last 20 lines of its standard error.
         stderr: String,
+    },
+    /// It printed more than anybody asked for, and was killed.
+    #[error(
+        "`{command}` printed more than {}, which is no answer of this program, and was killed",
+        Bytes(*limit as u64)
+    )]
+    TooMuch {
+        /// The redacted command.
+        command: String,
+        /// How many bytes it might have printed.
+        limit: usize,
     },
     /// ssh itself failed: the node does not answer, or does not let us in.
     #[error("cannot reach node {node}; `{command}` may not have run there{}", trailing(stderr))]

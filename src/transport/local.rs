@@ -1,17 +1,21 @@
 //! Starts processes on this machine: the only file that does. Not for deciding what to run.
 
+use super::bound;
+use super::collect::{Tail, all_of, send_lines};
 use super::error::last_lines;
-use super::{ChildExit, Command, Ending, Environment, Exit, Output, Sink, Source, TransportError};
+use super::group::Group;
+use super::ssh::without_mark;
+use super::{
+    ChildExit, Command, Ending, Environment, Exit, Lifetime, Output, Sink, Source, TransportError,
+};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// This machine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -83,6 +87,9 @@ pub(super) struct Launch<'a> {
     pub argv: Vec<&'a str>,
     pub input: Option<&'a [u8]>,
     pub deadline: Duration,
+    /// Bytes of standard output that are taken at most.
+    pub output_limit: usize,
+    pub lifetime: Lifetime,
     pub shown: String,
     /// The node that ssh goes to, whose status 255 then means that ssh itself failed.
     pub node: Option<&'a str>,
@@ -94,6 +101,8 @@ impl<'a> Launch<'a> {
             argv: command.argv(),
             input: command.input.as_deref(),
             deadline: command.deadline,
+            output_limit: command.output_limit,
+            lifetime: command.lifetime,
             shown: command.to_string(),
             node: None,
         }
@@ -102,12 +111,19 @@ impl<'a> Launch<'a> {
 
 pub(super) async fn run(launch: &Launch<'_>) -> Result<Output, TransportError> {
     let mut child = Child::start(launch, stdin_for(launch), Stdio::piped())?;
-    let stdout = tokio::spawn(collect(child.process.stdout.take(), usize::MAX));
-    let stderr = child.finish().await?;
+    let (flood, mut floods) = oneshot::channel();
+    let stdout = child.process.stdout.take();
+    let stdout = tokio::spawn(all_of(stdout, launch.output_limit, flood));
+    let stderr = tokio::select! {
+        ended = child.finish() => ended?,
+        // The other end is dropped without a word when all came.
+        Ok(()) = &mut floods => return Err(child.flooded(launch.output_limit).await),
+    };
     // A background process that inherited the pipe may hold it open for ever.
     let stdout = tokio::time::timeout(LINGER, stdout).await;
     match stdout.map(|joined| joined.map_err(std::io::Error::other).and_then(|read| read)) {
-        Ok(Ok(stdout)) => Ok(Output { stdout, stderr }),
+        Ok(Ok(Some(stdout))) => Ok(Output { stdout, stderr }),
+        Ok(Ok(None)) => Err(child.flooded(launch.output_limit).await),
         Ok(Err(source)) => Err(pipe_error(launch, source)),
         Err(late) => Err(pipe_error(launch, late.into())),
     }
@@ -140,7 +156,7 @@ pub(super) struct Child {
     // number cannot belong to someone else.
     group: Group,
     process: tokio::process::Child,
-    stderr: Option<JoinHandle<std::io::Result<Vec<u8>>>>,
+    stderr: Tail,
     deadline: Duration,
     shown: String,
     node: Option<String>,
@@ -150,22 +166,21 @@ pub(super) struct Child {
 const LINGER: Duration = Duration::from_secs(2);
 /// How long the last lines of an ended program may take to be read.
 const REST: Duration = Duration::from_millis(300);
-/// A line that is longer is told in pieces.
-const LINE: usize = 4 << 10;
-/// More standard error than this is no message, it is a flood; only its end is kept.
-const STDERR_KEPT: usize = 64 << 10;
 
 impl Child {
     fn start(launch: &Launch<'_>, stdin: Stdio, stdout: Stdio) -> Result<Self, TransportError> {
         let process = prepared(launch, stdin, stdout)
-            .and_then(|mut process| process.spawn())
+            .and_then(|mut process| match launch.lifetime {
+                Lifetime::Own => process.spawn(),
+                Lifetime::Ours => bound::spawn(process),
+            })
             .map_err(|source| start_error(launch, source))?;
         Ok(Self::of(process, launch))
     }
 
     fn of(mut process: tokio::process::Child, launch: &Launch<'_>) -> Self {
-        let group = Group(process.id());
-        let stderr = Some(tokio::spawn(collect(process.stderr.take(), STDERR_KEPT)));
+        let group = Group::led_by(process.id());
+        let stderr = Tail::of(process.stderr.take());
         if let (Some(mut stdin), Some(input)) = (process.stdin.take(), launch.input) {
             let input = input.to_vec();
             // A program that does not read its input to the end is no error: its status counts.
@@ -193,71 +208,48 @@ impl Child {
     /// Waits for the end and tells it; the error output is the result.
     async fn finish(&mut self) -> Result<String, TransportError> {
         let Ok(ended) = tokio::time::timeout(self.deadline, self.process.wait()).await else {
-            self.group.kill();
-            let _ = tokio::time::timeout(LINGER, self.process.wait()).await;
+            self.end().await;
             let (command, after) = (self.shown.clone(), self.deadline);
-            return Err(TransportError::Deadline {
-                command,
-                after,
-                stderr: self.complaints().await,
-            });
+            let stderr = last_lines(&self.stderr.text(LINGER).await);
+            return Err(TransportError::Deadline { command, after, stderr });
         };
         let command = self.shown.clone();
         let status = ended.map_err(|source| TransportError::Pipe { command, source })?;
         self.group.forget();
-        let stderr = self.stderr_text().await;
+        let stderr = self.stderr.text(LINGER).await;
         if status.success() {
             return Ok(stderr);
         }
-        Err(self.failure(ending(status), last_lines(&stderr)))
+        Err(self.failure(ending(status), &stderr))
     }
 
-    fn failure(&self, ending: Ending, stderr: String) -> TransportError {
+    /// Kills the group. Only a process that the kernel does not let go is not reaped then; its number
+    /// stays its own until it is.
+    async fn end(&mut self) {
+        self.group.kill();
+        if tokio::time::timeout(LINGER, self.process.wait()).await.is_ok() {
+            self.group.forget();
+        }
+    }
+
+    async fn flooded(&mut self, limit: usize) -> TransportError {
+        self.end().await;
+        TransportError::TooMuch { command: self.shown.clone(), limit }
+    }
+
+    fn failure(&self, ending: Ending, stderr: &str) -> TransportError {
         let command = self.shown.clone();
-        match (&self.node, ending) {
-            (Some(node), Ending::Status(255)) => {
+        let Some(node) = &self.node else {
+            return TransportError::Failed { command, ending, stderr: last_lines(stderr) };
+        };
+        let (stderr, is_the_programs) = without_mark(stderr);
+        let stderr = last_lines(&stderr);
+        match ending {
+            Ending::Status(255) if !is_the_programs => {
                 TransportError::Unreachable { node: node.clone(), command, stderr }
             }
             _ => TransportError::Failed { command, ending, stderr },
         }
-    }
-
-    async fn complaints(&mut self) -> String {
-        last_lines(&self.stderr_text().await)
-    }
-
-    async fn stderr_text(&mut self) -> String {
-        let Some(task) = self.stderr.take() else { return String::new() };
-        let abort = task.abort_handle();
-        match tokio::time::timeout(LINGER, task).await {
-            Ok(Ok(Ok(bytes))) => String::from_utf8_lossy(&bytes).into_owned(),
-            _ => {
-                abort.abort();
-                String::new()
-            }
-        }
-    }
-}
-
-/// The process group whose leader is the started process.
-#[derive(Debug)]
-struct Group(Option<u32>);
-
-impl Group {
-    fn kill(&self) {
-        let Some(leader) = self.0.and_then(|id| i32::try_from(id).ok()) else { return };
-        // It may be gone already, which is what we want.
-        let _ = killpg(Pid::from_raw(leader), Signal::SIGKILL);
-    }
-
-    fn forget(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -280,42 +272,6 @@ fn prepared(
         .process_group(0)
         .kill_on_drop(true);
     Ok(process)
-}
-
-/// Sends each line, without its end, until the pipe closes or nobody listens any more.
-async fn send_lines(from: Option<impl AsyncRead + Unpin>, to: mpsc::Sender<String>) {
-    let Some(mut from) = from else { return };
-    let (mut held, mut piece) = (Vec::new(), vec![0_u8; LINE]);
-    while let Ok(count @ 1..) = from.read(&mut piece).await {
-        held.extend_from_slice(&piece[..count]);
-        while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = held.drain(..=end).collect();
-            if to.send(String::from_utf8_lossy(&line).trim_end().to_owned()).await.is_err() {
-                return;
-            }
-        }
-        if held.len() >= LINE {
-            let piece = String::from_utf8_lossy(&std::mem::take(&mut held)).into_owned();
-            let _ = to.send(piece).await;
-        }
-    }
-    if !held.is_empty() {
-        // Nobody listens any more: then nobody misses it.
-        let _ = to.send(String::from_utf8_lossy(&held).trim_end().to_owned()).await;
-    }
-}
-
-async fn collect(from: Option<impl AsyncRead + Unpin>, keep: usize) -> std::io::Result<Vec<u8>> {
-    let (mut kept, mut piece) = (Vec::new(), vec![0_u8; 64 << 10]);
-    let Some(mut from) = from else { return Ok(kept) };
-    loop {
-        let count = from.read(&mut piece).await?;
-        if count == 0 {
-            return Ok(kept);
-        }
-        kept.extend_from_slice(&piece[..count]);
-        kept.drain(..kept.len().saturating_sub(keep));
-    }
 }
 
 fn stdin_for(launch: &Launch<'_>) -> Stdio {
@@ -383,6 +339,41 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("pid");
         let script = format!("sleep 100 & echo $! >{}; wait", file.display());
+        let command = shell(&script).deadline(Duration::from_millis(500));
+        let error = Host::local().run(&command).await.unwrap_err();
+        assert!(matches!(error, TransportError::Deadline { .. }), "{error}");
+        assert!(gone(std::fs::read_to_string(file).unwrap().trim()).await);
+    }
+
+    #[tokio::test]
+    async fn a_flood_is_an_error_that_names_the_tool_and_what_it_may_print_is_the_callers_to_say() {
+        let flood = shell("yes | head -c 300000000; sleep 100");
+        let begin = Instant::now();
+        let error = Host::local().run(&flood).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("sh -c") && text.contains("16.00 MiB"), "{text}");
+        assert!(begin.elapsed() < Duration::from_secs(15), "it was ended, not waited for");
+        // One that ended meanwhile is none the better.
+        let short = shell("head -c 100 /dev/zero").output_limit(99);
+        let error = Host::local().run(&short).await.unwrap_err();
+        assert!(matches!(error, TransportError::TooMuch { limit: 99, .. }), "{error}");
+        let enough = shell("head -c 100 /dev/zero").output_limit(100);
+        assert_eq!(Host::local().run(&enough).await.unwrap().stdout.len(), 100);
+    }
+
+    #[tokio::test]
+    async fn what_was_said_is_known_although_an_orphan_holds_the_pipe() {
+        let script = "setsid sleep 15 >/dev/null & echo 'no such image' >&2; exit 2";
+        let error = Host::local().run(&shell(script)).await.unwrap_err();
+        assert_eq!((error.status(), error.stderr()), (Some(2), "no such image"));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_deaf_to_sigterm_ends_at_its_deadline() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("pid");
+        let script =
+            format!("trap '' TERM HUP INT; echo $$ >{}; sleep 100; sleep 100", file.display());
         let command = shell(&script).deadline(Duration::from_millis(500));
         let error = Host::local().run(&command).await.unwrap_err();
         assert!(matches!(error, TransportError::Deadline { .. }), "{error}");

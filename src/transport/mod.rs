@@ -2,15 +2,19 @@
 //!
 //! A [`Command`] is a program with arguments; pipes are made here; only `local.rs` starts
 //! processes and only `ssh.rs` quotes. Every child lives in a process group of its own, so that a
-//! ^C on the terminal does not reach it, and dies with the value that stands for it.
+//! ^C on the terminal does not reach it, and dies with the value that stands for it; one whose
+//! [`Lifetime`] says so also when this process is killed.
 
+mod bound;
+mod collect;
 mod command;
 mod error;
+mod group;
 mod local;
 mod script;
 mod ssh;
 
-pub use command::{Argument, Command, Effect, Environment};
+pub use command::{Argument, Command, Effect, Environment, Lifetime};
 pub use error::{Ending, TransportError};
 pub use local::Local;
 pub use script::{Answer, Script};
@@ -34,7 +38,7 @@ pub enum Host {
 /// What a command that ended with 0 printed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Output {
-    /// Its standard output, whole.
+    /// Its standard output, whole; never more than the command's limit.
     pub stdout: Vec<u8>,
     /// The end of its standard error, at most 64 KiB.
     pub stderr: String,
@@ -83,8 +87,8 @@ impl Host {
     /// Runs the command to its end, within its deadline.
     ///
     /// # Errors
-    /// It could not be started, ended with anything but 0, or did not end in time (then its whole
-    /// process group was killed; on another node the program itself may go on).
+    /// It could not be started, ended with anything but 0, printed more than its limit, or did not end
+    /// in time (then its whole process group was killed; on another node the program itself may go on).
     pub async fn run(&self, command: &Command) -> Result<Output, TransportError> {
         let watch = Stopwatch::start();
         let result = match self {

@@ -60,17 +60,34 @@ impl Ssh {
             argv: argv.iter().map(String::as_str).collect(),
             input: command.input.as_deref(),
             deadline: command.deadline,
+            output_limit: command.output_limit,
+            lifetime: command.lifetime,
             shown: format!("ssh {} {command}", self.node),
             node: Some(&self.node),
         }
     }
 }
 
-/// The one string that the remote shell reads: every word quoted, the shell replaced by the
-/// program, so that a signal from sshd reaches it.
+/// Said by the other node when the program itself ended with 255: as its own status it has a meaning
+/// (`qm` and `pvesh` end so when they die without an errno), as ssh's it says that ssh failed.
+const MARK: &str = "pve-ferry: status 255 is the program's own";
+
+/// Runs the program and passes its status on.
+const REMOTE: &str = "\"$@\"; status=$?; test $status != 255 || echo";
+
+/// The one string that the remote shell reads: every word quoted. The login shell may be any; what
+/// looks at the status is a POSIX one.
 fn remote_line(command: &Command) -> String {
     let words: Vec<String> = command.argv().iter().map(|word| quoted(word)).collect();
-    format!("exec env LC_ALL=C {}", words.join(" "))
+    let script = quoted(&format!("{REMOTE} {} >&2; exit $status", quoted(MARK)));
+    format!("exec env LC_ALL=C sh -c {script} pve-ferry {}", words.join(" "))
+}
+
+/// Standard error without the mark, and whether it was there.
+pub(super) fn without_mark(stderr: &str) -> (String, bool) {
+    let lines = || stderr.lines().filter(|line| line.trim_end() != MARK);
+    let without = lines().collect::<Vec<_>>().join("\n");
+    (without, lines().count() < stderr.lines().count())
 }
 
 /// A word that any POSIX shell reads as exactly this text.
@@ -110,14 +127,49 @@ mod tests {
         let command = Command::reads("qm").args(["status", "100"]);
         let expected = "ssh -e none -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=5 \
             -o ServerAliveCountMax=3 -o HostKeyAlias=pve2 -- root@192.0.2.2 \
-            exec env LC_ALL=C qm status 100";
-        assert_eq!(ssh.argv(&command).join(" "), expected);
+            exec env LC_ALL=C sh -c ";
+        let line = ssh.argv(&command).join(" ");
+        assert!(line.starts_with(expected), "{line}");
+        assert!(line.ends_with(" pve-ferry qm status 100"), "{line}");
         let node = dir.path().join("nodes/pve2");
         std::fs::create_dir_all(&node).unwrap();
         std::fs::write(node.join("ssh_known_hosts"), "").unwrap();
         let line = Ssh::new("pve2", "192.0.2.2", dir.path()).argv(&command).join(" ");
         let option = format!("-o UserKnownHostsFile={}/ssh_known_hosts ", node.display());
         assert!(line.contains(&option) && line.contains("GlobalKnownHostsFile=none"), "{line}");
+    }
+
+    /// What `ssh` does with a node's line: a login shell reads it, and its status is ssh's.
+    async fn over_there(command: &Command, login_shell: &str) -> Result<Output, TransportError> {
+        let (ssh, line) =
+            (Ssh::new("pve2", "192.0.2.2", Path::new("/nowhere")), remote_line(command));
+        let argv = [login_shell.to_owned(), "-c".to_owned(), line];
+        local::run(&ssh.launch(command, &argv)).await
+    }
+
+    #[tokio::test]
+    async fn status_255_of_the_program_is_its_own_and_not_a_node_that_is_out_of_reach() {
+        let locked = "echo 'VM is locked (backup)' >&2; exit 255";
+        let error = over_there(&Command::reads("sh").args(["-c", locked]), "sh").await.unwrap_err();
+        assert_eq!((error.status(), error.stderr()), (Some(255), "VM is locked (backup)"));
+        let other = Command::reads("sh").args(["-c", "echo no >&2; exit 7"]);
+        assert_eq!(over_there(&other, "sh").await.unwrap_err().status(), Some(7));
+        let killed = Command::reads("sh").args(["-c", "kill -9 $$"]);
+        let error = over_there(&killed, "sh").await.unwrap_err();
+        assert!(error.status().is_some_and(|status| status != 255), "it ran there: {error}");
+        let absent = over_there(&Command::reads("/nonexistent/tool"), "sh").await.unwrap_err();
+        assert_eq!(absent.status(), Some(127));
+    }
+
+    #[tokio::test]
+    async fn status_255_of_ssh_itself_is_a_node_that_is_out_of_reach() {
+        let refused = "ssh: connect to host 192.0.2.2 port 22: Connection refused";
+        let (command, script) = (Command::reads("qm"), format!("echo '{refused}' >&2; exit 255"));
+        let ssh = Ssh::new("pve2", "192.0.2.2", Path::new("/nowhere"));
+        let argv = ["sh".to_owned(), "-c".to_owned(), script];
+        let error = local::run(&ssh.launch(&command, &argv)).await.unwrap_err();
+        assert!(matches!(error, TransportError::Unreachable { .. }), "{error}");
+        assert!(error.stderr().contains(refused));
     }
 
     #[test]
