@@ -102,5 +102,11 @@ mod tests {
             monitors("fd00::1;fd00::2.6789, [fd00::3]:3300,mon.example"),
             "[fd00::1],[fd00::2]:6789,[fd00::3]:3300,mon.example"
         );
+        // What is written as Ceph wants it stays so.
+        for right in
+            ["[v2:192.0.2.1:3300,v1:192.0.2.1:6789]", "v2:[fd00::1]:3300", "192.0.2.1,[fd00::2]"]
+        {
+            assert_eq!(monitors(right), right);
+        }
     }
 }

@@ -16,7 +16,8 @@ pub struct RbdConfig {
     pub namespace: String,
     /// The pool for the data of new images, when it is another one (erasure coding).
     pub data_pool: Option<String>,
-    /// Monitors of a cluster that PVE does not manage, separated by blanks, commas or semicolons.
+    /// Monitors of a cluster that PVE does not manage, as Ceph wants them: separated by commas, IPv6
+    /// addresses in brackets.
     pub monhost: Option<String>,
     /// The Ceph user without `client.`; empty for `admin`.
     pub username: String,
@@ -42,7 +43,8 @@ impl RbdConfig {
             "" => command,
             namespace => command.args(["--namespace", namespace]),
         };
-        command.args(self.connection().flags()).args(["--client-mount-timeout", PATIENCE])
+        let command = command.args(self.connection().flags());
+        command.args(["--client-mount-timeout", PATIENCE]).ends_with_us()
     }
 
     /// A `ceph` command that reads.
@@ -61,7 +63,7 @@ impl RbdConfig {
         let user = if self.username.is_empty() { "admin" } else { &self.username };
         Connection {
             conf: self.conf.as_ref().map(|conf| conf.display().to_string()),
-            monitors: self.monhost.as_deref().map(monitors),
+            monitors: self.monhost.clone(),
             user: format!("client.{user}"),
             keyring: self.keyring.as_ref().map(|keyring| keyring.display().to_string()),
         }
@@ -101,21 +103,6 @@ fn can_be_chosen(feature: &str) -> bool {
     CHOICES.contains(&feature)
 }
 
-/// PVE's list of monitors as librados reads it: commas between, brackets around IPv6.
-pub(super) fn monitors(list: &str) -> String {
-    let bracketed = |host: &str| {
-        let bare_v6 = host.matches(':').count() > 1 && !host.starts_with('[');
-        // `[v2:...,v1:...]` keeps its own brackets.
-        if bare_v6 && !host.starts_with("v1:") && !host.starts_with("v2:") {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        }
-    };
-    let hosts = list.split([' ', ',', ';', '\t']).filter(|host| !host.is_empty());
-    hosts.map(bracketed).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +138,7 @@ mod tests {
 
     #[test]
     fn an_external_cluster_is_reached_by_its_monitors() {
-        let monhost = Some("192.0.2.1 192.0.2.2:6789;2001:db8::1,[2001:db8::2]:3300".to_owned());
+        let monhost = Some("192.0.2.1,192.0.2.2:6789,[2001:db8::1],[2001:db8::2]:3300".to_owned());
         let (namespace, username) = ("ns".to_owned(), "pve".to_owned());
         let external =
             RbdConfig { monhost, namespace, username, conf: None, keyring: None, ..config() };
