@@ -14,6 +14,7 @@ mod notation;
 mod prune_facts;
 mod reset_facts;
 mod restore_facts;
+mod rules;
 mod snapshot_facts;
 
 use std::fmt::Write as _;
