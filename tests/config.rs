@@ -78,7 +78,12 @@ fn elsewhere(config: &GuestConfig) -> Restoration {
         };
         (volume.key, RestoredVolume { volume: name.parse().unwrap(), size })
     });
-    Restoration { volumes: volumes.collect(), identity: Identity::New }
+    Restoration {
+        volumes: volumes.collect(),
+        identity: Identity::New,
+        made_anew: Default::default(),
+        mac_prefix: Default::default(),
+    }
 }
 
 #[test]
@@ -201,7 +206,7 @@ proptest! {
     #[test]
     fn a_restored_configuration_never_names_the_old_guests_volumes(text in config_text()) {
         let saved = GuestConfig::parse(&text);
-        let nothing = Restoration { volumes: Default::default(), identity: Identity::Kept };
+        let nothing = Restoration { volumes: Default::default(), identity: Identity::Kept, made_anew: Default::default(), mac_prefix: Default::default() };
         let restored = restored_config(&saved, &nothing, &mut (0..=255).cycle()).unwrap();
         let held = restored.volumes().into_iter().find(|v| v.volume.is_some() && !v.is_cdrom());
         prop_assert_eq!(held, None);

@@ -9,7 +9,6 @@ use crate::hooks::Hooks;
 use crate::model::{DiskKey, Moment, VmId};
 use crate::operation::{Mode, Operation, Performed, RestoreRequest, perform};
 use crate::plan::restore::{Afterwards, Existing, RestorePolicy};
-use crate::pve::Identity;
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
 use crate::survey::{self, Sought};
@@ -105,8 +104,7 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
     };
     let repository = Repository::open(&chosen.path, Disk::real())?;
     let point = survey::restore_point(&repository, &chosen.sought, &world::home())?;
-    let identity = if args.unique { Identity::New } else { Identity::Kept };
-    let request = RestoreRequest { point, sought: chosen.sought, policy: chosen.policy, identity };
+    let request = RestoreRequest { point, sought: chosen.sought, policy: chosen.policy };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(Compression::None);
@@ -166,6 +164,7 @@ pub fn policy(args: &Args) -> Result<RestorePolicy, CliError> {
         disks: disks?,
         to,
         attach: vmid(&args.attach)?,
+        unique: args.unique,
         existing: if args.force { Existing::Replace } else { Existing::Refuse },
         afterwards: if args.start { Afterwards::Start } else { Afterwards::Rest },
     })

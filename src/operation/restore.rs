@@ -5,10 +5,12 @@ use super::backup::lock;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{RestoreWork, Work};
 use crate::model::{DiskKey, Guest, VolumeId};
-use crate::plan::restore::{RestorePolicy, StoredVolume, plan};
+use crate::plan::restore::{
+    MOST_UNUSED, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, made_anew, plan,
+};
 use crate::plan::{Action, Plan};
 use crate::pve::{
-    GuestConfig, GuestControl, Identity, Restoration, RestoredVolume, restored_config,
+    GuestConfig, GuestControl, Identity, MacPrefix, Restoration, RestoredVolume, restored_config,
 };
 use crate::report::Failure;
 use crate::repository::{Lock, LockMode, StoredChain};
@@ -26,8 +28,6 @@ pub struct RestoreRequest {
     pub sought: Sought,
     /// Where it goes, and how.
     pub policy: RestorePolicy,
-    /// Whether it keeps its identity where it keeps its vmid.
-    pub identity: Identity,
 }
 
 impl RestoreRequest {
@@ -58,7 +58,7 @@ impl RestoreRequest {
             .map_err(|refusal| Refusal::Failed(Failure::Conflict, refusal.into()))?;
         let chains = chains(&point, &plan)?;
         let present = present_config(world, &plan)?;
-        let config = self.config(&point, &plan, present.as_deref())?;
+        let config = self.config(&point, &plan, (&facts, world.cluster.mac_prefix()?))?;
         let firewall = facts.firewall.unwrap_or_default();
         let files = Files { chains, config, firewall, present };
         let work = shared.map(|lock| work(world, &plan, lock, files));
@@ -79,14 +79,14 @@ impl RestoreRequest {
         &self,
         point: &RestorePoint,
         plan: &Plan,
-        present: Option<&str>,
+        (facts, mac_prefix): (&RestoreFacts, MacPrefix),
     ) -> anyhow::Result<Option<String>> {
         let written = plan.steps().any(|s| matches!(s.action, Action::WriteConfig { .. }));
         if !written {
             return Ok(None);
         }
         let saved = GuestConfig::parse(&point.config()?);
-        let another = plan.guest.vmid != point.vmid();
+        let another = self.policy.makes_another(point.vmid(), plan.guest.vmid);
         let held = point.volumes()?;
         let size_of = |disk: &DiskKey| {
             held.iter().find(|stored| stored.disk == *disk).map_or(0, |stored| stored.shape.size)
@@ -97,11 +97,12 @@ impl RestoreRequest {
         };
         let mut volumes: BTreeMap<_, _> = restored(plan).map(volume).collect();
         volumes.extend(self.cloud_init_in_place(plan, &held));
-        let restoration =
-            Restoration { volumes, identity: if another { Identity::New } else { self.identity } };
+        let identity = if another { Identity::New } else { Identity::Kept };
+        let made_anew = made_anew(facts, plan.guest.vmid);
+        let restoration = Restoration { volumes, identity, made_anew, mac_prefix };
         let random: [u8; 256] = crate::entropy::random_bytes().context("read random bytes")?;
         let text = restored_config(&saved, &restoration, &mut random.into_iter())?;
-        Ok(Some(with_unused(text, present).to_string()))
+        Ok(Some(with_unused(text, facts.present.as_ref())?.to_string()))
     }
 
     /// A cloud-init volume that stays in place is named by the restored configuration, too: PVE
@@ -158,18 +159,19 @@ fn present_config(world: &World, plan: &Plan) -> anyhow::Result<Option<String>> 
 }
 
 /// Keeps the volumes of a replaced configuration as unused disks, so that nothing is lost by it.
-fn with_unused(mut config: GuestConfig, present: Option<&str>) -> GuestConfig {
-    let Some(present) = present.map(GuestConfig::parse) else { return config };
+fn with_unused(
+    mut config: GuestConfig,
+    present: Option<&PresentGuest>,
+) -> anyhow::Result<GuestConfig> {
+    let Some(present) = present else { return Ok(config) };
     let named: Vec<VolumeId> = config.volumes().into_iter().filter_map(|v| v.volume).collect();
-    let old = present.volumes().into_iter().filter(|v| !v.is_cdrom() || v.is_cloudinit());
-    let lost = old.filter_map(|v| v.volume).filter(|volume| !named.contains(volume));
-    for volume in lost {
-        let free = (0..256).map(|n| format!("unused{n}")).find(|key| config.get(key).is_none());
-        if let Some(key) = free {
-            config.set(&key, &volume.to_string());
-        }
+    for volume in present.unused(&named) {
+        let mut keys = (0..MOST_UNUSED).map(|n| format!("unused{n}"));
+        let free = keys.find(|key| config.get(key).is_none());
+        let free = free.with_context(|| format!("no key is free to keep {volume} as unused"))?;
+        config.set(&free, &volume.to_string());
     }
-    config
+    Ok(config)
 }
 
 fn chains(point: &RestorePoint, plan: &Plan) -> anyhow::Result<Chains> {

@@ -36,9 +36,15 @@ pub(super) fn going(facts: &RestoreFacts) -> impl Iterator<Item = &LeftVolume> {
 pub(super) fn without_left(facts: &RestoreFacts) -> RestoreFacts {
     let mut without = facts.clone();
     for left in going(facts) {
-        let Some(storage) = without.storages.get_mut(&left.volume.storage) else { continue };
-        storage.volumes.remove(&left.volume.name);
-        storage.free_bytes = storage.free_bytes.map(|free| free.saturating_add(left.used));
+        let Some(at) = facts.storages.get(&left.volume.storage) else { continue };
+        for storage in without.storages.values_mut() {
+            if storage.holds == at.holds {
+                storage.volumes.remove(&left.volume.name);
+            }
+            if storage.space == at.space {
+                storage.free_bytes = storage.free_bytes.map(|free| free.saturating_add(left.used));
+            }
+        }
     }
     without
 }

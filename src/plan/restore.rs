@@ -1,13 +1,17 @@
 //! Decides on a restore: which volumes are made under which names, and what is refused. Pure.
 
+pub use super::drives::{CloudInitDrive, NodeDisk, made_anew};
+pub use super::placing::{StorageRules, TargetStorage};
+pub use super::replaced::{MOST_UNUSED, PresentGuest};
 pub use super::restore_policy::{Afterwards, Existing, RestorePolicy, storage_for};
 
 use super::damage::{DamageFacts, IsDamaged, judge};
 use super::left::{LeftVolume, deletion, going, without_left};
+use super::placing::place;
 use super::shape::{shape_on, striping_lost};
-use super::{Action, Item, Plan, Step};
+use super::{Action, Item, Plan, Step, drives, replaced};
 use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// A volume of the restore point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,28 +24,6 @@ pub struct StoredVolume {
     pub shape: VolumeShape,
     /// Bytes that its whole chain writes, from the base on; more where that is not known exactly.
     pub data_bytes: u64,
-}
-
-/// What the survey knows of one storage that gets volumes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TargetStorage {
-    /// The volumes that are there.
-    pub volumes: BTreeSet<String>,
-    /// Bytes free, where the storage can tell.
-    pub free_bytes: Option<u64>,
-}
-
-/// The guest that has the target's vmid now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PresentGuest {
-    /// The guest.
-    pub guest: Guest,
-    /// Whether it runs.
-    pub running: bool,
-    /// PVE's lock on it.
-    pub lock: Option<String>,
-    /// Digest of its configuration.
-    pub config_digest: String,
 }
 
 /// All that the decision on a restore depends on.
@@ -61,11 +43,21 @@ pub struct RestoreFacts {
     pub damage: DamageFacts,
     /// The firewall file that the guest had, where it is restored whole; why it cannot be read.
     pub firewall: Result<Option<String>, String>,
+    /// The firewall file that the target's vmid has now, where the guest is restored whole.
+    pub present_firewall: Option<String>,
+    /// The node's own disks that the saved configuration names, where the guest is restored whole.
+    pub node_disks: Vec<NodeDisk>,
+    /// The cloud-init drives that the point does not hold, where the guest is restored whole.
+    pub cloud_init: Vec<CloudInitDrive>,
+    /// Whether the cluster's files can be written: there is a quorum, or nobody needs one.
+    pub quorate: bool,
+    /// The guests whose configurations name volumes of these storages, by the volumes' own names.
+    pub owners: BTreeMap<String, VmId>,
     /// The guest that has the target's vmid now, where the guest is restored whole.
     pub present: Option<PresentGuest>,
     /// The guest that is to find the volumes as unused disks, if it is there.
     pub attach: Option<Guest>,
-    /// The storages that wanted volumes go to, by id; only those that exist and can hold volumes.
+    /// The storages that wanted volumes go to, by id; only those that exist and that we can write to.
     pub storages: BTreeMap<String, TargetStorage>,
     /// What interrupted restores left there.
     pub left: Vec<LeftVolume>,
@@ -94,6 +86,31 @@ pub enum NoRestore {
         "volume {0} exists: choose another --target-vmid, --storage or --to; if an interrupted restore on another node left it (look at it first: no guest may need it), remove it with `pvesm free {0}`; nothing was changed"
     )]
     VolumeExists(VolumeId),
+    /// A guest has a volume of that name.
+    #[error(
+        "volume {0} belongs to guest {1}: choose another --target-vmid, --storage or --to; nothing was changed"
+    )]
+    VolumeOfGuest(VolumeId, VmId),
+    /// PVE would not use the storage for the volumes.
+    #[error(
+        "storage {storage} {why}: choose another with --storage or --map-storage {storage}:OTHER; nothing was changed"
+    )]
+    StorageUnfit {
+        /// The storage.
+        storage: String,
+        /// Why, with the option of storage.cfg that says so.
+        why: String,
+    },
+    /// The cluster's files are read-only.
+    #[error(
+        "node {0} has no quorum, and its /etc/pve cannot be written: bring the cluster's nodes back first (`pvecm status`); nothing was changed"
+    )]
+    NoQuorum(String),
+    /// The guest that would be replaced has more volumes than can be kept.
+    #[error(
+        "guest {0} has {1} volumes, of which 256 could be kept as unused disks: remove some, or choose another --target-vmid; nothing was changed"
+    )]
+    TooManyUnused(VmId, usize),
     /// A storage is missing or of a kind that cannot hold the volumes.
     #[error(
         "storage {0} does not exist here or cannot hold this volume: choose one with --storage or --map-storage {0}:OTHER; nothing was changed"
@@ -130,6 +147,9 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     let target = policy.attach.or(policy.target).unwrap_or(facts.vmid);
     let whole = policy.disks.is_empty();
     check_options(policy)?;
+    if !facts.quorate && (whole || policy.attach.is_some()) {
+        return Err(NoRestore::NoQuorum(facts.node.clone()));
+    }
     if whole {
         check_present(facts, policy, target)?;
     }
@@ -141,7 +161,7 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     not_whole.extend(without_firewall(facts, policy));
     let facts = &without_left(facts);
     let volumes = place(facts, policy, target)?;
-    check_space(facts, &volumes)?;
+    replaced::check(facts, &volumes)?;
 
     let mut steps: Vec<Step> = going(facts).map(deletion).collect();
     steps.extend(volumes.iter().map(|(stored, volume)| {
@@ -165,7 +185,8 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     };
     let skipped = if whole { facts.skipped.clone() } else { Vec::new() };
     let items = steps.into_iter().map(Item::Step).collect();
-    let mut warnings = warnings(facts, target);
+    let mut warnings = replaced::warnings(facts);
+    warnings.extend(drives::warnings(facts, policy, target));
     warnings.extend(volumes.iter().filter_map(|(stored, _)| striping_lost(stored)));
     Ok(Plan { guest, items, skipped, warnings, kept: Vec::new(), not_whole })
 }
@@ -214,40 +235,8 @@ fn check_present(
     Ok(())
 }
 
-type Placed<'a> = Vec<(&'a StoredVolume, VolumeId)>;
-
-fn place<'a>(
-    facts: &'a RestoreFacts,
-    policy: &RestorePolicy,
-    target: VmId,
-) -> Result<Placed<'a>, NoRestore> {
-    let mut taken: BTreeSet<VolumeId> = BTreeSet::new();
-    let mut placed = Vec::new();
-    for stored in wanted(facts, policy)? {
-        let storage_id = storage_for(policy, &stored.volume.storage);
-        let storage = facts
-            .storages
-            .get(&storage_id)
-            .ok_or_else(|| NoRestore::NoStorage(storage_id.clone()))?;
-        let names = Names { present: &storage.volumes, ours: &taken, storage: &storage_id };
-        let is_taken = |name: &str| names.present.contains(name) || names.is_ours(name);
-        let name = name_for(facts, policy, stored, target, &names);
-        let volume = VolumeId { storage: storage_id.clone(), name };
-        let regenerated = facts.present.is_some() && volume.name.ends_with("cloudinit");
-        if regenerated && is_taken(&volume.name) {
-            // PVE knows a cloud-init volume by its name and writes it anew: the present one serves.
-            continue;
-        }
-        if is_taken(&volume.name) {
-            return Err(NoRestore::VolumeExists(volume));
-        }
-        taken.insert(volume.clone());
-        placed.push((stored, volume));
-    }
-    Ok(placed)
-}
-
-fn wanted<'a>(
+/// The volumes of the point that are restored.
+pub(super) fn wanted<'a>(
     facts: &'a RestoreFacts,
     policy: &RestorePolicy,
 ) -> Result<Vec<&'a StoredVolume>, NoRestore> {
@@ -263,79 +252,33 @@ fn wanted<'a>(
     policy.disks.iter().map(find).collect()
 }
 
-/// A restored guest gets the names that it had, with its new vmid. Volumes that join or replace
-/// something, and those of several storages that bore one name, get the next free disk number
-/// instead, as PVE gives it.
-fn name_for(
-    facts: &RestoreFacts,
-    policy: &RestorePolicy,
-    stored: &StoredVolume,
-    target: VmId,
-    names: &Names,
-) -> String {
-    if let Some((_, Some(name))) = &policy.to {
-        return name.clone();
-    }
-    let own = stored.volume.own_name();
-    let prefix = format!("vm-{}-", facts.vmid);
-    let kept = match own.strip_prefix(&prefix) {
-        Some(rest) => format!("vm-{target}-{rest}"),
-        None => own.to_owned(),
-    };
-    let is_cloud_init = kept.ends_with("cloudinit");
-    let joins = (facts.present.is_some() && !is_cloud_init) || !policy.disks.is_empty();
-    let must_be_renamed = names.is_ours(&kept) || (joins && names.present.contains(&kept));
-    if !must_be_renamed {
-        return kept;
-    }
-    let is_free = |name: &String| !names.present.contains(name) && !names.is_ours(name);
-    (0..=u32::MAX).map(|n| format!("vm-{target}-disk-{n}")).find(is_free).unwrap_or(kept)
-}
-
-/// The names on one storage: those that were there, and those that this plan gives.
-struct Names<'a> {
-    present: &'a BTreeSet<String>,
-    ours: &'a BTreeSet<VolumeId>,
-    storage: &'a str,
-}
-
-impl Names<'_> {
-    fn is_ours(&self, name: &str) -> bool {
-        self.ours.iter().any(|id| id.storage == self.storage && id.name == name)
-    }
-}
-
-fn check_space(facts: &RestoreFacts, volumes: &Placed) -> Result<(), NoRestore> {
-    let mut needed: BTreeMap<&str, u64> = BTreeMap::new();
-    for (stored, volume) in volumes {
-        *needed.entry(volume.storage.as_str()).or_default() += stored.data_bytes;
-    }
-    for (storage, needed) in needed {
-        let free = facts.storages.get(storage).and_then(|s| s.free_bytes);
-        if let Some(free) = free.filter(|free| *free < needed) {
-            let storage = storage.to_owned();
-            return Err(NoRestore::NoSpace { storage, free: Bytes(free), needed: Bytes(needed) });
-        }
-    }
-    Ok(())
-}
-
 fn ending_of_guest(facts: &RestoreFacts, policy: &RestorePolicy, target: VmId) -> Vec<Step> {
     let replaces = facts.present.as_ref().map(|present| present.config_digest.clone());
     let mut steps = vec![
         Action::WriteConfig { vmid: target, kind: facts.kind, node: facts.node.clone(), replaces }
             .step(),
     ];
-    if policy.afterwards == Afterwards::Start && facts.firewall.is_ok() {
+    if policy.afterwards == Afterwards::Start && rules_kept_back(facts).is_none() {
         steps.push(Action::StartGuest { vmid: target }.because("--start was given"));
     }
     steps
 }
 
-/// A damaged firewall file keeps no guest from coming back; but nobody starts one without its rules
-/// who does not know it.
+/// Why the restored guest has other firewall rules than the saved one: a damaged file keeps no guest
+/// from coming back, and another file that stands there is never overwritten.
+fn rules_kept_back(facts: &RestoreFacts) -> Option<String> {
+    match (&facts.firewall, &facts.present_firewall) {
+        (Err(why), _) => Some(why.clone()),
+        (Ok(saved), Some(present)) if saved.as_ref() != Some(present) => {
+            Some("there is another firewall file of that vmid, which stays".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Nobody starts a guest without its rules who does not know it.
 fn without_firewall(facts: &RestoreFacts, policy: &RestorePolicy) -> Option<String> {
-    let why = facts.firewall.as_ref().err()?;
+    let why = rules_kept_back(facts)?;
     let start = match policy.afterwards {
         Afterwards::Start => "therefore --start does not start it: look at its rules first",
         Afterwards::Rest => "look at its rules before it is started",
@@ -348,14 +291,4 @@ fn ending_of_disks(policy: &RestorePolicy) -> Vec<Step> {
         Action::RescanVolumes { vmid }.because(format!("guest {vmid} gets them as unused disks"))
     };
     policy.attach.map(rescan).into_iter().collect()
-}
-
-fn warnings(facts: &RestoreFacts, target: VmId) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Some(present) = &facts.present {
-        if present.guest.vmid == target {
-            warnings.push(format!("the present volumes of guest {target} stay as unused disks"));
-        }
-    }
-    warnings
 }

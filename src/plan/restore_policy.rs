@@ -19,6 +19,8 @@ pub struct RestorePolicy {
     pub to: Option<(String, Option<String>)>,
     /// The guest that finds the volumes as unused disks.
     pub attach: Option<VmId>,
+    /// Whether the guest becomes another one even under its own vmid.
+    pub unique: bool,
     /// What happens when the guest is there.
     pub existing: Existing,
     /// What happens after the restore.

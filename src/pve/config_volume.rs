@@ -94,6 +94,15 @@ impl ConfigVolume {
         !self.is_cloudinit() && (empty || self.value.get("media") == Some("cdrom"))
     }
 
+    /// Whether it is a disk of the node itself, or a part of one, that two guests must not share: a
+    /// machine's drive at any path, a container's mount point at a device.
+    pub fn is_node_disk(&self) -> bool {
+        let (key, held) = (self.key.as_str(), self.value.volume().unwrap_or_default());
+        let is_mount_point = key == "rootfs" || key.starts_with("mp");
+        let beginning = if is_mount_point { "/dev/" } else { "/" };
+        held.starts_with(beginning) && !self.is_cdrom()
+    }
+
     /// Whether PVE keeps it aside as `unusedN`.
     pub fn is_unused(&self) -> bool {
         self.key.as_str().starts_with("unused")

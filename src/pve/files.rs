@@ -1,6 +1,7 @@
 //! Reads the cluster file system below `/etc/pve`: nodes, guests, storages, identity. Not for
 //! changing it: that is `exclusive`.
 
+use super::datacenter_cfg::MacPrefix;
 use super::guest_config::GuestConfig;
 use super::members::Members;
 use super::storage_cfg::StorageCfg;
@@ -208,6 +209,15 @@ impl ClusterFiles {
     pub fn storage_cfg(&self) -> Result<StorageCfg, FilesError> {
         let text = read_optional(&self.root.join("storage.cfg"))?;
         Ok(StorageCfg::parse(&text.unwrap_or_default()))
+    }
+
+    /// How the network addresses begin that are made up for guests of this cluster.
+    ///
+    /// # Errors
+    /// `datacenter.cfg` is there and cannot be read.
+    pub fn mac_prefix(&self) -> Result<MacPrefix, FilesError> {
+        let text = read_optional(&self.root.join("datacenter.cfg"))?;
+        Ok(MacPrefix::parse(&text.unwrap_or_default()))
     }
 
     /// The resource pools; none when there is no `user.cfg`.

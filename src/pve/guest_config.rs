@@ -132,7 +132,7 @@ impl GuestConfig {
     }
 
     fn main_length(&self) -> usize {
-        self.lines.iter().position(|line| is_header(line)).unwrap_or(self.lines.len())
+        self.lines.iter().position(|line| header(line).is_some()).unwrap_or(self.lines.len())
     }
 
     fn append(&mut self, key: &str, value: &str) {
@@ -187,11 +187,11 @@ pub(crate) fn trimmed(text: &str) -> &str {
     text.trim_matches(is_blank)
 }
 
-fn is_header(line: &str) -> bool {
+/// The name in a line that begins another section.
+pub(crate) fn header(line: &str) -> Option<&str> {
     let line = line.trim_end_matches(is_blank);
-    line.strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .is_some_and(|name| !name.contains(']'))
+    let name = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'))?;
+    (!name.contains(']')).then_some(name)
 }
 
 fn line_end(line: &str) -> &str {
@@ -298,6 +298,7 @@ mod tests {
         {
             assert_eq!(entry(line), None, "{line:?}");
         }
+        let is_header = |line| header(line).is_some();
         assert!(is_header("[PENDING] \r\n") && is_header("[]") && is_header("[special:x]"));
         assert!(!is_header("[a]b") && !is_header(" [a]") && !is_header("[a]]"));
     }

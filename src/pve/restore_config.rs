@@ -8,6 +8,7 @@
 //! the guest's description, as in PVE. Firewall files are restored as they are.
 
 use super::config_volume::ConfigVolume;
+use super::datacenter_cfg::MacPrefix;
 use super::guest_config::{Edit, GuestConfig, entry};
 use super::property_string::PropertyString;
 use crate::model::{DiskKey, VolumeId};
@@ -20,6 +21,10 @@ pub struct Restoration {
     pub volumes: BTreeMap<DiskKey, RestoredVolume>,
     /// Whether the restored guest is the one that was saved.
     pub identity: Identity,
+    /// The cloud-init drives that PVE makes anew, under the keys that name them.
+    pub made_anew: BTreeMap<DiskKey, VolumeId>,
+    /// How new network addresses begin.
+    pub mac_prefix: MacPrefix,
 }
 
 /// Where a disk came back.
@@ -111,7 +116,7 @@ fn edit_line(
     if let Some(drive) = key.parse().ok().and_then(|key: DiskKey| drives.get(&key)) {
         return Ok(edit_drive(key, value, drive, restoration));
     }
-    let renewed = renewed_value(key, value, restoration.identity, random)?;
+    let renewed = renewed_value((key, value), restoration, random)?;
     Ok(renewed.map_or(Edit::Keep, |value| Edit::Replace(format!("{key}: {value}"))))
 }
 
@@ -122,9 +127,16 @@ fn edit_drive(key: &str, value: &str, drive: &ConfigVolume, restoration: &Restor
     if drive.is_unused() {
         return Edit::Remove;
     }
-    // A cd-rom, a bind mount or a device of the node was never ours to bring back.
+    if let Some(volume) = restoration.made_anew.get(&drive.key) {
+        let mut value = PropertyString::parse(value);
+        value.set_volume(&volume.to_string());
+        return Edit::Replace(format!("{key}: {value}"));
+    }
+    // A cd-rom or a bind mount was never ours to bring back, nor is a disk of the node; but two
+    // guests that write to one disk destroy what is on it.
     let belongs_to_the_guest = drive.volume.is_some() && !drive.is_cdrom();
-    if belongs_to_the_guest {
+    let belongs_to_another = drive.is_node_disk() && restoration.identity == Identity::New;
+    if belongs_to_the_guest || belongs_to_another {
         return Edit::Replace(format!("#{}", description_text(&format!("{key}: {value}"))));
     }
     Edit::Keep
@@ -147,12 +159,11 @@ fn mapped_drive(value: &str, drive: &ConfigVolume, restored: &RestoredVolume) ->
 }
 
 fn renewed_value(
-    key: &str,
-    value: &str,
-    identity: Identity,
+    (key, value): (&str, &str),
+    restoration: &Restoration,
     random: &mut dyn Iterator<Item = u8>,
 ) -> Result<Option<String>, RestoreConfigError> {
-    let becomes_another = identity == Identity::New;
+    let becomes_another = restoration.identity == Identity::New;
     let out_of_random = || RestoreConfigError::OutOfRandom { key: key.to_owned() };
     if key == "vmgenid" && value != "0" {
         return random_uuid(random).map(Some).ok_or_else(out_of_random);
@@ -163,7 +174,7 @@ fn renewed_value(
         return Ok(Some(smbios.to_string()));
     }
     if is_network_card(key) && becomes_another {
-        let address = random_address(random).ok_or_else(out_of_random)?;
+        let address = restoration.mac_prefix.address(random).ok_or_else(out_of_random)?;
         return Ok(Some(card_with_address(value, &address)));
     }
     Ok(None)
@@ -193,13 +204,6 @@ fn is_address(text: &str) -> bool {
     let groups: Vec<&str> = text.split(':').collect();
     groups.len() == 6
         && groups.iter().all(|g| g.len() == 2 && g.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
-/// An address with the prefix that the IEEE assigned to Proxmox, PVE's default (`mac_prefix` in
-/// `DataCenterConfig.pm`).
-fn random_address(random: &mut dyn Iterator<Item = u8>) -> Option<String> {
-    let [a, b, c] = take(random)?;
-    Some(format!("BC:24:11:{a:02X}:{b:02X}:{c:02X}"))
 }
 
 /// A random UUID (version 4, RFC 9562).
@@ -270,7 +274,8 @@ mod tests {
             let volume = volume.parse().unwrap();
             (key.parse().unwrap(), RestoredVolume { volume, size: *size })
         });
-        Restoration { volumes: volumes.collect(), identity }
+        let (made_anew, mac_prefix) = (BTreeMap::new(), MacPrefix::default());
+        Restoration { volumes: volumes.collect(), identity, made_anew, mac_prefix }
     }
 
     fn restored(saved: &str, volumes: &[(&str, &str, u64)], identity: Identity) -> String {
@@ -414,6 +419,38 @@ lxc.cgroup2.devices.allow = c 10:200 rwm
             restored(saved, &volumes, Identity::Kept),
             "ide2: ceph:vm-101-cloudinit,media=cdrom\n"
         );
+    }
+
+    #[test]
+    fn a_disk_of_the_node_is_never_kept_in_a_copy() {
+        let saved =
+            "mp0: /dev/sdc1,mp=/a\nmp1: /mnt/media,mp=/b\nscsi1: /dev/disk/by-id/x,size=1G\n";
+        let copy =
+            "#mp0: /dev/sdc1,mp=/a\nmp1: /mnt/media,mp=/b\n#scsi1: /dev/disk/by-id/x,size=1G\n";
+        assert_eq!(restored(saved, &[], Identity::New), copy);
+        assert_eq!(restored(saved, &[], Identity::Kept), saved);
+    }
+
+    #[test]
+    fn a_cloudinit_drive_that_was_not_saved_stays_for_pve_to_make() {
+        let saved = GuestConfig::parse("ide2: local:110/vm-110-cloudinit.qcow2,media=cdrom\n");
+        let made = ("ide2".parse().unwrap(), "local:9110/vm-9110-cloudinit.qcow2".parse().unwrap());
+        let mut wanted = restoration(&[], Identity::New);
+        wanted.made_anew.extend([made]);
+        let text = restored_config(&saved, &wanted, &mut (0..)).unwrap().to_string();
+        assert_eq!(text, "ide2: local:9110/vm-9110-cloudinit.qcow2,media=cdrom\n");
+        wanted.made_anew.clear();
+        let text = restored_config(&saved, &wanted, &mut (0..)).unwrap().to_string();
+        assert_eq!(text, "#ide2: local:110/vm-110-cloudinit.qcow2,media=cdrom\n");
+    }
+
+    #[test]
+    fn new_addresses_begin_as_the_cluster_says() {
+        let saved = GuestConfig::parse("net0: virtio=BC:24:11:AA:BB:CC,bridge=vmbr0\n");
+        let mut wanted = restoration(&[], Identity::New);
+        wanted.mac_prefix = MacPrefix::parse("mac_prefix: 02:AB:CD\n");
+        let text = restored_config(&saved, &wanted, &mut (0..)).unwrap().to_string();
+        assert_eq!(text, "net0: virtio=02:AB:CD:00:01:02,bridge=vmbr0\n");
     }
 
     #[test]

@@ -76,6 +76,31 @@ impl StorageCfg {
     }
 }
 
+/// The options of any section that keep PVE from using a storage.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// The nodes that have it; all of them when empty.
+    pub nodes: Vec<String>,
+    /// What may be stored there: `images`, `rootdir`, ...
+    pub content: Vec<String>,
+}
+
+impl Section {
+    /// The section's `disable`, `nodes` and `content`; without the last, what most kinds that hold
+    /// volumes have as their default.
+    pub fn usage(&self) -> Usage {
+        let list = |key| split_list(self.get(key).unwrap_or_default()).map(str::to_owned).collect();
+        let content = match self.get("content") {
+            Some(_) => list("content"),
+            None => vec!["images".to_owned()],
+        };
+        let disabled = self.get("disable").is_some_and(|value| truth(value) != Some(false));
+        Usage { disabled, nodes: list("nodes"), content }
+    }
+}
+
 impl fmt::Display for StorageCfg {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.config.fmt(f)

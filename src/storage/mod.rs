@@ -32,6 +32,15 @@ pub enum Storage {
     Memory(Memory),
 }
 
+/// Where a storage's volumes lie. Several entries of storage.cfg may say the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Location {
+    /// Cluster, pool and namespace: entries that agree in it hold the same volumes.
+    pub volumes: String,
+    /// Cluster and the pool that takes the data: entries that agree in it share their space.
+    pub space: String,
+}
+
 /// Passes a call to the driver.
 macro_rules! driver {
     ($storage:expr, $driver:ident => $call:expr) => {
@@ -54,6 +63,14 @@ impl Storage {
             Self::Rbd(rbd) => rbd.place(name),
             other => format!("{}/{name}", other.id()),
         }
+    }
+
+    /// Where its volumes lie. Reads, at most once the cluster's id.
+    ///
+    /// # Errors
+    /// The storage cannot be asked.
+    pub async fn location(&self) -> Result<Location> {
+        driver!(self, d => d.location().await)
     }
 
     /// What there is to know about a volume; none when there is no volume of that name. Reads.
@@ -134,6 +151,19 @@ impl Storage {
     /// The name is taken, the shape cannot be made, or the storage failed.
     pub async fn create_volume(&self, name: &str, shape: &VolumeShape) -> Result<VolumeFacts> {
         driver!(self, d => d.create_volume(name, shape).await)
+    }
+
+    /// Gives exactly this volume another name, which must be free. Its identity stays.
+    ///
+    /// # Errors
+    /// Another volume bears the old name now, the new one is taken, or the storage failed.
+    pub async fn rename_volume(
+        &self,
+        name: &str,
+        expected: &VolumeIdentity,
+        to: &str,
+    ) -> Result<()> {
+        driver!(self, d => d.rename_volume(name, expected, to).await)
     }
 
     /// Deletes exactly this volume, which must have no snapshots and no users. May wait for half a

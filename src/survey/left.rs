@@ -34,6 +34,26 @@ pub(super) async fn left(
     Ok(found)
 }
 
+/// The guests whose configurations name volumes of these storages, by the volumes' own names: under
+/// whichever storage entry, be it as unused, in a snapshot of the guest, or as a pending change.
+///
+/// # Errors
+/// The cluster's files cannot be read.
+pub(super) fn owners(
+    world: &World,
+    storages: &BTreeMap<String, TargetStorage>,
+) -> anyhow::Result<BTreeMap<String, VmId>> {
+    let mut owners = BTreeMap::new();
+    for (guest, config) in world.cluster.guests_with_configs()? {
+        for word in words(&config.to_string()) {
+            if storages.values().any(|storage| storage.volumes.contains(word)) {
+                owners.entry(word.to_owned()).or_insert(guest.vmid);
+            }
+        }
+    }
+    Ok(owners)
+}
+
 /// Whether any configuration of the cluster names a volume, be it as unused, in a snapshot of the
 /// guest, or under another storage entry of the same pool.
 ///
@@ -45,8 +65,13 @@ pub(crate) fn is_referenced(world: &World, volume: &VolumeId) -> anyhow::Result<
 }
 
 fn names(config: &str, name: &str) -> bool {
+    words(config).any(|word| word == name)
+}
+
+/// All that could be a volume's name.
+fn words(config: &str) -> impl Iterator<Item = &str> {
     let in_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    config.split(|c| !in_name(c)).any(|word| word == name)
+    config.split(move |c| !in_name(c))
 }
 
 #[cfg(test)]

@@ -2,12 +2,14 @@
 
 use super::damage::damage;
 use super::source::RestorePoint;
-use crate::model::{ClusterId, Guest, Label, Moment, VmId};
+use crate::model::{ClusterId, Guest, GuestKind, Label, Moment, VmId};
 use crate::plan::restore::{
-    PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage, storage_for,
+    CloudInitDrive, NodeDisk, PresentGuest, RestoreFacts, RestorePolicy, StorageRules,
+    StoredVolume, TargetStorage, storage_for,
 };
-use crate::pve::{GuestConfig, GuestStatus};
+use crate::pve::{ConfigVolume, GuestConfig, GuestStatus, NamedVolumes, StorageCfg};
 use crate::repository::{GuestDir, History, Repository, StoredPoint, Unreadable};
+use crate::storage::{Location, Storage};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -206,10 +208,22 @@ pub async fn restore(
     };
     let firewall = if is_whole { point.firewall() } else { Ok(None) };
     let volumes = wanted_and_others(point, policy)?;
-    let storages = storages(world, &volumes, policy).await?;
+    let (config, node) = (world.cluster.storage_cfg()?, world.cluster.this_node()?);
+    let storages = storages(world, (&config, &node), (point.kind(), &volumes), policy).await?;
     let written = policy.attach.unwrap_or(target);
     let left = super::left::left(world, written, &storages).await?;
+    // A configuration that cannot be read is refused where it is written.
+    let saved = is_whole.then(|| point.config().ok()).flatten();
+    let saved = GuestConfig::parse(&saved.unwrap_or_default());
     Ok(RestoreFacts {
+        present_firewall: match is_whole {
+            true => world.cluster.read_firewall(target)?,
+            false => None,
+        },
+        node_disks: node_disks(&saved),
+        cloud_init: unsaved_cloud_init(&saved, &volumes, (&config, &node)),
+        quorate: world.cluster.members()?.is_quorate() != Some(false),
+        owners: super::left::owners(world, &storages)?,
         vmid: point.vmid(),
         name: point.name(),
         kind: point.kind(),
@@ -221,8 +235,44 @@ pub async fn restore(
         attach: policy.attach.map(|vmid| world.cluster.find(vmid)).transpose()?.flatten(),
         storages,
         left,
-        node: world.cluster.this_node()?,
+        node,
     })
+}
+
+/// Disks and partitions of the node, be they a machine's drives or a container's mount points;
+/// directories can be shared.
+fn node_disks(saved: &GuestConfig) -> Vec<NodeDisk> {
+    let drives = saved.volumes();
+    let of_node = drives.iter().filter(|drive| drive.is_node_disk());
+    let disk = |drive: &ConfigVolume| NodeDisk {
+        disk: drive.key.clone(),
+        path: drive.value.volume().unwrap_or_default().to_owned(),
+    };
+    of_node.map(disk).collect()
+}
+
+fn unsaved_cloud_init(
+    saved: &GuestConfig,
+    held: &[StoredVolume],
+    (config, node): (&StorageCfg, &str),
+) -> Vec<CloudInitDrive> {
+    let drives = saved.volumes().into_iter().filter(ConfigVolume::is_cloudinit);
+    let lost = drives.filter(|drive| held.iter().all(|volume| volume.disk != drive.key));
+    let usable = |id: &str| {
+        let rules = rules(config, id);
+        rules.is_some_and(|rules| rules.unfit_for(GuestKind::Qemu, node).is_none())
+    };
+    let drive = |drive: ConfigVolume| {
+        let volume = drive.volume?;
+        Some(CloudInitDrive { can_be_made: usable(&volume.storage), disk: drive.key, volume })
+    };
+    lost.filter_map(drive).collect()
+}
+
+/// What a section of storage.cfg says of its use; none when there is no such section.
+fn rules(config: &StorageCfg, id: &str) -> Option<StorageRules> {
+    let usage = config.storage(id)?.usage();
+    Some(StorageRules { disabled: usage.disabled, nodes: usage.nodes, content: usage.content })
 }
 
 /// The volumes of the point; of those that are wanted it is known exactly what they need.
@@ -242,7 +292,10 @@ async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {
     let parsed = GuestConfig::parse(&config);
     let control = super::control(world, &guest);
     let status = control.status().await.context("ask whether the present guest runs")?;
+    let NamedVolumes { volumes, snapshots } = parsed.named_volumes();
     Ok(PresentGuest {
+        volumes,
+        snapshots,
         running: status != GuestStatus::Stopped,
         lock: parsed.lock().map(str::to_owned),
         config_digest: parsed.digest(),
@@ -251,10 +304,11 @@ async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {
 }
 
 /// Reads the storages that wanted volumes go to, and no others: one that is down for another reason
-/// must not be in the way at 3 a.m.
+/// must not be in the way at 3 a.m. One that PVE would not use is not asked.
 async fn storages(
     world: &World,
-    volumes: &[StoredVolume],
+    (config, node): (&StorageCfg, &str),
+    (kind, volumes): (GuestKind, &[StoredVolume]),
     policy: &RestorePolicy,
 ) -> anyhow::Result<BTreeMap<String, TargetStorage>> {
     let wanted = volumes.iter().filter(|volume| policy.wants(&volume.disk));
@@ -263,9 +317,21 @@ async fn storages(
     let mut storages = BTreeMap::new();
     for id in wanted {
         let Some(storage) = world.storages.get(&id) else { continue };
-        let (volumes, free_bytes) = tokio::join!(storage.volumes(), storage.free_bytes());
-        let volumes = volumes?.into_iter().collect();
-        storages.insert(id, TargetStorage { volumes, free_bytes: free_bytes? });
+        let rules = rules(config, &id);
+        let is_unfit = rules.as_ref().is_some_and(|rules| rules.unfit_for(kind, node).is_some());
+        let target = match is_unfit {
+            true => TargetStorage { rules, ..TargetStorage::default() },
+            false => TargetStorage { rules, ..look_at(storage).await? },
+        };
+        storages.insert(id, target);
     }
     Ok(storages)
+}
+
+async fn look_at(storage: &Storage) -> anyhow::Result<TargetStorage> {
+    // The space first: who is asked for it tells the cluster's id beside it.
+    let (volumes, free_bytes) = tokio::join!(storage.volumes(), storage.free_bytes());
+    let (volumes, free_bytes) = (volumes?.into_iter().collect(), free_bytes?);
+    let Location { volumes: holds, space } = storage.location().await?;
+    Ok(TargetStorage { volumes, free_bytes, holds, space, rules: None })
 }

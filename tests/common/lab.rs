@@ -32,6 +32,8 @@ pub struct Lab {
     pub storage: Memory,
     /// A second storage, empty.
     pub spare: Memory,
+    /// More entries of storage.cfg for the first storage.
+    pub(super) entries: Mutex<Vec<String>>,
     pub node: Arc<Node>,
     pub events: Arc<Events>,
     pub clock: Clock,
@@ -58,6 +60,7 @@ impl Lab {
             home,
             storage: Memory::new("ceph"),
             spare: Memory::new("spare"),
+            entries: Mutex::default(),
             node: Node::new(events.clone()),
             events,
             clock: Clock::fixed(Moment::from_unix(1_790_000_000)),
@@ -137,6 +140,16 @@ impl Lab {
             self.storage.write(&name, at, &[round ^ 0x5a; 6000]).unwrap();
             self.storage.discard(&name, (at * 3) % (size - 9000), 5000).unwrap();
         }
+    }
+
+    /// The first storage stands in storage.cfg under this id, too.
+    pub fn also_as(&self, id: &str) {
+        self.entries.lock().unwrap().push(id.to_owned());
+    }
+
+    pub fn rename_volume(&self, name: &str, to: &str) {
+        let facts = block_on(self.driver().volume(name)).unwrap().unwrap();
+        block_on(self.driver().rename_volume(name, &facts.identity, to)).unwrap();
     }
 
     pub fn driver(&self) -> Storage {

@@ -6,7 +6,6 @@ use pve_ferry::model::VmId;
 use pve_ferry::operation::{BackupRequest, Mode, Operation, Performed, RestoreRequest, perform};
 use pve_ferry::plan::facts::SnapshotProtection;
 use pve_ferry::plan::restore::RestorePolicy;
-use pve_ferry::pve::Identity;
 use pve_ferry::pve::files::ClusterFiles;
 use pve_ferry::report::{GuestOutcome, Report};
 use pve_ferry::repository::image::{ImageOptions, ZeroRuns};
@@ -88,11 +87,14 @@ impl Lab {
         let driver = |storage: &Memory| Storage::Memory(storage.clone());
         let storages =
             [("ceph".to_owned(), driver(&self.storage)), ("spare".to_owned(), driver(&self.spare))];
+        let entries = self.entries.lock().unwrap();
+        let entry = |id: &String| (id.clone(), driver(&self.storage.under_another_id(id)));
+        let storages = storages.into_iter().chain(entries.iter().map(entry));
         let node = self.node.clone();
         Arc::new(World {
             cluster: ClusterFiles::new(self.etc()),
             hosts: Hosts::Scripted(Arc::new(move |name| node.script_of(name))),
-            storages: storages.into_iter().collect(),
+            storages: storages.collect(),
             other_storages: BTreeMap::from([("local".to_owned(), "dir".to_owned())]),
             clock: self.clock.clone(),
             progress: Arc::new(Notes(self.events.clone())),
@@ -171,7 +173,7 @@ impl Lab {
     pub fn restore_found(&self, point: RestorePoint, wanted: &Restore) -> anyhow::Result<Report> {
         *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
         let (sought, policy) = (wanted.sought.clone(), wanted.policy.clone());
-        let request = RestoreRequest { point, sought, policy, identity: Identity::Kept };
+        let request = RestoreRequest { point, sought, policy };
         let operation = Operation::Restore(request);
         Ok(self.in_a_runtime(perform(self.world(), operation, wanted.mode))?.report)
     }

@@ -520,3 +520,105 @@ fn a_volume_that_was_undone_is_not_reported_as_restored() {
     assert!(report.guests[0].volumes.is_empty(), "{report:#?}");
     assert_eq!(lab.volumes_of(TARGET), [""; 0]);
 }
+
+/// Neither what PVE's snapshots hold nor what waits for a restart is forgotten.
+#[test]
+fn force_keeps_volumes_of_snapshots_and_of_pending_changes_too() {
+    let lab = lab();
+    lab.node.set(VMID, |guest| guest.running = false);
+    let path = lab.config_path("pve1", VMID);
+    let more = "\n[PENDING]\nscsi5: ceph:vm-100-disk-9\n\n[pre]\nscsi0: ceph:vm-100-disk-0\nvmstate: ceph:vm-100-state-pre\n";
+    std::fs::write(&path, lab.config(VMID) + more).unwrap();
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.existing = Existing::Replace;
+    let dry = Restore { mode: pve_ferry::operation::Mode::DryRun, ..wanted.clone() };
+    assert_eq!(lab.restore(&dry).unwrap().exit_code(), 0);
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    let config = lab.config(VMID);
+    for kept in ["unused2: ceph:vm-100-disk-9", "unused3: ceph:vm-100-state-pre"] {
+        assert!(config.contains(kept), "{kept} in {config}");
+    }
+    let warnings = &report.guests[0].warnings;
+    assert!(warnings.iter().any(|w| w.contains("snapshots of guest 100 (pre)")), "{warnings:?}");
+}
+
+/// Two entries of storage.cfg for one pool: names and space are there once.
+#[test]
+fn two_storage_entries_of_one_pool_restore_well() {
+    let lab = lab();
+    lab.edit_config(VMID, "scsi1: ceph:", "scsi1: ceph2:");
+    lab.also_as("ceph2");
+    lab.good_backup(&Situation::Increment.wanted());
+    lab.node.set(VMID, |guest| guest.running = false);
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.existing = Existing::Replace;
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    let config = lab.config(VMID);
+    assert!(config.contains("scsi0: ceph:vm-100-disk-2"), "{config}");
+    assert!(config.contains("scsi1: ceph2:vm-100-disk-3"), "{config}");
+}
+
+/// A disk that PVE gave this guest from another one, whose number its name bears still.
+#[test]
+fn a_disk_named_after_another_guest_is_restored_beside_its_original() {
+    let lab = lab();
+    lab.edit_config(VMID, "vm-100-disk-1", "vm-777-disk-5");
+    lab.rename_volume("vm-100-disk-1", "vm-777-disk-5");
+    lab.good_backup(&Situation::Increment.wanted());
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert_eq!(lab.volumes_of(TARGET), ["vm-901-disk-0", "vm-901-disk-1"]);
+}
+
+/// Hours of copying for a guest that cannot be written at its end.
+#[test]
+fn without_quorum_nothing_is_made() {
+    let lab = lab();
+    let members = r#"{"nodename":"pve1","cluster":{"name":"lab","quorate":0},"nodelist":{}}"#;
+    std::fs::write(lab.etc().join(".members"), members).unwrap();
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 13, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("no quorum"), "{error}");
+    assert!(!lab.storage.calls().iter().any(|call| call.starts_with("create-volume")));
+}
+
+/// What PVE would not start a guest from is not filled, nor even asked.
+#[test]
+fn a_storage_that_pve_would_not_use_gets_no_guest() {
+    let lab = lab();
+    for (options, said) in [
+        ("content images\n\tdisable 1", "is disabled (`disable` in storage.cfg)"),
+        ("content images\n\tnodes pve7", "is not available on node pve1 (`nodes pve7`)"),
+        ("content rootdir", "takes no images (`content rootdir`)"),
+    ] {
+        let section = format!("rbd: spare\n\tpool spare\n\t{options}\n");
+        std::fs::write(lab.etc().join("storage.cfg"), section).unwrap();
+        let before = lab.spare.calls().len();
+        let mut wanted = Restore::to(TARGET);
+        wanted.policy.storage = Some("spare".into());
+        let report = lab.restore(&wanted).unwrap();
+        assert_eq!(report.exit_code(), 13, "{report:#?}");
+        let error = report.guests[0].error.as_deref().unwrap();
+        assert!(error.contains(said), "{error}");
+        assert_eq!(lab.spare.calls().len(), before, "{options}");
+    }
+}
+
+/// Rules of somebody else are not those under which the guest ran.
+#[test]
+fn a_guest_that_finds_another_firewall_file_is_not_started() {
+    let lab = lab();
+    let theirs = lab.etc().join("firewall/901.fw");
+    std::fs::write(&theirs, "[OPTIONS]\n\nenable: 0\n").unwrap();
+    let mut wanted = Restore::to(TARGET);
+    wanted.policy.afterwards = Afterwards::Start;
+    let report = lab.restore(&wanted).unwrap();
+    assert_eq!(report.exit_code(), 3, "{report:#?}");
+    let said = &report.guests[0].not_whole;
+    assert!(said.len() == 1 && said[0].contains("another firewall file"), "{said:?}");
+    assert!(!lab.node.get(TARGET).running);
+    assert_eq!(std::fs::read_to_string(theirs).unwrap(), "[OPTIONS]\n\nenable: 0\n");
+}

@@ -2,11 +2,12 @@
 
 use crate::notation::{after, has, identity, rest, size};
 use pve_ferry::model::SkippedDisk;
-use pve_ferry::model::{Guest, GuestKind, VmId, VolumeShape};
+use pve_ferry::model::{Guest, GuestKind, VmId, VolumeId, VolumeShape};
 use pve_ferry::plan::damage::{Choice, DamageFacts, KnownDamage, PointName};
 use pve_ferry::plan::left::LeftVolume;
 use pve_ferry::plan::restore::{
-    Afterwards, Existing, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, TargetStorage,
+    Afterwards, CloudInitDrive, Existing, NodeDisk, PresentGuest, RestoreFacts, RestorePolicy,
+    StorageRules, StoredVolume, TargetStorage,
 };
 
 pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
@@ -18,6 +19,11 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
         skipped: Vec::new(),
         damage: DamageFacts::default(),
         firewall: Ok(None),
+        present_firewall: None,
+        node_disks: Vec::new(),
+        cloud_init: Vec::new(),
+        quorate: true,
+        owners: std::collections::BTreeMap::new(),
         present: None,
         attach: None,
         storages: std::collections::BTreeMap::new(),
@@ -49,6 +55,7 @@ fn options(line: &[String], policy: &mut RestorePolicy) {
     if has(line, "force") {
         policy.existing = Existing::Replace;
     }
+    policy.unique = has(line, "unique");
     if has(line, "start") {
         policy.afterwards = Afterwards::Start;
     }
@@ -67,12 +74,25 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
             },
             data_bytes: size(after(line, "data").unwrap_or("0")),
         }),
-        "storage" => {
-            let free_bytes = after(line, "free").map(size);
-            let volumes = rest(line, "holds").unwrap_or_default();
-            let volumes = volumes.split_whitespace().map(str::to_owned).collect();
-            facts.storages.insert(line[1].clone(), TargetStorage { volumes, free_bytes });
+        "storage" => _ = facts.storages.insert(line[1].clone(), storage(line)),
+        "rules" => {
+            let list = |key| after(line, key).map(|text| text.split(',').map(str::to_owned));
+            let list = |key| list(key).map(Iterator::collect).unwrap_or_default();
+            let (nodes, content) = (list("nodes"), list("content"));
+            let rules = StorageRules { disabled: has(line, "disabled"), nodes, content };
+            facts.storages.get_mut(&line[1]).unwrap().rules = Some(rules);
         }
+        "no-quorum" => facts.quorate = false,
+        "owner" => _ = facts.owners.insert(line[1].clone(), line[2].parse().unwrap()),
+        "node-disk" => facts
+            .node_disks
+            .push(NodeDisk { disk: line[1].parse().unwrap(), path: line[2].clone() }),
+        "cloud-init" => facts.cloud_init.push(CloudInitDrive {
+            disk: line[1].parse().unwrap(),
+            volume: line[2].parse().unwrap(),
+            can_be_made: !has(line, "gone"),
+        }),
+        "present-firewall" => facts.present_firewall = Some(line[1].clone()),
         "point" => {
             facts.damage.point = Some(name(line));
             facts.damage.choice = if has(line, "named") { Choice::Named } else { Choice::Newest };
@@ -101,6 +121,18 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
     }
 }
 
+fn storage(line: &[String]) -> TargetStorage {
+    let volumes = rest(line, "holds").unwrap_or_default();
+    let pool = after(line, "pool").unwrap_or(&line[1]).to_owned();
+    TargetStorage {
+        volumes: volumes.split_whitespace().map(str::to_owned).collect(),
+        free_bytes: after(line, "free").map(size),
+        holds: pool.clone(),
+        space: pool,
+        rules: None,
+    }
+}
+
 fn guest(vmid: VmId) -> Guest {
     Guest { vmid, kind: GuestKind::Qemu, name: "other".into(), node: "pve1".into() }
 }
@@ -120,5 +152,14 @@ fn present(line: &[String]) -> PresentGuest {
         running: has(line, "running"),
         lock: after(line, "lock").map(str::to_owned),
         config_digest: "9999".into(),
+        volumes: volumes(line),
+        snapshots: after(line, "snapshots")
+            .map_or_else(Vec::new, |names| names.split(',').map(str::to_owned).collect()),
     }
+}
+
+/// `volumes N`: disks 0 to N - 1 on ceph.
+fn volumes(line: &[String]) -> Vec<VolumeId> {
+    let count: u32 = after(line, "volumes").unwrap_or("0").parse().unwrap();
+    (0..count).map(|n| format!("ceph:vm-{}-disk-{n}", line[1]).parse().unwrap()).collect()
 }

@@ -19,7 +19,7 @@ pub(super) use import::Transfer;
 
 use super::blocks::{Blocks, Source};
 use super::transfer::{End, Export, Finish, Import};
-use super::{Removed, Result, StorageError, VolumeFacts};
+use super::{Location, Removed, Result, StorageError, VolumeFacts};
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
 use fault::Faults;
 use std::io::Read;
@@ -47,6 +47,12 @@ impl Memory {
         Self { id: id.to_owned(), shared: Arc::new(Mutex::new(shared)) }
     }
 
+    /// The same volumes under another entry of storage.cfg.
+    #[must_use]
+    pub fn under_another_id(&self, id: &str) -> Self {
+        Self { id: id.to_owned(), shared: self.shared.clone() }
+    }
+
     /// Lets the `nth` call of the operation from now on (1 is the next) go wrong.
     pub fn inject(&self, operation: Operation, nth: usize, fault: Fault) {
         self.shared().faults.add(operation, nth, fault);
@@ -59,6 +65,11 @@ impl Memory {
 
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    pub(super) async fn location(&self) -> Result<Location> {
+        let place = self.shared().world.id.clone();
+        Ok(Location { volumes: place.clone(), space: place })
     }
 
     pub(super) async fn volume(&self, name: &str) -> Result<Option<VolumeFacts>> {
@@ -120,6 +131,16 @@ impl Memory {
         shape: &VolumeShape,
     ) -> Result<VolumeFacts> {
         self.perform(Operation::CreateVolume, name, |world| world.create(name, shape)).await
+    }
+
+    pub(super) async fn rename_volume(
+        &self,
+        name: &str,
+        expected: &VolumeIdentity,
+        to: &str,
+    ) -> Result<()> {
+        let rename = |world: &mut World| world.rename(name, expected, to).map(drop);
+        self.perform(Operation::RenameVolume, to, rename).await
     }
 
     pub(super) async fn delete_volume(

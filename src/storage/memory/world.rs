@@ -158,6 +158,22 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn rename(
+        &mut self,
+        name: &str,
+        expected: &VolumeIdentity,
+        to: &str,
+    ) -> Result<VolumeFacts> {
+        self.require(name)?.check(&self.object(name), expected)?;
+        if self.volumes.contains_key(own_name(to)) {
+            return Err(StorageError::Exists { object: self.object(to) });
+        }
+        if let Some(volume) = self.volumes.remove(own_name(name)) {
+            self.volumes.insert(own_name(to).to_owned(), volume);
+        }
+        self.require(to)
+    }
+
     pub(super) fn delete(&mut self, name: &str, expected: &VolumeIdentity) -> Result<()> {
         let (facts, object) = (self.require(name)?, self.object(name));
         facts.check(&object, expected)?;

@@ -1,8 +1,8 @@
 //! Who a cluster is and how much space its pools have. Not for images.
 
 use super::failure::Deed;
-use super::{Rbd, answers};
-use crate::storage::Result;
+use super::{Rbd, RbdConfig, answers};
+use crate::storage::{Location, Result};
 use crate::transport::{Command, Host, Output};
 use std::time::Duration;
 
@@ -19,6 +19,16 @@ impl Rbd {
         }
         let df = self.run(config.ceph("df"), Deed::reading(self, pool).on_the_pool()).await?;
         answers::free_bytes(&df.stdout, &self.object(pool), pool)
+    }
+
+    pub(in crate::storage) async fn location(&self) -> Result<Location> {
+        let (fsid, config) = (self.fsid().await?, &self.0.config);
+        let RbdConfig { pool, namespace, .. } = config;
+        let data = config.data_pool.as_ref().unwrap_or(pool);
+        Ok(Location {
+            volumes: format!("{fsid}/{pool}/{namespace}"),
+            space: format!("{fsid}/{data}"),
+        })
     }
 
     /// The cluster's own id, which its monitors give; a configuration file may hold another's.

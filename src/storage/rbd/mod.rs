@@ -184,6 +184,23 @@ impl Rbd {
         self.identities(name).await
     }
 
+    /// The image keeps its id and its objects.
+    pub(super) async fn rename_volume(
+        &self,
+        name: &str,
+        expected: &VolumeIdentity,
+        to: &str,
+    ) -> Result<()> {
+        self.identities(name).await?.check(&self.object(name), expected)?;
+        let rename = Command::reads("rbd").args(["rename", "--image", own_name(name)]);
+        let rename = rename.args(["--dest", own_name(to), "--dest-pool", &self.0.config.pool]);
+        let rename = match self.0.config.namespace.as_str() {
+            "" => rename,
+            namespace => rename.args(["--dest-namespace", namespace]),
+        };
+        self.write(rename, Deed::new("rename to", self, to)).await
+    }
+
     pub(super) async fn delete_volume(
         &self,
         name: &str,

@@ -15,7 +15,7 @@ use warnings;
 my $BLOCK = 4096;
 my %VALUED = map { $_ => 1 } qw(-p -c -n -m --keyring --client-mount-timeout --connect-timeout --auth_supported --image
     --image-id --snap --snap-id --from-snap --path --size --object-size --image-feature --format
-    --rbd-concurrent-management-ops);
+    --rbd-concurrent-management-ops --dest --dest-pool --dest-namespace);
 my $root = $ENV{FAKE_RBD_STATE} // die "FAKE_RBD_STATE is not set\n";
 my ($program) = $0 =~ m{([^/]+)$};
 my @call = ($program, @ARGV);
@@ -51,6 +51,7 @@ my %RBD = (
     'snap rm'        => \&snap_remove,
     'export-diff'    => \&export,
     'import-diff'    => \&import,
+    'rename'         => \&rename_image,
     'rm'             => \&remove,
 );
 my $work = ($program eq 'ceph' ? \%CEPH : \%RBD)->{ join ' ', @verbs } // unexpected();
@@ -185,6 +186,13 @@ sub remove {
     snaps() and failure(39, 'rbd: image has snapshots - these must be deleted with rbd snap purge');
     unlink glob "$path/*";
     rmdir $path or die "$path: $!\n";
+}
+
+sub rename_image {
+    facts();
+    my $to = ($option{'--dest-pool'} // '') eq $option{'-p'} ? "$pool/$option{'--dest'}" : unexpected();
+    -e $to and failure(17, 'rbd: rename error: (17) File exists');
+    rename $path, $to or die "$to: $!\n";
 }
 
 sub export {

@@ -79,7 +79,12 @@ pub fn config(data: &[u8]) {
     let config = GuestConfig::parse(text);
     assert_eq!(config.to_string(), text);
     let _ = (config.volumes(), config.smbios_uuid(), config.freeze_enabled(), config.lock());
-    let restoration = Restoration { volumes: Default::default(), identity: Identity::New };
+    let restoration = Restoration {
+        volumes: Default::default(),
+        identity: Identity::New,
+        made_anew: Default::default(),
+        mac_prefix: Default::default(),
+    };
     let restored = restored_config(&config, &restoration, &mut std::iter::repeat(7));
     let restored = restored.expect("random bytes without end").to_string();
     assert_eq!(GuestConfig::parse(&restored).to_string(), restored);
