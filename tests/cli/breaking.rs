@@ -215,7 +215,7 @@ fn what_somebody_made_or_took_up_since_a_killed_restore_stays() {
     // A guest has it.
     let config = env.path("etc/nodes/pve2/qemu-server/200.conf");
     std::fs::write(&config, "name: db\nunused0: ceph:vm-901-disk-0\n").unwrap();
-    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists"]);
+    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 belongs to guest 200"]);
     assert_eq!(env.images().len(), 4);
     std::fs::remove_file(config).unwrap();
     env.run(RESTORE).exits(0);
