@@ -4,6 +4,7 @@
 //! the layers below never see a label, a disk key or a snapshot name that does not hold its form.
 
 mod age;
+mod bytes_as_text;
 mod count;
 mod guest;
 pub mod guest_snapshot;
@@ -18,6 +19,7 @@ mod source;
 mod volume;
 
 pub use age::Age;
+pub use bytes_as_text::{bytes_of, shown, text_of};
 pub use count::counted;
 pub use guest::{ClusterId, ClusterName, Guest, GuestKind, Incarnation, VmId};
 pub use guest_snapshot::{GuestSnapshot, TimestampFormat};

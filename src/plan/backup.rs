@@ -69,8 +69,13 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
         skipped: facts.skipped.clone(),
         warnings,
         kept: pruned.kept,
-        not_whole: Vec::new(),
+        not_whole: facts.unread_firewall.iter().map(|why| without_firewall(why)).collect(),
     })
+}
+
+/// Rules that cannot be read cost no disk, but the point is one without them.
+fn without_firewall(why: &str) -> String {
+    format!("the guest's firewall file is not in the point: {why}")
 }
 
 /// What is done for a guest although its backup is refused: one that a run of ours left frozen

@@ -124,6 +124,8 @@ pub struct BackupFacts {
     pub stored: Vec<super::prune::StoredFact>,
     /// Free bytes where the repository is.
     pub free_bytes: u64,
+    /// Why the guest's firewall file cannot be saved; `None` when it can, or there is none.
+    pub unread_firewall: Option<String>,
 }
 
 /// What the user wants of a backup.

@@ -14,7 +14,8 @@ pub struct ConfigVolume {
     /// Its whole value.
     pub value: PropertyString,
     /// The volume on a storage; none for an empty drive, a path of the node, or a text that names
-    /// no storage. An included entry without a volume is one that cannot be backed up.
+    /// no storage. An included entry without a volume is one that cannot be backed up: see
+    /// [`ConfigVolume::no_volume`].
     pub volume: Option<VolumeId>,
     /// Whether a backup takes it.
     pub inclusion: Inclusion,
@@ -79,6 +80,16 @@ impl ConfigVolume {
         match &self.inclusion {
             Inclusion::Included => "",
             Inclusion::Excluded(reason) => reason,
+        }
+    }
+
+    /// Why an included entry has no volume that could be backed up.
+    pub fn no_volume(&self) -> String {
+        match self.value.volume() {
+            Some(path) if path.starts_with('/') => format!(
+                "{path}{PASSED_THROUGH}, which cannot be backed up yet (backup=0 leaves it out)"
+            ),
+            _ => "it is to be backed up, but names no volume".to_owned(),
         }
     }
 
@@ -148,15 +159,13 @@ fn exclusion(entry: &ConfigVolume) -> Option<String> {
     drive_exclusion(entry)
 }
 
-/// A virtual machine's rule: everything, unless `backup=0`; an EFI disk always.
+/// A virtual machine's rule: everything, unless `backup=0`; an EFI disk always. So a disk that is
+/// passed through from the node belongs to it as well (`PVE::QemuConfig::get_backup_volumes`).
 fn drive_exclusion(entry: &ConfigVolume) -> Option<String> {
     let held = entry.value.volume().unwrap_or_default();
     if entry.is_cdrom() {
         let reason = if matches!(held, "" | "none") { EMPTY_CD_ROM } else { CD_ROM };
         return Some(reason.to_owned());
-    }
-    if held.starts_with('/') {
-        return Some(format!("{held}{PASSED_THROUGH}"));
     }
     let switched_off = entry.value.flag("backup") == Some(false);
     let always = entry.key.as_str().starts_with("efidisk");
@@ -233,7 +242,8 @@ mod tests {
             ("cdrom: none", "it is an empty cd-rom drive"),
             ("cdrom: local:iso/debian.iso", "it is a cd-rom drive"),
             ("ide2: cdrom,media=cdrom", "it is a cd-rom drive"),
-            ("scsi1: /dev/sdb,size=1G", "/dev/sdb is passed through from the node"),
+            ("scsi1: /dev/sdb,size=1G", "included"),
+            ("scsi1: /dev/sdb,size=1G,backup=0", "backup=0"),
             ("unused0: ceph:vm-100-disk-9", "it is an unused disk"),
         ] {
             assert_eq!(verdict(line), expected, "{line}");
@@ -265,10 +275,6 @@ mod tests {
             ),
             ("name: pxe\nide2: none,media=cdrom\n", "it has no disk"),
             (
-                "scsi0: a:x,backup=0\nscsi1: /dev/sdb\n",
-                "scsi0: backup=0, scsi1: /dev/sdb is passed through from the node",
-            ),
-            (
                 "rootfs: /srv/ct\nmp0: a:y,mp=/srv\n",
                 "mp0: it is a mount point without backup=1, rootfs: /srv/ct is a bind mount",
             ),
@@ -280,6 +286,7 @@ mod tests {
             // A disk on a storage that we have no driver for is to be saved all the same.
             "scsi0: a:x,backup=0\nscsi1: nfs:100/vm-100-disk-0.qcow2\n",
             "scsi0: a:x,backup=0\nscsi1: names-no-storage\n",
+            "scsi0: a:x,backup=0\nscsi1: /dev/sdb\n",
             "scsi0: a:x,backup=0\nefidisk0: a:y\n",
             "scsi0: a:x,backup=0\nide2: a:vm-100-cloudinit,media=cdrom\n",
             "rootfs: a:x,backup=0\nmp0: a:y,mp=/srv\n",
@@ -287,6 +294,19 @@ mod tests {
         ] {
             assert_eq!(GuestConfig::parse(text).nothing_to_save(), None, "{text}");
         }
+    }
+
+    #[test]
+    fn early_points_that_lack_a_passed_through_disk_stay_what_they_were() {
+        assert!(is_exclusion("/dev/sdb is passed through from the node"));
+    }
+
+    #[test]
+    fn a_passed_through_disk_is_to_be_saved_and_says_why_it_cannot_be() {
+        let volumes = GuestConfig::parse("scsi1: /dev/disk/by-id/x,size=1G\n").volumes();
+        assert!(volumes[0].is_included() && volumes[0].volume.is_none());
+        let why = volumes[0].no_volume();
+        assert!(why.starts_with("/dev/disk/by-id/x is passed through from the node"), "{why}");
     }
 
     #[test]

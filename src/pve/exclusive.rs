@@ -7,7 +7,7 @@
 
 use super::files::{ClusterFiles, FilesError, read_optional};
 use super::restore_config::uuid_text;
-use crate::model::{ClusterId, GuestKind, VmId};
+use crate::model::{ClusterId, GuestKind, VmId, bytes_of};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -145,7 +145,8 @@ fn make_parent(path: &Path) -> Result<(), FilesError> {
 }
 
 pub(super) fn write_new(path: &Path, text: &str) -> Result<(), FilesError> {
-    if text.len() > LARGEST {
+    let bytes = bytes_of(text);
+    if bytes.len() > LARGEST {
         return Err(FilesError::TooLarge { path: path.to_owned() });
     }
     let mut file = match fs::OpenOptions::new().write(true).create_new(true).open(path) {
@@ -155,14 +156,14 @@ pub(super) fn write_new(path: &Path, text: &str) -> Result<(), FilesError> {
         }
         Err(source) => return Err(FilesError::Write { path: path.to_owned(), source }),
     };
-    let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+    let written = file.write_all(&bytes).and_then(|()| file.sync_all());
     drop(file);
-    written.and_then(|()| compare(path, text)).map_err(|source| undo(path.to_owned(), source))
+    written.and_then(|()| compare(path, &bytes)).map_err(|source| undo(path.to_owned(), source))
 }
 
 /// Reads back what was written: a cluster that loses its quorum in between tells nobody else.
-fn compare(path: &Path, text: &str) -> io::Result<()> {
-    if fs::read(path)? == text.as_bytes() {
+fn compare(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::read(path)? == bytes {
         return Ok(());
     }
     Err(io::Error::other("reading it again gave another text"))

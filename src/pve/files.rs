@@ -7,7 +7,7 @@ use super::members::Members;
 use super::storage_cfg::StorageCfg;
 use super::user_cfg::{Pool, parse_pools};
 use crate::clock::{first_label, host_name};
-use crate::model::{ClusterId, ClusterName, Guest, GuestKind, Invalid, VmId};
+use crate::model::{ClusterId, ClusterName, Guest, GuestKind, Invalid, VmId, shown, text_of};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -154,15 +154,14 @@ impl ClusterFiles {
     }
 
     /// All guests with their configurations, in the order of node and vmid. A guest that vanishes
-    /// while we read is not there; bytes that are no UTF-8 are replaced, so that one odd comment
-    /// does not hide all other guests.
+    /// while we read is not there.
     ///
     /// # Errors
     /// A directory or a configuration cannot be read.
     pub fn guests_with_configs(&self) -> Result<Vec<(Guest, GuestConfig)>, FilesError> {
         let mut found = Vec::new();
         for (vmid, place) in self.settled_places()? {
-            if let Some(text) = read_lossy(&self.config_path(&place.node, place.kind, vmid))? {
+            if let Some(text) = read_optional(&self.config_path(&place.node, place.kind, vmid))? {
                 found.push(guest_from(vmid, place, &text));
             }
         }
@@ -179,22 +178,22 @@ impl ClusterFiles {
             let Some(place) = self.settled_places()?.remove(&vmid) else {
                 return Ok(None);
             };
-            if let Some(text) = read_lossy(&self.config_path(&place.node, place.kind, vmid))? {
+            if let Some(text) = read_optional(&self.config_path(&place.node, place.kind, vmid))? {
                 return Ok(Some(guest_from(vmid, place, &text).0));
             }
         }
         Ok(None)
     }
 
-    /// The text of a guest's configuration.
+    /// The text of a guest's configuration, as [`text_of`] makes it of the file's bytes.
     ///
     /// # Errors
-    /// It cannot be read, or it is not UTF-8.
+    /// It cannot be read.
     pub fn read_config(&self, guest: &Guest) -> Result<String, FilesError> {
         read(&self.config_path(&guest.node, guest.kind, guest.vmid))
     }
 
-    /// The text of a guest's firewall rules, if it has any.
+    /// The text of a guest's firewall rules, if it has any; as [`text_of`] makes it.
     ///
     /// # Errors
     /// The file is there and cannot be read.
@@ -314,7 +313,7 @@ pub(super) struct Place {
 
 fn guest_from(vmid: VmId, place: Place, text: &str) -> (Guest, GuestConfig) {
     let config = GuestConfig::parse(text);
-    let name = config.name().unwrap_or_default().to_owned();
+    let name = shown(config.name().unwrap_or_default());
     (Guest { vmid, kind: place.kind, name, node: place.node }, config)
 }
 
@@ -334,21 +333,14 @@ fn names_in(path: &Path) -> Result<Vec<String>, FilesError> {
 }
 
 fn read(path: &Path) -> Result<String, FilesError> {
-    std::fs::read_to_string(path)
+    std::fs::read(path)
+        .map(|bytes| text_of(&bytes))
         .map_err(|source| FilesError::Read { path: path.to_owned(), source })
 }
 
 pub(super) fn read_optional(path: &Path) -> Result<Option<String>, FilesError> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(FilesError::Read { path: path.to_owned(), source }),
-    }
-}
-
-fn read_lossy(path: &Path) -> Result<Option<String>, FilesError> {
     match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Ok(bytes) => Ok(Some(text_of(&bytes))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(FilesError::Read { path: path.to_owned(), source }),
     }
@@ -443,13 +435,28 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_that_is_no_utf8_hides_no_guest_but_is_not_saved_wrongly() {
+    fn a_byte_that_is_no_utf8_hides_nothing_and_stays_that_byte() {
         let (dir, files) = cluster();
-        fs::write(dir.path().join("nodes/pve1/lxc/200.conf"), b"#caf\xe9\nhostname: ct\n").unwrap();
+        let put = |path: &str, bytes: &[u8]| fs::write(dir.path().join(path), bytes).unwrap();
+        let config = b"#caf\xe9\nhostname: ct\n".as_slice();
+        put("nodes/pve1/lxc/200.conf", config);
+        put("firewall/200.fw", b"[OPTIONS]\n# caf\xe9\n");
+        put("user.cfg", b"user:a@pve:1:0:Andr\xe9::::\npool:web:caf\xe9:200:ceph:\n");
+        put("storage.cfg", b"# caf\xe9\n\nrbd: ceph\n\tpool data\n");
         assert_eq!(files.guests().unwrap().len(), 3);
         let guest = files.find(vmid(200)).unwrap().unwrap();
         assert_eq!(guest.name, "ct");
-        assert!(matches!(files.read_config(&guest), Err(FilesError::Read { .. })));
+        let text = files.read_config(&guest).unwrap();
+        assert_eq!(crate::model::bytes_of(&text), config);
+        assert_eq!(GuestConfig::parse(&text).digest(), blake3::hash(config).to_hex().to_string());
+        assert!(files.read_firewall(vmid(200)).unwrap().is_some());
+        assert_eq!(files.pools().unwrap()[0].name, "web");
+        assert_eq!(files.storage_cfg().unwrap().kind("ceph"), Some("rbd"));
+
+        let again = vmid(201);
+        files.write_config_exclusively("pve1", GuestKind::Lxc, again, &text).unwrap();
+        assert_eq!(fs::read(dir.path().join("nodes/pve1/lxc/201.conf")).unwrap(), config);
+        files.remove_config_if_equal("pve1", GuestKind::Lxc, again, &text).unwrap();
     }
 
     #[test]

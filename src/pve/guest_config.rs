@@ -7,9 +7,11 @@
 //! key stands twice, PVE takes the last one.
 
 use super::property_string::{PropertyString, truth};
+use crate::model::bytes_of;
 use std::fmt;
 
-/// The text of `<vmid>.conf`; printing it gives back every byte that was parsed.
+/// The text of `<vmid>.conf`; printing it gives back what was parsed, and [`bytes_of`] of that every
+/// byte of the file, where the text was read by [`text_of`](crate::model::text_of).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestConfig {
     /// Each line with its line end.
@@ -100,9 +102,9 @@ impl GuestConfig {
         self.get("vmgenid")
     }
 
-    /// The BLAKE3 digest of the whole text in hexadecimal digits.
+    /// The BLAKE3 digest of the file's bytes in hexadecimal digits.
     pub fn digest(&self) -> String {
-        blake3::hash(self.to_string().as_bytes()).to_hex().to_string()
+        blake3::hash(&bytes_of(&self.to_string())).to_hex().to_string()
     }
 
     /// Changes the main section line by line.

@@ -124,8 +124,9 @@ impl PointDraft {
     fn save(&self, name: &str, text: &str) -> Result<Option<Digest>, RepositoryError> {
         // A configuration that changed while it was saved is taken again, so the name may exist.
         files::remove_if_there(self.guest.disk(), &self.dir.join(name))?;
-        files::write_new(self.guest.disk(), &self.dir.join(name), text.as_bytes())?;
-        Ok(text_digest(text.as_bytes()))
+        let bytes = crate::model::bytes_of(text);
+        files::write_new(self.guest.disk(), &self.dir.join(name), &bytes)?;
+        Ok(text_digest(&bytes))
     }
 
     /// Notes durably that a guest is about to be frozen.

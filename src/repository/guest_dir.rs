@@ -186,7 +186,7 @@ impl GuestDir {
         if digest.is_some() && text_digest(&bytes).as_ref() != digest {
             return Err(unfit("its digest is not the one in the manifest"));
         }
-        String::from_utf8(bytes).map_err(|_| unfit("it is no UTF-8 text"))
+        Ok(crate::model::text_of(&bytes))
     }
 
     /// Writes again what is derived from the points: RESTORE.txt. It is no truth, so that a failure

@@ -69,7 +69,7 @@ pub async fn identity(world: &World, guest: Guest) -> anyhow::Result<IdentifiedG
     let incarnation = match told {
         Some(incarnation) => incarnation,
         None => {
-            let first = first_key(guest.kind, &parsed);
+            let first = first_key(world, guest.kind, &parsed);
             let entry = parsed.volumes().into_iter().find(|v| Some(&v.key) == first.as_ref());
             let read = match &entry {
                 Some(entry) => volume(world, entry).await.map_err(|skip| vec![skip]),
@@ -93,12 +93,17 @@ pub async fn guest(world: &World, guest: Guest) -> anyhow::Result<SurveyedGuest>
     let mut volumes = Vec::new();
     let mut skipped = Vec::new();
     for entry in parsed.volumes() {
-        match volume(world, &entry).await {
-            Ok(fact) => volumes.push(fact),
-            Err(skip) => skipped.push(skip),
+        let left_out = left_out(world, &parsed, &entry);
+        match left_out {
+            Some(skip) => skipped.push(skip),
+            None => match volume(world, &entry).await {
+                Ok(fact) => volumes.push(fact),
+                Err(skip) => skipped.push(skip),
+            },
         }
     }
-    let root = root(guest.kind, &parsed, &volumes);
+    let first = first_key(world, guest.kind, &parsed);
+    let root = volumes.iter().find(|volume| Some(&volume.disk) == first.as_ref());
     let incarnation = super::incarnation(guest.kind, &parsed, root.map(|v| &v.identity))
         .with_context(|| no_identity(&skipped))?;
     let is_template = parsed.is_template();
@@ -106,30 +111,43 @@ pub async fn guest(world: &World, guest: Guest) -> anyhow::Result<SurveyedGuest>
 }
 
 /// The volume that tells a guest without a uuid from others: a container's root, a machine's
-/// first. None when just this one cannot be read: another one would make it another guest.
-fn root<'a>(
-    kind: GuestKind,
-    config: &GuestConfig,
-    volumes: &'a [VolumeFact],
-) -> Option<&'a VolumeFact> {
-    let first = first_key(kind, config);
-    volumes.iter().find(|volume| Some(&volume.disk) == first.as_ref())
-}
-
-fn first_key(kind: GuestKind, config: &GuestConfig) -> Option<DiskKey> {
-    let included = config.volumes().into_iter().filter(|v| v.inclusion == Inclusion::Included);
+/// first. When just this one cannot be read, no other one serves: it would make it another guest.
+fn first_key(world: &World, kind: GuestKind, config: &GuestConfig) -> Option<DiskKey> {
+    let tells = |entry: &ConfigVolume| {
+        entry.is_included() && entry.volume.is_some() && left_out(world, config, entry).is_none()
+    };
     match kind {
         GuestKind::Lxc => "rootfs".parse().ok(),
-        GuestKind::Qemu => included.map(|volume| volume.key).next(),
+        GuestKind::Qemu => config.volumes().into_iter().find(tells).map(|volume| volume.key),
     }
 }
 
+/// Why a guest has no place in a repository: mostly because its first disk is where we save nothing.
 fn no_identity(skipped: &[SkippedDisk]) -> String {
-    let why = skipped.iter().find(|skipped| !skipped.by_configuration);
-    let why = why.map(|s| format!(" ({}: {})", s.disk, s.reason)).unwrap_or_default();
-    format!(
-        "neither an smbios uuid nor its first volume{why} tells this guest from an earlier one of its vmid; nothing was changed"
-    )
+    match skipped.iter().find(|skipped| !skipped.by_configuration) {
+        Some(skip) => {
+            format!("no volume can be backed up ({}: {}); nothing was changed", skip.disk, skip.reason)
+        }
+        None => "nothing tells this guest from an earlier one of its vmid: it has neither an smbios uuid (`qm set VMID --smbios1 uuid=...` gives it one) nor a volume that is backed up; nothing was changed".to_owned(),
+    }
+}
+
+/// Volumes that PVE's own backup leaves out although they may stand on any storage. We save them where
+/// we can, as that costs nothing; where we cannot, nothing is missing.
+fn left_out(world: &World, config: &GuestConfig, entry: &ConfigVolume) -> Option<SkippedDisk> {
+    let storage = &entry.volume.as_ref().filter(|_| entry.is_included())?.storage;
+    let kind = world.other_storages.get(storage)?;
+    let without_ovmf = config.get("bios") != Some("ovmf");
+    let why = match entry.key.as_str() {
+        // `PVE::QemuServer::Cloudinit` writes it anew, and makes it when it is not there.
+        _ if entry.is_cloudinit() => {
+            "it is a cloud-init drive, which PVE makes of the configuration"
+        }
+        key if key.starts_with("efidisk") && without_ovmf => "it is an EFI disk without bios: ovmf",
+        _ => return None,
+    };
+    let reason = format!("{why} (storage {storage} is of the kind {kind})");
+    Some(SkippedDisk { disk: entry.key.to_string(), reason, by_configuration: true })
 }
 
 async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, SkippedDisk> {
@@ -142,7 +160,7 @@ async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, Skipp
         return Err(skip(reason.clone(), true));
     }
     let Some(id) = &entry.volume else {
-        return Err(skip("it is to be backed up, but names no volume".into(), false));
+        return Err(skip(entry.no_volume(), false));
     };
     let facts = volume_facts(world, id).await.map_err(|reason| skip(reason, false))?;
     if facts.mirror_target {
@@ -211,6 +229,10 @@ pub async fn backup(
     let chain = record.chains[label];
     let points = points(directory, &history, chain);
     fill_used(world, &mut volumes, &points).await;
+    let (firewall, unread_firewall) = match world.cluster.read_firewall(guest.vmid) {
+        Ok(firewall) => (firewall, None),
+        Err(error) => (None, Some(format!("{:#}", anyhow::Error::from(error)))),
+    };
     let facts = BackupFacts {
         lock: parsed.lock().map(str::to_owned),
         template: parsed.is_template(),
@@ -227,9 +249,9 @@ pub async fn backup(
         leftovers: super::leftovers(directory, &history)?,
         stored: super::stored(directory, &history),
         free_bytes,
+        unread_firewall,
         guest,
     };
-    let firewall = world.cluster.read_firewall(facts.guest.vmid)?;
     let debris = history.debris;
     Ok(Surveyed { facts, config, firewall, record, debris, control })
 }

@@ -12,6 +12,7 @@ mod adopt;
 mod audit;
 mod barc;
 mod ceph;
+mod config;
 mod copy;
 mod disk;
 mod hooks;

@@ -50,6 +50,7 @@ fn empty() -> BackupFacts {
         leftovers: Vec::new(),
         stored: Vec::new(),
         free_bytes: 1 << 40,
+        unread_firewall: None,
     }
 }
 
@@ -60,6 +61,7 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
         "protect" => policy.snapshots = SnapshotProtection::Protected,
         "free" => facts.free_bytes = size(&line[1]),
         "leftovers" => facts.leftovers.push(line[1].clone()),
+        "unread-firewall" => facts.unread_firewall = rest(line, "unread-firewall"),
         "frozen-repository" => facts.frozen_repository = rest(line, "frozen-repository"),
         "volume" => facts.volumes.push(volume(line)),
         "snapshot" => {

@@ -148,7 +148,7 @@ impl LegacyDir {
     fn text(&self, name: &str) -> Result<String, RepositoryError> {
         let path = self.path.join(name);
         let bytes = self.disk.read(&path).about("read", &path)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(crate::model::text_of(&bytes))
     }
 
     fn point<'a>(
