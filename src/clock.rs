@@ -68,6 +68,12 @@ pub fn local_zone() -> jiff::tz::TimeZone {
     jiff::tz::TimeZone::try_system().unwrap_or(jiff::tz::TimeZone::UTC)
 }
 
+/// The time zone of this name, as `Europe/Berlin`, out of the machine's database (tzdata); `None` when
+/// it holds none of that name.
+pub fn zone(name: &str) -> Option<jiff::tz::TimeZone> {
+    jiff::tz::TimeZone::get(name).ok()
+}
+
 /// This machine's host name (gethostname(2)), with its domain where it was given one; empty where
 /// it has none.
 pub fn host_name() -> String {

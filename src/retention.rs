@@ -3,14 +3,20 @@
 //!
 //! Order is `seq`. A point stays when any rule keeps it. Points that are protected or dated in the
 //! future stay and take nobody's place, as in PVE: to protect one costs no other; damaged ones and
-//! those that lack a disk take nobody's place either; the newest whole point always stays, and so does the newest that is not damaged. Days, weeks, months and years are those of UTC, so that no hour of a summer
-//! or winter time is counted twice.
+//! those that lack a disk take nobody's place either; the newest whole point always stays, and so does the newest that is not damaged. The rules of
+//! `--prune-backups` are those of PVE (pve-storage, `PVE::Storage::prune_mark_backup_group`): their
+//! hours to years are those of a calendar in one time zone ([`Calendar`]), and a point that a rule for
+//! shorter periods passed over is not offered to one for longer periods. Ages count from the newest
+//! whole point that was there before, never from a wall clock, which may be wrong (see `ages`).
 
+mod ages;
+mod calendar;
 mod grammar;
 mod share;
 #[cfg(test)]
 mod tests;
 
+pub use calendar::Calendar;
 pub use share::Share;
 
 use crate::model::{Moment, counted};
@@ -21,6 +27,8 @@ use std::collections::BTreeSet;
 pub enum Span {
     /// So many points (or, for a renewal, increments).
     Points(u32),
+    /// So many hours.
+    Hours(u32),
     /// So many days.
     Days(u32),
     /// So many calendar months.
@@ -58,6 +66,11 @@ pub struct Rules {
     /// `--fold`: the share of a base from which on older increments are folded into it. No rule by
     /// itself: it keeps nothing.
     pub fold: Option<Share>,
+    /// Why everything stays: `keep-all=1`, or a list of `--prune-backups` without a number above 0,
+    /// which PVE takes for the same.
+    pub all: Option<&'static str>,
+    /// Where hours, days, weeks, months and years begin.
+    pub calendar: Calendar,
 }
 
 /// A restore point as retention sees it: one of a guest and label.
@@ -75,6 +88,9 @@ pub struct Item {
     pub failed: bool,
     /// Whether it lacks a disk that could not be saved.
     pub incomplete: bool,
+    /// Whether the run that asks is about to make it: ages do not count from it, as its date is that of a
+    /// wall clock that nothing has confirmed yet.
+    pub is_new: bool,
     /// Bytes of its images in the repository.
     pub bytes: u64,
 }
@@ -112,15 +128,33 @@ impl Verdict {
 impl Rules {
     /// Whether there is no rule, so that nothing is ever removed.
     pub fn is_empty(&self) -> bool {
-        Self { fold: None, ..self.clone() } == Self::default()
+        let Self { keep, retain, last, periods, within, all, fold: _, calendar: _ } = self;
+        let ages = retain.or(*within).is_some();
+        keep.or(*last).is_none() && !ages && periods.is_empty() && all.is_none()
+    }
+
+    /// The rules that go by age, each with its name.
+    fn ages(&self) -> impl Iterator<Item = (Span, String)> {
+        let retain = self.retain.filter(|span| !matches!(span, Span::Points(_)));
+        let named = |name: &'static str| move |span: Span| (span, format!("{name} {span}"));
+        retain.map(named("retain")).into_iter().chain(self.within.map(named("keep-within")))
     }
 }
 
-/// Judges points of one guest and label; the verdicts are in the order of the items.
-pub fn judge(items: &[Item], rules: &Rules, now: Moment) -> Vec<Verdict> {
+/// What retention comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The verdicts, in the order of the items.
+    pub verdicts: Vec<Verdict>,
+    /// Why an age removes nothing although it could, in words; `None` when all rules did what they say.
+    pub stopped: Option<String>,
+}
+
+/// Judges points of one guest and label. `now` is the wall clock's: what is dated after it stays.
+pub fn judge(items: &[Item], rules: &Rules, now: Moment) -> Judgement {
     let mut judged = Judged::new(items, now);
-    if rules.is_empty() {
-        return judged.all("no retention rule is given");
+    if let Some(why) = rules.all.or(rules.is_empty().then_some("no retention rule is given")) {
+        return judged.all(why);
     }
     judged.unconditional();
     if let Some(n) = rules.keep {
@@ -129,25 +163,25 @@ pub fn judge(items: &[Item], rules: &Rules, now: Moment) -> Vec<Verdict> {
             judged.base_before(n, &format!("keep {n}: the base"));
         }
     }
-    match rules.retain {
-        Some(Span::Points(n)) => judged.newest(n, &format!("retain {n}")),
-        Some(span) => judged.since(span, &format!("retain {span}")),
-        None => {}
+    if let Some(Span::Points(n)) = rules.retain {
+        judged.newest(n, &format!("retain {n}"));
     }
-    if let Some(span) = rules.within {
-        judged.since(span, &format!("keep-within {span}"));
+    for (span, why) in rules.ages() {
+        judged.since(span, &why);
     }
     if let Some(n) = rules.last {
         judged.newest(n, &format!("keep-last {n}"));
     }
     for (period, n) in &rules.periods {
-        judged.per_period(*period, *n);
+        judged.per_period(*period, *n, &rules.calendar);
     }
+    let stopped = rules.ages().max_by_key(|(span, _)| span.longest_seconds());
+    let stopped = stopped.and_then(|(span, why)| judged.hold(span, &why));
     // Another rule may need the base as a point, so this one comes last.
     if let (Some(n), Some(share)) = (rules.keep, rules.fold) {
         judged.fold_or_base(n, share);
     }
-    judged.verdicts
+    Judgement { verdicts: judged.verdicts, stopped }
 }
 
 /// Why a base is due although an increment would be possible; `None` when none is. `increments`
@@ -176,6 +210,8 @@ struct Judged<'a> {
     verdicts: Vec<Verdict>,
     /// The points that a rule of the user keeps.
     ruled: BTreeSet<usize>,
+    /// The points that a rule for periods passed over: they are not offered to any other.
+    passed: BTreeSet<usize>,
     now: Moment,
 }
 
@@ -185,12 +221,13 @@ impl<'a> Judged<'a> {
         let mut order: Vec<usize> = (0..items.len()).filter(is_past).collect();
         order.sort_by_key(|i| std::cmp::Reverse(items[*i].seq));
         let verdicts = vec![Verdict::Remove; items.len()];
-        Self { items, order, verdicts, ruled: BTreeSet::new(), now }
+        let (ruled, passed) = (BTreeSet::new(), BTreeSet::new());
+        Self { items, order, verdicts, ruled, passed, now }
     }
 
-    fn all(mut self, why: &str) -> Vec<Verdict> {
+    fn all(mut self, why: &str) -> Judgement {
         (0..self.items.len()).for_each(|i| self.stay(i, why));
-        self.verdicts
+        Judgement { verdicts: self.verdicts, stopped: None }
     }
 
     fn keep(&mut self, index: usize, why: &str) {
@@ -287,28 +324,23 @@ impl<'a> Judged<'a> {
         }
     }
 
-    fn since(&mut self, span: Span, why: &str) {
-        let first = span.before(self.now);
-        for i in self.order.clone() {
-            if self.items[i].moment >= first {
-                self.keep(i, why);
-            }
-        }
-    }
-
-    /// The newest point of each of the newest `n` periods that hold a whole point, periods that a
-    /// shorter rule has served left out, as in PVE; as there, protected points serve none, nor does
-    /// the newest one by being the newest: `keep-daily=7` alone keeps seven days.
-    fn per_period(&mut self, period: Period, n: u32) {
-        let serves = |i: &&usize| self.ruled.contains(i) && !self.items[**i].protected;
-        let served = self.order.iter().filter(serves);
-        let served: BTreeSet<String> =
-            served.map(|i| period.name_of(self.items[*i].moment)).collect();
+    /// The newest point of each of the newest `n` periods that hold a point that counts, periods that
+    /// an earlier rule has served left out; the others of such a period are passed over for good. All as
+    /// in PVE; as there, protected points serve no period, nor does the newest one by being the
+    /// newest: `keep-daily=7` alone keeps seven days.
+    fn per_period(&mut self, period: Period, n: u32, calendar: &Calendar) {
+        let name = |i: &usize| calendar.name_of(period, self.items[*i].moment);
+        let serves = |i: &&usize| self.ruled.contains(i) && self.items[**i].counts();
+        let served: BTreeSet<String> = self.order.iter().filter(serves).map(name).collect();
+        let is_open = |i: &usize| {
+            self.items[*i].counts() && !self.passed.contains(i) && !self.ruled.contains(i)
+        };
+        let open = self.order.iter().copied().filter(is_open).map(|i| (i, name(&i)));
+        let open: Vec<_> = open.filter(|(_, name)| !served.contains(name)).collect();
         let mut taken = BTreeSet::new();
-        for i in self.order.clone() {
-            let name = period.name_of(self.items[i].moment);
-            let done = !self.items[i].counts() || served.contains(&name) || taken.contains(&name);
-            if done {
+        for (i, name) in open {
+            if taken.contains(&name) {
+                self.passed.insert(i);
                 continue;
             }
             if taken.len() >= n as usize {

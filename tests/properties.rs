@@ -5,6 +5,8 @@
 mod jobs;
 #[path = "properties/reset.rs"]
 mod reset;
+#[path = "properties/retention.rs"]
+mod retention;
 #[path = "properties/streams.rs"]
 mod streams;
 

@@ -40,8 +40,8 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     retention: RetentionOptions,
-    /// A new base after this many increments, or when the last one is so old: 7, 14d, 4w, 6m; 0: always.
-    #[arg(long, value_name = "N|Nd|Nw|Nm", conflicts_with_all = ["keep", "fold"])]
+    /// A new base after this many increments, or when the last one is so old: 7, 36h, 14d, 4w, 6m; 0: always.
+    #[arg(long, value_name = "N|Nh|Nd|Nw|Nm", conflicts_with_all = ["keep", "fold"])]
     renew: Option<String>,
     /// Compare this share of each volume's blocks with its snapshot after the commit, another one in
     /// each run: 1/50. A difference fails the guest with 12, and the next backup is a base.

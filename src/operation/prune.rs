@@ -128,7 +128,9 @@ impl Turn<'_> {
     fn take(&self, mode: Mode) -> Result<(GuestOutcome, Option<Plan>), Failed> {
         if mode == Mode::DryRun {
             let (plan, frozen) = self.plan().map_err(|error| (Failure::Other, error))?;
-            return Ok((frozen_or_ok(GuestOutcome::new(&plan.guest), frozen), Some(plan)));
+            let mut outcome = GuestOutcome::new(&plan.guest);
+            outcome.not_whole.clone_from(&plan.not_whole);
+            return Ok((frozen_or_ok(outcome, frozen), Some(plan)));
         }
         let options = LockOptions { wait: self.request.lock_wait, what: "prune".to_owned() };
         let lock = take(self.directory, LockMode::Exclusive, &options, self.cancel);
@@ -144,7 +146,7 @@ impl Turn<'_> {
         let facts: PruneFacts =
             facts.ok_or_else(|| anyhow::anyhow!("its restore points are gone meanwhile"))?;
         let (label, rules) = (self.request.label.clone(), self.request.rules.clone());
-        let plan = plan(&facts, &PrunePolicy { label, rules, now: self.now });
+        let plan = plan(&facts, &PrunePolicy { label, rules, new: None, now: self.now });
         check::check(&plan)?;
         let failure = if facts.is_damaged { Failure::Damage } else { Failure::Other };
         Ok((plan, facts.frozen_repository.map(|why| (failure, why))))
@@ -158,6 +160,7 @@ impl Turn<'_> {
         tracing::debug!("plan:\n{plan}");
         let mut outcome = GuestOutcome::new(&plan.guest);
         outcome.warnings.clone_from(&plan.warnings);
+        outcome.not_whole.clone_from(&plan.not_whole);
         outcome.warnings.extend(self.caller().guest_start(&plan.guest)?);
         for planned in plan.steps() {
             if self.cancel.is_cancelled() {

@@ -63,13 +63,14 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     items.extend(pruned.steps.into_iter().map(Item::Step));
     let mut warnings = warnings(facts, policy.now);
     warnings.extend(not_pruned(facts, policy));
+    let unread = facts.unread_firewall.iter().map(|why| without_firewall(why));
     Ok(Plan {
         guest: facts.guest.clone(),
         items,
         skipped: facts.skipped.clone(),
         warnings,
         kept: pruned.kept,
-        not_whole: facts.unread_firewall.iter().map(|why| without_firewall(why)).collect(),
+        not_whole: unread.chain(pruned.stopped).collect(),
     })
 }
 
@@ -185,7 +186,8 @@ fn prune_afterwards(
     let now = policy.now.max(moment);
     let mut points = facts.stored.clone();
     points.push(point_to_be(facts, policy, moment, transfers));
-    pruning(&points, &PrunePolicy { label: Some(policy.label.clone()), rules, now })
+    let (label, new) = (Some(policy.label.clone()), Some(policy.point));
+    pruning(&points, &PrunePolicy { label, rules, new, now })
 }
 
 fn not_pruned(facts: &BackupFacts, policy: &BackupPolicy) -> Option<String> {

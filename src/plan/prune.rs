@@ -64,13 +64,15 @@ pub struct PrunePolicy {
     pub label: Option<Label>,
     /// The rules.
     pub rules: Rules,
+    /// The point that this run is about to make, if it makes one.
+    pub new: Option<PointId>,
     /// The moment of the run, from the wall clock.
     pub now: Moment,
 }
 
 /// Plans the pruning of one guest.
 pub fn plan(facts: &PruneFacts, policy: &PrunePolicy) -> Plan {
-    let pruning = pruning(&facts.points, policy);
+    let mut pruning = pruning(&facts.points, policy);
     let mut warnings = of_the_future(facts, policy);
     warnings.extend(incomplete(facts, policy));
     let steps = sweep(&facts.leftovers).into_iter().chain(pruning.steps);
@@ -78,9 +80,10 @@ pub fn plan(facts: &PruneFacts, policy: &PrunePolicy) -> Plan {
     if let Some(why) = &facts.frozen_repository {
         warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
         items.clear();
+        pruning.stopped.clear();
     }
-    let (guest, kept) = (facts.guest.clone(), pruning.kept);
-    Plan { guest, items, skipped: Vec::new(), warnings, kept, not_whole: Vec::new() }
+    let (guest, kept, not_whole) = (facts.guest.clone(), pruning.kept, pruning.stopped);
+    Plan { guest, items, skipped: Vec::new(), warnings, kept, not_whole }
 }
 
 /// What pruning comes to.
@@ -90,6 +93,8 @@ pub struct Pruning {
     pub steps: Vec<Step>,
     /// What stays, and why.
     pub kept: Vec<KeptPoint>,
+    /// The rules that were stopped, each with its label and the reason.
+    pub stopped: Vec<String>,
 }
 
 /// The step that removes what an interrupted merge left, when it left something.
@@ -131,7 +136,7 @@ fn incomplete<'a>(
 /// merging write and a full file system has no room for that, from the newest to the oldest, so
 /// that none goes before those on top of it; then points are hidden, and what is hidden merges.
 pub fn pruning(points: &[StoredFact], policy: &PrunePolicy) -> Pruning {
-    let fates = verdicts(points, policy);
+    let (fates, stopped) = verdicts(points, policy);
     let needed = needed(points, &fates);
     let kept = points.iter().zip(&fates).filter_map(|(point, fate)| {
         Some(KeptPoint { point: name(point), because: fate.why()?.to_owned() })
@@ -154,7 +159,7 @@ pub fn pruning(points: &[StoredFact], policy: &PrunePolicy) -> Pruning {
         steps.push(action.because("no rule keeps it; newer points need its images"));
     }
     steps.extend(merges.iter().flat_map(|merge| merge.steps(points)));
-    Pruning { steps, kept: kept.collect() }
+    Pruning { steps, kept: kept.collect(), stopped }
 }
 
 /// What is known when merges are looked for.
@@ -274,18 +279,22 @@ impl Fate {
     }
 }
 
-/// Each label is judged for itself; hidden points are gone already and count nowhere.
-fn verdicts(points: &[StoredFact], policy: &PrunePolicy) -> Vec<Fate> {
+/// Each label is judged for itself; hidden points are gone already and count nowhere. Beside the fates,
+/// the rules that were stopped.
+fn verdicts(points: &[StoredFact], policy: &PrunePolicy) -> (Vec<Fate>, Vec<String>) {
     let is_meant = |point: &StoredFact| policy.label.as_ref().is_none_or(|l| *l == point.label);
     let mut fates: Vec<Fate> = points.iter().map(|point| hidden_fate(point, policy)).collect();
+    let mut stopped = Vec::new();
     let labels: BTreeSet<&Label> =
         points.iter().filter(|p| is_meant(p)).map(|p| &p.label).collect();
     for label in labels {
         let of_label = |i: &usize| points[*i].label == *label && !points[*i].hidden;
         let indexes: Vec<usize> = (0..points.len()).filter(of_label).collect();
-        let items: Vec<retention::Item> = indexes.iter().map(|i| item(&points[*i])).collect();
-        let verdicts = retention::judge(&items, &policy.rules, policy.now);
-        for (index, verdict) in indexes.into_iter().zip(verdicts) {
+        let item = |i: &usize| item(&points[*i], policy);
+        let items: Vec<retention::Item> = indexes.iter().map(item).collect();
+        let judgement = retention::judge(&items, &policy.rules, policy.now);
+        stopped.extend(judgement.stopped.map(|why| format!("retention of {label}: {why}")));
+        for (index, verdict) in indexes.into_iter().zip(judgement.verdicts) {
             fates[index] = match verdict {
                 Verdict::Keep(why) => Fate::Stays(why),
                 Verdict::Fold(why) => Fate::Folds(why),
@@ -293,7 +302,7 @@ fn verdicts(points: &[StoredFact], policy: &PrunePolicy) -> Vec<Fate> {
             };
         }
     }
-    fates
+    (fates, stopped)
 }
 
 /// A hidden point goes once nothing needs it; one that a person protected stays as it is.
@@ -303,11 +312,11 @@ fn hidden_fate(point: &StoredFact, policy: &PrunePolicy) -> Fate {
     if goes { Fate::Goes } else { Fate::Untouched }
 }
 
-fn item(point: &StoredFact) -> retention::Item {
-    let (is_base, bytes) = (point.is_base(), point.bytes());
+fn item(point: &StoredFact, policy: &PrunePolicy) -> retention::Item {
+    let (is_base, bytes, is_new) = (point.is_base(), point.bytes(), policy.new == Some(point.id));
     let incomplete = !point.missing.is_empty();
     let StoredFact { seq, moment, protected, failed, .. } = *point;
-    retention::Item { seq, moment, protected, is_base, failed, incomplete, bytes }
+    retention::Item { seq, moment, protected, is_base, failed, incomplete, is_new, bytes }
 }
 
 /// The points whose images hold up a point that stays.

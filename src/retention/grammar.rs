@@ -5,9 +5,12 @@ use crate::model::{Invalid, Moment};
 use std::fmt;
 use std::str::FromStr;
 
-const SPAN: &str = "a number of points, or an age as 14d, 4w or 6m";
-const AGE: &str = "an age as 14d, 4w or 6m";
+const SPAN: &str = "a number of points, or an age as 36h, 14d, 4w or 6m";
+const AGE: &str = "an age as 36h, 14d, 4w or 6m";
 const PRUNE: &str = "a list as keep-last=3,keep-daily=7,keep-weekly=4";
+const ALONE: &str =
+    "a list that makes sense: keep-all cannot be set together with other options, as in PVE";
+const NO_NUMBER: &str = "keep-all, as all numbers of --prune-backups are 0";
 
 /// Names of the rules for periods, from the shortest to the longest.
 const PERIODS: [(&str, Period); 5] = [
@@ -34,8 +37,27 @@ impl Span {
     pub fn before(self, now: Moment) -> Moment {
         match self {
             Self::Points(_) => now,
+            Self::Hours(hours) => now.plus_seconds(-3600 * i64::from(hours)),
             Self::Days(days) => now.plus_seconds(-86_400 * i64::from(days)),
             Self::Months(months) => months_before(now, months),
+        }
+    }
+}
+
+impl Span {
+    /// Whether it is of no length, so that a rule by it would keep nothing.
+    pub fn is_zero(self) -> bool {
+        let (Self::Points(n) | Self::Hours(n) | Self::Days(n) | Self::Months(n)) = self;
+        n == 0
+    }
+
+    /// Its length in seconds at the most, for comparing two.
+    pub(super) fn longest_seconds(self) -> i64 {
+        match self {
+            Self::Points(_) => 0,
+            Self::Hours(hours) => 3600 * i64::from(hours),
+            Self::Days(days) => 86_400 * i64::from(days),
+            Self::Months(months) => 31 * 86_400 * i64::from(months),
         }
     }
 }
@@ -55,11 +77,12 @@ impl FromStr for Span {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let invalid = || Invalid::new(text, SPAN);
-        let digits = text.trim_end_matches(['d', 'w', 'm']);
+        let digits = text.trim_end_matches(['h', 'd', 'w', 'm']);
         let whole = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         let number: u32 = if whole { digits.parse() } else { "".parse() }.map_err(|_| invalid())?;
         match &text[digits.len()..] {
             "" => Ok(Self::Points(number)),
+            "h" => Ok(Self::Hours(number)),
             "d" => Ok(Self::Days(number)),
             "w" => number.checked_mul(7).map(Self::Days).ok_or_else(invalid),
             "m" => Ok(Self::Months(number)),
@@ -72,29 +95,11 @@ impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Points(n) => write!(f, "{n}"),
+            Self::Hours(n) => write!(f, "{n}h"),
             Self::Days(n) => write!(f, "{n}d"),
             Self::Months(n) => write!(f, "{n}m"),
         }
     }
-}
-
-impl Period {
-    /// The name of the period that a moment lies in, as `2026-W01`, in UTC.
-    pub fn name_of(self, moment: Moment) -> String {
-        let text = moment.to_string();
-        match self {
-            Self::Hour => text[..13].to_owned(),
-            Self::Day => text[..10].to_owned(),
-            Self::Week => week(moment),
-            Self::Month => text[..7].to_owned(),
-            Self::Year => text[..4].to_owned(),
-        }
-    }
-}
-
-fn week(moment: Moment) -> String {
-    let timestamp = jiff::Timestamp::from_second(moment.unix()).unwrap_or_default();
-    timestamp.to_zoned(jiff::tz::TimeZone::UTC).strftime("%G-W%V").to_string()
 }
 
 impl fmt::Display for Period {
@@ -105,39 +110,55 @@ impl fmt::Display for Period {
 }
 
 impl Rules {
-    /// Adds the list of `--prune-backups`.
+    /// Adds the list of `--prune-backups`, as PVE reads it (pve-storage, `prune-backups` and
+    /// `validate_prune_backups` in `Plugin.pm`): a zero is a rule that is not there, and a list without
+    /// any other number keeps everything.
     ///
     /// # Errors
-    /// A rule is unknown, stands twice, or its value is no number.
+    /// A rule is unknown, stands twice, its value is no number, or `keep-all` stands with another.
     pub fn add_prune_backups(&mut self, text: &str) -> Result<(), Invalid> {
         let invalid = || Invalid::new(text, PRUNE);
-        let mut names = Vec::new();
+        let (mut names, mut keeps_all) = (Vec::new(), false);
         for entry in text.split(',').map(str::trim) {
             let (name, value) = entry.split_once('=').ok_or_else(invalid)?;
             if names.contains(&name) {
                 return Err(invalid());
             }
             names.push(name);
-            self.add(name, value).ok_or_else(invalid)?;
+            match name {
+                "keep-all" => keeps_all = boolean(value).ok_or_else(invalid)?,
+                name => self.add(name, value).ok_or_else(invalid)?,
+            }
         }
+        let is_alone = self.last.is_none() && self.periods.is_empty();
+        self.all = match (keeps_all, is_alone) {
+            (true, false) => return Err(Invalid::new(text, ALONE)),
+            (true, true) => Some("keep-all"),
+            (false, true) => Some(NO_NUMBER),
+            (false, false) => None,
+        };
         let rank = |wanted: Period| PERIODS.iter().position(|(_, period)| *period == wanted);
         self.periods.sort_by_key(|(period, _)| rank(*period));
         Ok(())
     }
 
-    /// `keep-all=1` keeps everything, which is a rule like others: an age that nothing exceeds.
     fn add(&mut self, name: &str, value: &str) -> Option<()> {
-        let number: u32 = value.parse().ok()?;
-        if name == "keep-all" {
-            self.within = (number > 0).then_some(Span::Months(u32::MAX)).or(self.within);
-            return Some(());
-        }
+        let number = Some(value.parse::<u32>().ok()?).filter(|number| *number > 0);
         if name == "keep-last" {
-            self.last = Some(number);
+            self.last = number;
             return Some(());
         }
         let (_, period) = PERIODS.iter().find(|(known, _)| *known == name)?;
-        self.periods.push((*period, number));
+        self.periods.extend(number.map(|number| (*period, number)));
         Some(())
+    }
+}
+
+/// PVE's words for yes and no (pve-common, `JSONSchema::parse_boolean`).
+fn boolean(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "1" | "on" | "yes" | "true" => Some(true),
+        "0" | "off" | "no" | "false" => Some(false),
+        _ => None,
     }
 }

@@ -84,10 +84,10 @@ fn a_person_may_delete_the_newest_point_when_it_is_not_protected() {
 fn pruning_keeps_the_protected_and_a_dry_run_keeps_everything() {
     let env = golden();
     let before = env.everything();
-    let dry = env.run("prune --path REPO --keep-within 1d --dry-run").exits(0);
+    let dry = env.run("prune --path REPO --prune-backups keep-daily=1 --dry-run").exits(0);
     dry.says(&[FIRST, THIRD, "because protected", "nothing was changed"]);
     assert_eq!(env.everything(), before);
-    env.run("prune --path REPO --keep-within 1d").exits(0);
+    env.run("prune --path REPO --prune-backups keep-daily=1").exits(0);
     assert_eq!(points(&env), [format!("{NEWEST} protected")]);
     env.run("verify --path REPO").exits(0);
     env.run("assemble --path REPO --vmid 100 --disk scsi0 --output DIR/kept.raw").exits(0);

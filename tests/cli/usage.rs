@@ -95,3 +95,30 @@ fn an_empty_repository_lists_nothing() {
     let list = env.run("list --path REPO --json").exits(0).json();
     assert_eq!(list["restore_points"], serde_json::json!([]));
 }
+
+#[test]
+fn rules_that_would_keep_nothing_are_refused_and_zeros_of_pve_keep_all() {
+    let env = Env::with_disks(1);
+    let backup = "backup --vmid 100 --label daily --path REPO";
+    for rules in ["--retain 0", "--retain 0d", "--keep-within 0h", "--keep 0"] {
+        for command in ["prune --path REPO", backup] {
+            env.run(&format!("{command} {rules}")).exits(2).complains(&[rules]);
+        }
+        env.run(&format!("job create nightly --vmid 100 --label daily --path REPO {rules}"))
+            .exits(2);
+    }
+    let both = env.run("prune --path REPO --prune-backups keep-all=1,keep-last=2").exits(2);
+    both.complains(&["keep-all cannot be set together"]);
+    let zone = format!("{backup} --prune-backups keep-daily=7 --timezone Mars/Olympus");
+    env.run(&zone).exits(2).complains(&["Mars/Olympus", "Europe/Berlin"]);
+    assert_eq!(env.order(), "\n", "no command was run");
+    env.run(backup).exits(0);
+    env.run(&format!("{backup} --prune-backups keep-last=0,keep-daily=0 --timezone Europe/Berlin"))
+        .exits(0);
+    env.run("prune --path REPO --prune-backups keep-monthly=0").exits(0);
+    let listed = env.run("list --path REPO --json").exits(0).json();
+    assert_eq!(listed["restore_points"].as_array().unwrap().len(), 2);
+    let create = "job create nightly --vmid 100 --label daily --path REPO";
+    env.run(&format!("{create} --prune-backups keep-daily=7 --timezone Europe/Berlin")).exits(0);
+    env.run("job show nightly").exits(0).says(&["timezone", "Europe/Berlin"]);
+}

@@ -341,18 +341,18 @@ fn the_last_point_that_holds_a_lost_disk_stays_however_many_nights_it_lasts() {
         assert!(said, "{report:#?}");
         assert_eq!(visible(&lab)[0], last_whole, "night {night}");
     }
-    // By age they go, but for the newest.
+    // Ages count from the last that is whole: nothing of what is newer goes, however long it lasts.
+    let all = visible(&lab);
     lab.clock.advance(9 * 86_400);
     let week = Rules { retain: Some(Span::Days(7)), ..Rules::default() };
     pruned(&lab, week, Disk::real(), Mode::Execute);
-    let newest = lab.points("repository").pop().unwrap().dir;
-    assert_eq!(visible(&lab), [last_whole.clone(), newest]);
+    assert_eq!(visible(&lab), all);
     assert_whole(&lab, "scsi1 is lost");
 
     // The disk is back: the pruning of a backup does not count those points either.
     lab.edit_config(VMID, "scsi1: elsewhere:", "scsi1: ceph:");
     let outcome = lab.good_backup(&Backup { retention: retain(2), ..Backup::default() });
-    assert_eq!(visible(&lab).len(), 3, "{outcome:#?}");
+    assert_eq!(visible(&lab).len(), all.len() + 1, "{outcome:#?}");
     lab.write_somewhere(9);
     let outcome = lab.good_backup(&Backup { retention: retain(2), ..Backup::default() });
     assert!(!visible(&lab).contains(&last_whole), "two newer ones are whole: {outcome:#?}");
@@ -405,12 +405,48 @@ fn every_listed_point_of_three_weeks_is_whole_for_both_disks_f8() {
         lab.good_backup(&wanted);
         let context = format!("day {day}");
         assert_whole(&lab, &context);
-        // A run comes a minute after its predecessor's day: two days hold two points.
-        assert_eq!(visible(&lab).len(), day.min(2), "{context}");
+        // A run comes a minute after its predecessor's day: two days before the last one hold two
+        // points, and the new one is there beside them.
+        assert_eq!(visible(&lab).len(), day.min(3), "{context}");
         assert!(lab.points("repository").len() <= 9, "{context}: hidden points pile up");
         lab.write_somewhere(u8::try_from(day).unwrap());
         lab.clock.advance(86_400);
     }
+}
+
+/// A node that boots with a clock ten years ahead backs up every hour, and prunes, until somebody
+/// looks.
+#[test]
+fn a_clock_that_is_years_ahead_costs_no_point_and_the_runs_are_not_ok() {
+    let lab = Lab::new();
+    let two_weeks = Rules { retain: Some(Span::Days(14)), ..Rules::default() };
+    let wanted = Backup { retention: two_weeks.clone(), ..Backup::default() };
+    for day in 1..=5 {
+        lab.good_backup(&wanted);
+        lab.write_somewhere(day);
+        lab.clock.advance(86_400);
+    }
+    let history = visible(&lab);
+    lab.clock.advance(3650 * 86_400);
+    lab.good_backup(&wanted);
+    for hour in 1..4 {
+        lab.clock.advance(3600);
+        let report = lab.backup(&wanted);
+        assert_eq!(report.exit_code(), 3, "hour {hour}: {report:#?}");
+        let told = report.guests[0].not_whole.join("");
+        assert!(told.contains("retention of daily: retain 14d would remove 5 points"), "{told}");
+        let report = pruned(&lab, two_weeks.clone(), Disk::real(), Mode::Execute).report;
+        assert_eq!(report.exit_code(), 3, "hour {hour}: {report:#?}");
+        assert_eq!(report.guests[0].changes, [""; 0]);
+    }
+    assert_eq!(visible(&lab)[..5], history);
+    assert_eq!(visible(&lab).len(), 9);
+    assert_whole(&lab, "the clock is ahead");
+    // The clock is right again, and so is the next run.
+    lab.clock.advance(-3650 * 86_400 - 4 * 3600);
+    let outcome = lab.good_backup(&wanted);
+    assert_eq!(outcome.not_whole, [""; 0]);
+    assert_eq!(visible(&lab).len(), 10);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::notation::{has, rest};
 use pve_ferry::model::{Guest, GuestKind, ImageId, PointId};
 use pve_ferry::plan::prune::{PruneFacts, PrunePolicy, StoredFact, StoredImage};
-use pve_ferry::retention::{Rules, Span};
+use pve_ferry::retention::{Calendar, Rules, Span};
 
 pub fn read(lines: &[Vec<String>]) -> (PruneFacts, PrunePolicy) {
     let mut facts = PruneFacts {
@@ -19,7 +19,7 @@ pub fn read(lines: &[Vec<String>]) -> (PruneFacts, PrunePolicy) {
         leftovers: Vec::new(),
     };
     let now = "2026-01-10T00:00:00Z".parse().unwrap();
-    let mut policy = PrunePolicy { label: None, rules: Rules::default(), now };
+    let mut policy = PrunePolicy { label: None, rules: Rules::default(), new: None, now };
     for line in lines {
         match line[0].as_str() {
             "prune" => {}
@@ -41,6 +41,9 @@ pub fn rule(line: &[String], rules: &mut Rules) -> bool {
         "fold" => rules.fold = Some(line[1].parse().unwrap()),
         "retain" => rules.retain = Some(line[1].parse().unwrap()),
         "keep-within" => rules.within = Some(Span::age(&line[1]).unwrap()),
+        "timezone" => {
+            rules.calendar = Calendar::of(pve_ferry::clock::zone(&line[1]).unwrap());
+        }
         "prune-backups" => rules.add_prune_backups(&line[1]).unwrap(),
         _ => return false,
     }
