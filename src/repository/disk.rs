@@ -159,6 +159,12 @@ impl Disk {
         Ok(names)
     }
 
+    /// Whether a directory holds nothing at all, names that are no UTF-8 included.
+    pub fn is_empty_dir(&self, path: &Path) -> io::Result<bool> {
+        self.alive()?;
+        Ok(fs::read_dir(path)?.next().is_none())
+    }
+
     fn alive(&self) -> io::Result<()> {
         match &self.faults {
             Some(faults) if faults.vanished() => Err(Fault::Vanish.error()),
