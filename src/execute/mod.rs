@@ -14,6 +14,7 @@ pub mod guard;
 mod hooked;
 mod left;
 pub mod prune;
+pub mod repair;
 mod reset;
 mod restore;
 mod save;

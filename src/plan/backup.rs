@@ -6,6 +6,7 @@ use super::facts::{
 };
 use super::old_snapshots;
 use super::prune::{PrunePolicy, Pruning, StoredFact, StoredImage, pruning};
+use super::stored_damage;
 use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
 use crate::model::{Bytes, ImageId, Moment, Share, SnapshotName, VolumeIdentity};
 use crate::retention::renewal;
@@ -48,6 +49,7 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     let pruned = prune_afterwards(facts, policy, moment, &transfers);
 
     let mut items = recovery(facts);
+    items.extend(stored_damage::indexes(facts, &transfers));
     items
         .push(Item::Step(Action::BeginRestorePoint { label: policy.label.clone(), moment }.step()));
     items.push(Item::Step(Action::SaveConfig { digest: facts.config_digest.clone() }.step()));
@@ -70,7 +72,7 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
         skipped: facts.skipped.clone(),
         warnings,
         kept: pruned.kept,
-        not_whole: unread.chain(pruned.stopped).collect(),
+        not_whole: unread.chain(stored_damage::warning(facts)).chain(pruned.stopped).collect(),
     })
 }
 
@@ -331,7 +333,7 @@ fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
         warnings.push("the guest agent does not answer: the point is crash-consistent".to_owned());
     }
     warnings.extend(facts.debris.iter().filter_map(|debris| debris.freeze.clone()));
-    if let Some(why) = &facts.frozen_repository {
+    if let Some(why) = facts.frozen_repository.as_ref().filter(|_| !facts.is_damaged) {
         warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
     }
     warnings.extend(old_snapshots::migrations(facts));

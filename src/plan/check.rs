@@ -1,6 +1,7 @@
 //! The linter of plans: the safety invariants, looked at on every plan before it runs, in
 //! production and in tests. It changes no plan and knows no storage.
 
+use super::repair::Mend;
 use super::{Action, Item, Plan, RemovedPoint, Step};
 use crate::model::{GuestSnapshot, SnapshotName};
 use std::collections::BTreeSet;
@@ -93,6 +94,10 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
         }
         Action::RollbackGuest(_) => {
             ensure(plan.steps().count() == 1, "a rollback is a plan of its own", step)
+        }
+        Action::Mend(mend) if !matches!(mend, Mend::Index { .. }) => {
+            let destroys = plan.steps().any(|step| step.action.destroys());
+            ensure(!destroys, "a repair takes nothing away", step)
         }
         Action::CommitRestorePoint => commit_follows_all_transfers(plan, before, step),
         _ => Ok(()),

@@ -75,6 +75,7 @@ fn words(action: &Action) -> (&'static str, String) {
         Action::SweepLeftovers { points } => {
             ("sweep leftovers", format!("in {}", points.join(", ")))
         }
+        Action::Mend(mend) => mend.words(),
         Action::BeginRestorePoint { label, moment } => {
             ("begin restore point", format!("{label} {moment}"))
         }

@@ -66,6 +66,9 @@ pub struct ImageFact {
     pub increments: u32,
     /// Why no increment may follow it; `None` when one may.
     pub unusable: Option<String>,
+    /// Image files of its chain whose indexes are lost, relative to the guest's directory: they are
+    /// made again before an increment follows.
+    pub lost_indexes: Vec<String>,
 }
 
 /// An earlier restore point of the same guest, label and chain.
@@ -117,6 +120,8 @@ pub struct BackupFacts {
     pub debris: Vec<DebrisFact>,
     /// Why nothing of this guest may be removed from the repository; `None` when it may.
     pub frozen_repository: Option<String>,
+    /// Whether that is because something is damaged or missing; if not, a later version wrote there.
+    pub is_damaged: bool,
     /// The points, by their directories relative to the guest's, in which an interrupted merge left
     /// files.
     pub leftovers: Vec<String>,

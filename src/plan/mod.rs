@@ -18,6 +18,7 @@ pub mod left;
 mod old_snapshots;
 mod placing;
 pub mod prune;
+pub mod repair;
 mod replaced;
 pub mod reset;
 pub mod restore;
@@ -25,6 +26,7 @@ mod restore_policy;
 mod shape;
 pub mod snapshot;
 pub mod snapshot_feature;
+mod stored_damage;
 pub mod vmstate;
 
 use crate::model::{
@@ -158,6 +160,8 @@ pub enum Action {
         /// The points, by their directories relative to the guest's.
         points: Vec<String>,
     },
+    /// Puts back or makes again what is missing or damaged of stored points.
+    Mend(repair::Mend),
     /// Opens a new restore point that nobody sees until its commit.
     BeginRestorePoint {
         /// Its label.

@@ -8,12 +8,14 @@ use crate::plan::facts::{
 use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
 use crate::pve::{FreezeStatus, GuestControl, GuestStatus};
 use crate::repository::{
-    Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, point_usable_as_base,
+    Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, lost_indexes,
+    point_usable_as_base,
 };
 use crate::storage::{ObjectMap, VolumeFacts};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// A guest as it was read for a backup.
 pub struct Surveyed {
@@ -246,6 +248,7 @@ pub async fn backup(
         audited: history.audits(chain),
         debris: history.debris.iter().map(|d| debris_fact(directory, d, frozen_now)).collect(),
         frozen_repository: history.forbids_removal(),
+        is_damaged: history.is_damaged(),
         leftovers: super::leftovers(directory, &history)?,
         stored: super::stored(directory, &history),
         free_bytes,
@@ -299,6 +302,18 @@ fn points(directory: &GuestDir, history: &History, chain: ChainId) -> Vec<PointF
     let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
     let mut facts: Vec<PointFact> =
         of_chain.map(|point| point_fact(directory, history, point)).collect();
+    // Older points share their images with the newest, so that each index is looked at once.
+    let newest = history.points.iter().rev().find(|point| point.manifest.chain == chain);
+    if let (Some(newest), Some(fact)) = (newest, facts.last_mut()) {
+        for (image, entry) in fact.images.iter_mut().zip(&newest.manifest.images) {
+            let files = lost_indexes(history, newest, &entry.disk);
+            let files = files.iter().filter(|_| image.unusable.is_none());
+            let relative = |file: &PathBuf| {
+                file.strip_prefix(directory.path()).unwrap_or(file).display().to_string()
+            };
+            image.lost_indexes = files.map(relative).collect();
+        }
+    }
     for differing in differing_volumes(history, chain) {
         distrust(&mut facts, differing);
     }
@@ -337,6 +352,7 @@ fn point_fact(directory: &GuestDir, history: &History, point: &StoredPoint) -> P
         is_base: image.parent.is_none(),
         increments: image.increments(),
         unusable: point_usable_as_base(directory.disk(), history, point, &image.disk),
+        lost_indexes: Vec::new(),
     });
     PointFact { seq: point.manifest.seq, moment: point.manifest.time, images: images.collect() }
 }

@@ -142,6 +142,7 @@ fn candidates(repository: &Repository, sought: &Sought) -> anyhow::Result<Vec<Su
         let newest = fit.max_by_key(|point| rank(point, sought)).cloned();
         if let Some(point) = newest {
             refuse_what_hides_newer(&history, &point, sought)?;
+            refuse_what_lost_its_manifest(&history, &point, sought)?;
             found.push(SurveyedPoint { directory, history, point });
         }
     }
@@ -161,14 +162,8 @@ fn refuse_what_hides_newer(
     point: &StoredPoint,
     sought: &Sought,
 ) -> Result<(), NoPoint> {
-    let named = |unreadable: &Unreadable| {
-        let stamp = |dir: &Path| Moment::from_stamp(dir.file_name()?.to_str()?).ok();
-        let dir = unreadable.path.ancestors().find(|dir| stamp(dir).is_some())?;
-        let label: Option<Label> = dir.parent()?.file_name()?.to_str()?.parse().ok();
-        Some((label?, stamp(dir)?))
-    };
     let newer = |unreadable: &&Unreadable| {
-        named(unreadable).is_some_and(|(label, moment)| {
+        place(&unreadable.path).is_some_and(|(label, moment)| {
             sought.label.as_ref().is_none_or(|sought| *sought == label)
                 && sought.time.is_none_or(|time| moment <= time)
                 && moment > point.manifest.time
@@ -181,6 +176,45 @@ fn refuse_what_hides_newer(
         }),
         None => Ok(()),
     }
+}
+
+/// Nor because the newest is gone but for its sealed copy, or because the very directory that is
+/// named has no manifest: what an interrupted run left bears a name that nobody was shown.
+fn refuse_what_lost_its_manifest(
+    history: &History,
+    point: &StoredPoint,
+    sought: &Sought,
+) -> Result<(), NoPoint> {
+    let is_meant = |label: &Label, moment: Moment| {
+        sought.label.as_ref().is_none_or(|sought| sought == label)
+            && sought.time.is_none_or(|time| moment <= time)
+            && moment > point.manifest.time
+    };
+    let gone = history.gone.iter().filter(|gone| !gone.is_hidden());
+    let gone = gone.filter(|gone| is_meant(&gone.label, gone.time)).map(|gone| {
+        format!(
+            "{} {} (its directory is gone; only its sealed copy is there)",
+            gone.label, gone.time
+        )
+    });
+    let bare = history.debris.iter().filter(|debris| debris.holds_images);
+    let bare = bare.filter(|debris| {
+        let named = place(&debris.path);
+        named.is_some_and(|(label, time)| sought.time == Some(time) && is_meant(&label, time))
+    });
+    let bare = bare.map(|debris| format!("{} (it holds no manifest)", debris.path.display()));
+    match gone.chain(bare).next() {
+        Some(unreadable) => Err(NoPoint::Unreadable { unreadable, older: point.manifest.time }),
+        None => Ok(()),
+    }
+}
+
+/// The label and the moment that a point's directory is named after, of a file in it or its own path.
+fn place(path: &Path) -> Option<(Label, Moment)> {
+    let stamp = |dir: &Path| Moment::from_stamp(dir.file_name()?.to_str()?).ok();
+    let dir = path.ancestors().find(|dir| stamp(dir).is_some())?;
+    let label: Option<Label> = dir.parent()?.file_name()?.to_str()?.parse().ok();
+    Some((label?, stamp(dir)?))
 }
 
 /// Order is `seq`; a moment that the user gave is compared with the points' own moments.

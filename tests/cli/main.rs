@@ -18,6 +18,7 @@ mod hooks;
 mod jobs;
 mod phases;
 mod removal;
+mod repair;
 mod reset;
 #[path = "../common/schema.rs"]
 mod schema;

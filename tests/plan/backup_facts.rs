@@ -47,6 +47,7 @@ fn empty() -> BackupFacts {
         audited: Vec::new(),
         debris: Vec::new(),
         frozen_repository: None,
+        is_damaged: false,
         leftovers: Vec::new(),
         stored: Vec::new(),
         free_bytes: 1 << 40,
@@ -63,6 +64,10 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
         "leftovers" => facts.leftovers.push(line[1].clone()),
         "unread-firewall" => facts.unread_firewall = rest(line, "unread-firewall"),
         "frozen-repository" => facts.frozen_repository = rest(line, "frozen-repository"),
+        "damaged-repository" => {
+            facts.frozen_repository = rest(line, "damaged-repository");
+            facts.is_damaged = true;
+        }
         "volume" => facts.volumes.push(volume(line)),
         "snapshot" => {
             let last = facts.volumes.last_mut().expect("a volume before its snapshots");
@@ -136,5 +141,6 @@ fn image(line: &[String]) -> ImageFact {
         increments: after(line, "increments")
             .map_or(u32::from(!has(line, "base")), |count| count.parse().unwrap()),
         unusable: rest(line, "unusable"),
+        lost_indexes: after(line, "lost-index").map(str::to_owned).into_iter().collect(),
     }
 }

@@ -205,6 +205,13 @@ impl Disk {
         Ok(names)
     }
 
+    /// Whether a directory holds nothing at all, names that are no UTF-8 included.
+    pub fn is_empty_dir(&self, path: &Path) -> io::Result<bool> {
+        self.alive()?;
+        self.inside(path)?;
+        nofollow::is_empty(path)
+    }
+
     fn inside(&self, path: &Path) -> io::Result<()> {
         match &self.below {
             Some(below) if !path.starts_with(below) => {
