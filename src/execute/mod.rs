@@ -14,6 +14,7 @@ pub mod guard;
 mod hooked;
 mod left;
 pub mod prune;
+mod reserve;
 mod reset;
 mod restore;
 mod save;

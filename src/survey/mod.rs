@@ -25,7 +25,7 @@ pub(crate) use left::is_referenced;
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{leftovers, missing_disks, prune, stored};
 pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
-pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
+pub use restore::{NoPoint, Sought, SurveyedPoint, SurveyedRestore, point, relative, restore};
 pub use snapshot::snapshot;
 pub use source::{RestorePoint, restore_point};
 

@@ -18,6 +18,7 @@ mod hooks;
 mod host;
 mod identity;
 mod interruptions;
+mod killed;
 mod merging;
 mod points;
 mod prune;
