@@ -15,6 +15,7 @@ mod hooked;
 mod left;
 pub mod prune;
 pub mod repair;
+mod reserve;
 mod reset;
 mod restore;
 mod save;

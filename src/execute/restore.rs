@@ -1,20 +1,24 @@
 //! The steps of a restore: volumes, then firewall and configuration. Each writes only to what
 //! this run made; reading and checking the chain is the repository's work.
 
+use super::transfer::ended;
 use super::undo::Undo;
 use super::{Execution, Stopped, Work};
 use crate::clock::Stopwatch;
-use crate::model::{DiskKey, GuestKind, VmId, VolumeId, VolumeShape};
+use crate::model::{DiskKey, VolumeId, VolumeShape};
+use crate::node::unfinished::MadeVolume;
 use crate::plan::{Action, Item, Step};
-use crate::pve::{GuestControl, GuestStatus};
+use crate::pve::GuestControl;
 use crate::report::VolumeOutcome;
 use crate::repository::image::ImageError;
 use crate::repository::{Lock, OpenChain, StoredChain};
-use crate::storage::{Import, StorageError};
+use crate::storage::{Finish, Import};
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// What the steps of a restore work on.
 pub struct RestoreWork {
@@ -30,6 +34,8 @@ pub struct RestoreWork {
     pub control: GuestControl,
     /// The present configuration, when it is replaced.
     pub present_config: Option<String>,
+    /// The notes of dead restores that are about nothing any more.
+    pub settled: Vec<MadeVolume>,
 }
 
 impl Execution {
@@ -42,13 +48,14 @@ impl Execution {
             Action::CreateVolume { volume, shape, .. } => self.create_volume(volume, shape).await,
             Action::RestoreVolume { disk, volume } => self.restore_volume(work, disk, volume).await,
             Action::DeleteVolume { volume, identity } => self.delete_left(volume, identity).await,
-            Action::WriteConfig { vmid, kind, node, replaces } => {
-                // The volumes are whole: from here on no later restore may take them for debris.
+            Action::ReleaseGuest { .. } => self.release_left(),
+            Action::ReserveGuest { .. } => self.reserve(work),
+            Action::WriteConfig { vmid, kind, node, .. } => {
+                self.write_config(work, (*vmid, *kind), node).await?;
+                // Only now: until they are named by it, a killed run's volumes are debris.
                 self.clear_notes();
-                match replaces {
-                    Some(_) => self.replace_config(work, *vmid, *kind, node).await,
-                    None => self.write_config(work, *vmid, *kind, node),
-                }
+                self.settle(&work.settled);
+                Ok(())
             }
             Action::RescanVolumes { vmid } => {
                 self.clear_notes();
@@ -61,33 +68,21 @@ impl Execution {
         }
     }
 
+    /// Makes a volume under a name that nobody else can have thought of, and gives it its own when
+    /// it is noted what it is: whatever becomes of this run, what it made is known to be its own.
     async fn create_volume(&self, volume: &VolumeId, shape: &VolumeShape) -> Result<(), Stopped> {
         let storage = self.storage(volume)?;
-        let facts = match storage.create_volume(&volume.name, shape).await {
-            Ok(facts) => facts,
-            // Somebody else was faster: that volume is theirs.
-            Err(error @ StorageError::Exists { .. }) => return Err(error.into()),
-            Err(error) => {
-                self.name_what_may_be_ours(volume).await;
-                return Err(error.into());
-            }
-        };
-        self.will_make(Undo::Volume(volume.clone(), facts.identity.clone()));
-        self.note_made(volume, &facts.identity);
-        self.state().volumes.insert(volume.clone(), facts.identity);
+        let mark = crate::entropy::random_u64().context("read random bytes")?;
+        let made_as = format!("ferry-new-{}-{mark:016x}", self.plan.guest.vmid);
+        self.note_intent(volume, &made_as);
+        self.will_make(Undo::Volume(volume.clone(), made_as.clone()));
+        let identity = storage.create_volume(&made_as, shape).await?.identity;
+        self.note_identity(volume, &identity);
+        self.state().volumes.insert(volume.clone(), identity.clone());
+        // Whoever was faster with a volume of that name keeps it.
+        storage.rename_volume(&made_as, &identity, &volume.name).await?;
         self.note(&format!("created volume {volume}"));
         Ok(())
-    }
-
-    /// A volume that was not there before and is there after a failed creation: nothing proves that
-    /// it is ours, so it is not deleted, and whoever reads the report decides.
-    async fn name_what_may_be_ours(&self, volume: &VolumeId) {
-        let Ok(storage) = self.storage(volume) else { return };
-        if !matches!(storage.volume(&volume.name).await, Ok(None)) {
-            self.warn(format!(
-                "volume {volume} may be there now, made by this run and empty: look at it, and remove it"
-            ));
-        }
     }
 
     async fn restore_volume(
@@ -162,73 +157,58 @@ impl Execution {
         let meter = self.world.progress.begin(what, chain.data_bytes());
         let Import { writer, exit } = import;
         let (bar, throttle) = (meter.clone(), self.world.limits.throttle.clone());
+        let cancel = self.world.cancel.clone();
         let task = tokio::task::spawn_blocking(move || -> Result<(), ImageError> {
             let told = |bytes: usize| {
                 throttle.pass(bytes);
                 bar.add(bytes as u64);
+                cancel.check()
             };
             let mut counted = Counted { writer, told };
             chain.write_stream(&mut counted, IMPORT_RECORD, threads)?;
             counted.flush().map_err(ImageError::Write)
         });
-        let done = self.until_done_or_cancelled(task, exit).await;
+        let done = self.until_imported_or_cancelled(task, exit).await;
         meter.end();
         done
     }
 
-    /// The firewall first, so that the guest never exists without it.
-    fn write_config(
+    /// Waits for an import. On a wish to stop its thread stops writing and closes the pipe, and the
+    /// process ends by itself: one that is killed has the volume open in Ceph's eyes for another
+    /// half minute, in which nobody can remove it. One that hangs is killed all the same.
+    async fn until_imported_or_cancelled(
         &self,
-        work: &RestoreWork,
-        vmid: VmId,
-        kind: GuestKind,
-        node: &str,
+        mut task: JoinHandle<Result<(), ImageError>>,
+        mut exit: Finish,
     ) -> Result<(), Stopped> {
-        let text = work.config.as_ref().context("the restore point's configuration is missing")?;
-        let cluster = &self.world.cluster;
-        if let Some(firewall) = &work.firewall {
-            match cluster.read_firewall(vmid)? {
-                Some(present) if present == *firewall => {}
-                Some(_) => self.warn(format!(
-                    "a firewall file for {vmid} is there and was kept; the restored guest's own stands in the repository"
-                )),
-                None => {
-                    self.will_make(Undo::Firewall(vmid, firewall.clone()));
-                    cluster.write_firewall_exclusively(vmid, firewall)?;
-                }
+        let cancel = &self.world.cancel;
+        let too_late = async {
+            cancel.cancelled().await;
+            tokio::time::sleep(CLOSING).await;
+        };
+        tokio::pin!(too_late);
+        let joined = tokio::select! {
+            joined = &mut task => joined?,
+            () = &mut too_late => {
+                exit.kill();
+                let _ = task.await;
+                let _ = exit.wait().await;
+                return Err(Stopped::Interrupted);
             }
+        };
+        if joined.is_err() && cancel.is_cancelled() {
+            // The thread has stopped and closed the pipe; dropped, the process is killed.
+            let _ = tokio::time::timeout(CLOSING, exit.wait()).await;
+            return Err(Stopped::Interrupted);
         }
-        let undo = Undo::Config { node: node.to_owned(), kind, vmid, text: text.clone() };
-        self.will_make(undo);
-        cluster.write_config_exclusively(node, kind, vmid, text)?;
-        self.finished(&format!("wrote the configuration of {vmid} on {node}"));
-        Ok(())
-    }
-
-    /// The guest was stopped when the plan was made; the volumes were written since, for hours maybe.
-    async fn replace_config(
-        &self,
-        work: &RestoreWork,
-        vmid: VmId,
-        kind: GuestKind,
-        node: &str,
-    ) -> Result<(), Stopped> {
-        let text = work.config.as_ref().context("the restore point's configuration is missing")?;
-        let present = work.present_config.as_ref().context("no configuration to replace")?;
-        let status = work.control.status().await?;
-        if status != GuestStatus::Stopped {
-            return Err(anyhow!(
-                "guest {vmid} was started meanwhile: its configuration was not replaced; stop it and restore again"
-            )
-            .into());
+        tokio::select! {
+            done = ended(joined, exit) => done,
+            () = too_late => Err(Stopped::Interrupted),
         }
-        self.world.cluster.replace_config(node, kind, vmid, (present, text))?;
-        self.finished(&format!("replaced the configuration of {vmid} on {node}"));
-        Ok(())
     }
 
     /// The guest exists from here on: nothing of it is undone any more.
-    fn finished(&self, line: &str) {
+    pub(super) fn finished(&self, line: &str) {
         let mut state = self.state();
         state.committed = true;
         state.undo.clear();
@@ -264,12 +244,6 @@ impl Execution {
             restored.join(", ")
         )
     }
-
-    async fn start(&self, work: &RestoreWork, vmid: VmId) -> Result<(), Stopped> {
-        work.control.start().await?;
-        self.note(&format!("started guest {vmid}"));
-        Ok(())
-    }
 }
 
 fn restores_volume(item: &Item) -> bool {
@@ -280,16 +254,19 @@ fn restores_volume(item: &Item) -> bool {
 /// one write fills one object.
 const IMPORT_RECORD: u64 = 4 << 20;
 
-/// A writer that tells how much was written.
+/// How long an import may take to end by itself when its stream is broken off.
+const CLOSING: Duration = Duration::from_secs(2);
+
+/// A writer that tells how much was written, and stops when it is told so.
 struct Counted<W, F> {
     writer: W,
     told: F,
 }
 
-impl<W: Write, F: FnMut(usize)> Write for Counted<W, F> {
+impl<W: Write, F: FnMut(usize) -> io::Result<()>> Write for Counted<W, F> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let count = self.writer.write(buffer)?;
-        (self.told)(count);
+        (self.told)(count)?;
         Ok(count)
     }
 

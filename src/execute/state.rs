@@ -44,6 +44,11 @@ pub(super) struct State {
     pub images: Vec<ImageEntry>,
     /// The notes of volumes that are made and not finished.
     pub notes: BTreeMap<VolumeId, Note>,
+    /// The configuration that reserves the restored guest's vmid, and the note of it.
+    pub reserved: Option<String>,
+    pub reservation: Option<Note>,
+    /// Whether other firewall rules stand where the restored guest's belong.
+    pub other_firewall: bool,
 }
 
 impl State {
@@ -62,6 +67,9 @@ impl State {
             volumes: BTreeMap::new(),
             images: Vec::new(),
             notes: BTreeMap::new(),
+            reserved: None,
+            reservation: None,
+            other_firewall: false,
         }
     }
 }

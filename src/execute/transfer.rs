@@ -170,24 +170,30 @@ impl Execution {
                 return Err(Stopped::Interrupted);
             }
         };
-        match joined? {
-            Ok(done) => {
-                exit.wait().await?;
-                Ok(done)
-            }
-            Err(error) => {
-                // A process that failed by itself knows better why; one that still runs does not.
-                tokio::time::sleep(GRACE).await;
-                exit.kill();
-                let error = anyhow::Error::new(error);
-                Err(match exit.wait().await {
-                    Err(cause) => error.context(format!("{:#}", anyhow::Error::from(cause))),
-                    Ok(()) => error,
-                }
-                .into())
-            }
-        }
+        ended(joined?, exit).await
     }
+}
+
+/// What came of a transfer whose thread has ended: its process tells.
+pub(super) async fn ended<T, E>(result: Result<T, E>, mut exit: Finish) -> Result<T, Stopped>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let error = match result {
+        Ok(done) => {
+            exit.wait().await?;
+            return Ok(done);
+        }
+        Err(error) => anyhow::Error::new(error),
+    };
+    // A process that failed by itself knows better why; one that still runs does not.
+    tokio::time::sleep(GRACE).await;
+    exit.kill();
+    Err(match exit.wait().await {
+        Err(cause) => error.context(format!("{:#}", anyhow::Error::from(cause))),
+        Ok(()) => error,
+    }
+    .into())
 }
 
 /// How long a process whose pipe has ended may take to end by itself.

@@ -2,7 +2,8 @@
 //! its identity before it removes it; nothing that was there before the run is ever touched.
 
 use super::{Execution, Work};
-use crate::model::{GuestKind, SnapshotName, VmId, VolumeId, VolumeIdentity};
+use crate::model::{GuestKind, SnapshotName, VmId, VolumeId};
+use crate::pve::FilesError;
 use anyhow::Context as _;
 
 /// One thing that the plan made, or was about to make.
@@ -12,10 +13,12 @@ pub(super) enum Undo {
     Draft,
     /// A snapshot of this run.
     Snapshot(VolumeId, SnapshotName),
-    /// A volume of this run.
-    Volume(VolumeId, VolumeIdentity),
+    /// A volume of this run, and the name under which it is made.
+    Volume(VolumeId, String),
     /// A configuration of this run.
     Config { node: String, kind: GuestKind, vmid: VmId, text: String },
+    /// PVE's lock of this run on a guest: the text with it, and the one before.
+    Lock { node: String, kind: GuestKind, vmid: VmId, texts: (String, String) },
     /// A firewall file of this run.
     Firewall(VmId, String),
 }
@@ -27,6 +30,7 @@ impl std::fmt::Display for Undo {
             Self::Snapshot(volume, name) => write!(f, "snapshot {volume}@{name}"),
             Self::Volume(volume, _) => write!(f, "volume {volume}"),
             Self::Config { vmid, node, .. } => write!(f, "configuration of {vmid} on {node}"),
+            Self::Lock { vmid, node, .. } => write!(f, "lock of {vmid} on {node}"),
             Self::Firewall(vmid, _) => write!(f, "firewall file of {vmid}"),
         }
     }
@@ -65,20 +69,51 @@ impl Execution {
         match undo {
             Undo::Draft => self.undo_draft(),
             Undo::Snapshot(volume, name) => self.undo_snapshot(volume, name).await,
-            Undo::Volume(volume, identity) => {
-                let deleted = self.storage(volume)?.delete_volume(&volume.name, identity).await;
+            Undo::Volume(volume, made_as) => {
+                let deleted = self.undo_volume(volume, made_as).await;
                 if deleted.is_err() {
                     self.leave_note(volume);
                 }
-                Ok(deleted.map(drop)?)
+                deleted
             }
             Undo::Config { node, kind, vmid, text } => {
-                Ok(self.world.cluster.remove_config_if_equal(node, *kind, *vmid, text)?)
+                let cluster = &self.world.cluster;
+                let removed = cluster.remove_config_if_equal(node, *kind, *vmid, text);
+                self.left_reserved(removed)
+            }
+            Undo::Lock { node, kind, vmid, texts: (locked, before) } => {
+                let cluster = &self.world.cluster;
+                let unlocked = cluster.replace_config(node, *kind, *vmid, (locked, before));
+                self.left_reserved(unlocked)
             }
             Undo::Firewall(vmid, text) => {
                 Ok(self.world.cluster.remove_firewall_if_equal(*vmid, text)?)
             }
         }
+    }
+
+    fn left_reserved(&self, undone: Result<(), FilesError>) -> anyhow::Result<()> {
+        if undone.is_err() {
+            self.leave_reservation();
+        }
+        Ok(undone?)
+    }
+
+    /// Under its first name it is ours, whatever the storage said; under its own name it is while it
+    /// is what this run has seen made.
+    async fn undo_volume(&self, volume: &VolumeId, made_as: &str) -> anyhow::Result<()> {
+        let storage = self.storage(volume)?;
+        let first = storage.volume(made_as).await;
+        let first = first.with_context(|| format!("it may be there as {made_as}"))?;
+        if let Some(facts) = first {
+            storage.delete_volume(made_as, &facts.identity).await?;
+            return Ok(());
+        }
+        let identity = self.state().volumes.get(volume).cloned();
+        if let Some(identity) = identity {
+            storage.delete_volume(&volume.name, &identity).await?;
+        }
+        Ok(())
     }
 
     fn undo_draft(&self) -> anyhow::Result<()> {

@@ -57,9 +57,13 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             });
             ensure(made, "a restore writes only to volumes that it made", step)
         }
-        Action::WriteConfig { .. } | Action::RescanVolumes { .. } => {
+        Action::WriteConfig { vmid, .. } => {
+            let reserves =
+                |a: &Action| matches!(a, Action::ReserveGuest { vmid: of, .. } if of == vmid);
+            ensure(has(before, reserves), "a vmid is reserved before it gets its guest", step)?;
             configuration_follows_volumes(plan, before, step)
         }
+        Action::RescanVolumes { .. } => configuration_follows_volumes(plan, before, step),
         Action::StartGuest { .. } => {
             let written = has(before, |a| matches!(a, Action::WriteConfig { .. }));
             ensure(written, "a guest is started only after its configuration is written", step)

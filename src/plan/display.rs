@@ -127,6 +127,8 @@ fn words(action: &Action) -> (&'static str, String) {
             ("create volume", format!("{volume}  for {disk}, {}", Bytes(shape.size)))
         }
         Action::RestoreVolume { disk, volume } => ("transfer", format!("{disk}  to {volume}")),
+        Action::ReleaseGuest { vmid } => ("release vmid", vmid.to_string()),
+        Action::ReserveGuest { vmid, node } => ("reserve vmid", format!("{vmid} on {node}")),
         Action::WriteConfig { vmid, kind, node, replaces } => {
             let what = if replaces.is_some() { ", replacing the present one" } else { "" };
             ("write config", format!("{kind} {vmid} on {node}{what}"))

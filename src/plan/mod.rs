@@ -299,7 +299,20 @@ pub enum Action {
         /// The volume that is written.
         volume: VolumeId,
     },
-    /// Writes a guest's configuration and firewall.
+    /// Takes back what an interrupted restore had reserved: its configuration with nothing but PVE's
+    /// lock `create`, or that lock in the configuration that it was to replace.
+    ReleaseGuest {
+        /// The vmid.
+        vmid: VmId,
+    },
+    /// Reserves a vmid for the guest that is restored, with PVE's lock `create`.
+    ReserveGuest {
+        /// The vmid.
+        vmid: VmId,
+        /// The node that gets it.
+        node: String,
+    },
+    /// Writes a guest's configuration and firewall, in place of what reserves its vmid.
     WriteConfig {
         /// The guest that is made.
         vmid: VmId,

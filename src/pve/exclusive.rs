@@ -47,7 +47,8 @@ impl ClusterFiles {
     /// the old text or the new one, never a part.
     ///
     /// # Errors
-    /// Somebody changed it, or writing failed; the old configuration is then still there.
+    /// Somebody changed it, the vmid is taken on another node, too, or writing failed; the old
+    /// configuration is then still there.
     pub fn replace_config(
         &self,
         node: &str,
@@ -55,6 +56,10 @@ impl ClusterFiles {
         vmid: VmId,
         (surveyed, text): (&str, &str),
     ) -> Result<(), FilesError> {
+        if let Some(place) = self.places()?.get(&vmid).filter(|place| place.node != node) {
+            let path = self.config_path(&place.node, place.kind, vmid);
+            return Err(FilesError::GuestExists { vmid, path });
+        }
         let path = self.config_path(node, kind, vmid);
         if read_optional(&path)?.as_deref() != Some(surveyed) {
             return Err(FilesError::Changed { path });

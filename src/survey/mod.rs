@@ -27,7 +27,7 @@ pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
 pub use prune::{leftovers, missing_disks, prune, stored, unread_guest};
 pub use repair::repair;
 pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
-pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
+pub use restore::{NoPoint, Sought, SurveyedPoint, SurveyedRestore, point, relative, restore};
 pub use snapshot::snapshot;
 pub use source::{RestorePoint, restore_point};
 

@@ -1,8 +1,10 @@
 //! The facts of a restore: which point, what it holds, what is at its target.
 
 use super::damage::damage;
+use super::left::Left;
 use super::source::RestorePoint;
 use crate::model::{ClusterId, Guest, GuestKind, Label, Moment, VmId};
+use crate::node::unfinished::{MadeVolume, Reservation};
 use crate::plan::restore::{
     CloudInitDrive, NodeDisk, PresentGuest, RestoreFacts, RestorePolicy, StorageRules,
     StoredVolume, TargetStorage, storage_for,
@@ -223,6 +225,15 @@ pub(super) fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
     (moment, point.manifest.seq)
 }
 
+/// What was read for a restore.
+#[derive(Debug)]
+pub struct SurveyedRestore {
+    /// The facts that the plan is made from.
+    pub facts: RestoreFacts,
+    /// The notes of dead restores that are about nothing any more.
+    pub settled: Vec<MadeVolume>,
+}
+
 /// Reads what the plan of a restore depends on.
 ///
 /// # Errors
@@ -232,24 +243,25 @@ pub async fn restore(
     point: &RestorePoint,
     sought: &Sought,
     policy: &RestorePolicy,
-) -> anyhow::Result<RestoreFacts> {
+) -> anyhow::Result<SurveyedRestore> {
     let is_whole = policy.disks.is_empty();
     let target = policy.target.unwrap_or(point.vmid());
     // Single volumes leave the guest alone, whose node may be the one that is down.
-    let present = match world.cluster.find(target)?.filter(|_| is_whole) {
-        Some(guest) => Some(present(world, guest).await?),
-        None => None,
+    let found = world.cluster.find(target)?.filter(|_| is_whole);
+    let (present, left_reserved) = match found {
+        Some(guest) => present(world, guest).await?,
+        None => (None, false),
     };
     let firewall = if is_whole { point.firewall() } else { Ok(None) };
     let volumes = wanted_and_others(point, policy)?;
     let (config, node) = (world.cluster.storage_cfg()?, world.cluster.this_node()?);
     let storages = storages(world, (&config, &node), (point.kind(), &volumes), policy).await?;
     let written = policy.attach.unwrap_or(target);
-    let left = super::left::left(world, written, &storages).await?;
+    let Left { volumes: left, settled } = super::left::left(world, written, &storages).await?;
     // A configuration that cannot be read is refused where it is written.
     let saved = is_whole.then(|| point.config().ok()).flatten();
     let saved = GuestConfig::parse(&saved.unwrap_or_default());
-    Ok(RestoreFacts {
+    let facts = RestoreFacts {
         present_firewall: match is_whole {
             true => world.cluster.read_firewall(target)?,
             false => None,
@@ -269,8 +281,10 @@ pub async fn restore(
         attach: policy.attach.map(|vmid| world.cluster.find(vmid)).transpose()?.flatten(),
         storages,
         left,
+        left_reserved,
         node,
-    })
+    };
+    Ok(SurveyedRestore { facts, settled })
 }
 
 /// Disks and partitions of the node, be they a machine's drives or a container's mount points;
@@ -321,20 +335,32 @@ fn wanted_and_others(
     Ok(volumes)
 }
 
-async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {
+/// The guest that has the vmid; and whether an interrupted restore has reserved it, which is then
+/// looked through: what it wrote is as good as gone.
+async fn present(world: &World, guest: Guest) -> anyhow::Result<(Option<PresentGuest>, bool)> {
     let config = world.cluster.read_config(&guest)?;
+    let reserved = world.unfinished.reserved(guest.vmid).into_iter();
+    let mut reserved = reserved
+        .filter(|left| left.text == config && left.node == guest.node && left.kind == guest.kind);
+    let (config, is_left) = match reserved.next() {
+        Some(Reservation { before: None, .. }) => return Ok((None, true)),
+        Some(Reservation { before: Some(before), .. }) => (before, true),
+        None => (config, false),
+    };
     let parsed = GuestConfig::parse(&config);
     let control = super::control(world, &guest);
     let status = control.status().await.context("ask whether the present guest runs")?;
     let NamedVolumes { volumes, snapshots } = parsed.named_volumes();
-    Ok(PresentGuest {
+    let present = PresentGuest {
         volumes,
         snapshots,
         running: status != GuestStatus::Stopped,
         lock: parsed.lock().map(str::to_owned),
         config_digest: parsed.digest(),
+        config,
         guest,
-    })
+    };
+    Ok((Some(present), is_left))
 }
 
 /// Reads the storages that wanted volumes go to, and no others: one that is down for another reason

@@ -18,7 +18,7 @@ use pve_ferry::world::{Hosts, Limits, World};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// What a backup is asked for.
 #[derive(Clone)]
@@ -176,6 +176,29 @@ impl Lab {
         let request = RestoreRequest { point, sought, policy };
         let operation = Operation::Restore(request);
         Ok(self.in_a_runtime(perform(self.world(), operation, wanted.mode))?.report)
+    }
+
+    /// A restore whose process dies where it waits for ever, or when `dies` tells. Nothing of it is
+    /// undone then. Whether it died.
+    pub fn killed_restore(&self, wanted: &Restore, dies: &Notify) -> bool {
+        *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
+        let (sought, policy) = (wanted.sought.clone(), wanted.policy.clone());
+        let point = self.found(wanted).unwrap();
+        let operation = Operation::Restore(RestoreRequest { point, sought, policy });
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+        let died = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = dies.notified() => true,
+                _ = perform(self.world(), operation, wanted.mode) => false,
+                // The clock jumps there when nothing else can happen any more.
+                () = tokio::time::sleep(Duration::from_secs(7 * 86_400)) => true,
+            }
+        });
+        drop(runtime);
+        self.earlier_process_is_dead(wanted.repository);
+        died
     }
 
     /// The process of an earlier run is dead: the locks that it could not remove are seen to be

@@ -19,6 +19,7 @@ mod hooks;
 mod host;
 mod identity;
 mod interruptions;
+mod killed;
 mod merging;
 mod points;
 mod prune;

@@ -36,6 +36,8 @@ pub enum Fault {
     After,
     /// It never returns.
     Hang,
+    /// It does its work and never returns, as when its caller dies of it.
+    HangAfter,
     /// It takes so long, and then does its work.
     Late(Duration),
     /// A transfer ends after so many bytes, and its end says so.

@@ -209,6 +209,7 @@ impl Memory {
         let fault = self.enter(operation, name).await?;
         let result = work(&mut self.shared().world)?;
         match fault {
+            Some(Fault::HangAfter) => std::future::pending().await,
             Some(Fault::After) => Err(fault::error(operation, &format!("{}:{name}", self.id))),
             _ => Ok(result),
         }
