@@ -1,6 +1,7 @@
 //! The steps of a restore: volumes, then firewall and configuration. Each writes only to what
 //! this run made; reading and checking the chain is the repository's work.
 
+use super::moving::Direction;
 use super::undo::Undo;
 use super::{Execution, Stopped, Work};
 use crate::clock::Stopwatch;
@@ -96,7 +97,7 @@ impl Execution {
         disk: &DiskKey,
         volume: &VolumeId,
     ) -> Result<(), Stopped> {
-        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
+        let _turn = self.turn_to_transfer().await?;
         let begun = Stopwatch::start();
         let stored = work.chains.get(disk).with_context(|| format!("no chain for {disk}"))?;
         let chain = self.open_chain(stored.clone(), &format!("check {disk} of {volume}")).await?;
@@ -104,9 +105,10 @@ impl Execution {
         let identity = self.state().volumes.get(volume).cloned();
         let identity = identity.with_context(|| format!("volume {volume} was not made by us"))?;
         let storage = self.storage(volume)?;
-        let import = storage.import(&volume.name, &identity).await?;
-        self.write_volume(chain, import, &format!("{} {volume}", work.control.vmid)).await?;
-        let restored = storage.volume(&volume.name).await?.context("the volume is gone")?;
+        let import = self.until_stopped(storage.import(&volume.name, &identity)).await?;
+        self.write_volume(chain, import, volume).await?;
+        let restored = self.until_stopped(storage.volume(&volume.name)).await?;
+        let restored = restored.context("the volume is gone")?;
         if restored.shape.size != size || restored.identity != identity {
             return Err(
                 anyhow!("volume {volume} has another size or identity than expected").into()
@@ -132,7 +134,7 @@ impl Execution {
     ) -> Result<OpenChain, Stopped> {
         let total = stored.bytes_to_open();
         let meter = (total > 0).then(|| self.world.progress.begin(what, total));
-        let (bar, cancel) = (meter.clone(), self.world.cancel.clone());
+        let (bar, cancel) = (meter.clone(), self.stop.clone());
         let opened = tokio::task::spawn_blocking(move || {
             stored.open(&|bytes: u64| {
                 if let Some(bar) = &bar {
@@ -145,8 +147,8 @@ impl Execution {
         if let Some(meter) = meter {
             meter.end();
         }
-        if self.world.cancel.is_cancelled() {
-            return Err(Stopped::Interrupted);
+        if self.stop.is_cancelled() {
+            return Err(self.stopped());
         }
         Ok(opened?)
     }
@@ -156,22 +158,25 @@ impl Execution {
         &self,
         chain: OpenChain,
         import: Import,
-        what: &str,
+        volume: &VolumeId,
     ) -> Result<(), Stopped> {
         let threads = self.world.limits.image.threads;
-        let meter = self.world.progress.begin(what, chain.data_bytes());
+        let what = format!("{} {volume}", self.plan.guest.vmid);
+        let meter = self.world.progress.begin(&what, chain.data_bytes());
         let Import { writer, exit } = import;
         let (bar, throttle) = (meter.clone(), self.world.limits.throttle.clone());
+        let moving = self.moving(Direction::Into, volume);
+        let (writer, go_on) = (moving.watched_writer(writer), moving.go_on());
         let task = tokio::task::spawn_blocking(move || -> Result<(), ImageError> {
             let told = |bytes: usize| {
-                throttle.pass(bytes);
                 bar.add(bytes as u64);
+                throttle.pass(bytes, &go_on)
             };
             let mut counted = Counted { writer, told };
             chain.write_stream(&mut counted, IMPORT_RECORD, threads)?;
             counted.flush().map_err(ImageError::Write)
         });
-        let done = self.until_done_or_cancelled(task, exit).await;
+        let done = self.until_moved(task, exit, &moving).await;
         meter.end();
         done
     }
@@ -280,16 +285,16 @@ fn restores_volume(item: &Item) -> bool {
 /// one write fills one object.
 const IMPORT_RECORD: u64 = 4 << 20;
 
-/// A writer that tells how much was written.
+/// A writer that tells how much was written, and is told whether to go on.
 struct Counted<W, F> {
     writer: W,
     told: F,
 }
 
-impl<W: Write, F: FnMut(usize)> Write for Counted<W, F> {
+impl<W: Write, F: FnMut(usize) -> io::Result<()>> Write for Counted<W, F> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let count = self.writer.write(buffer)?;
-        (self.told)(count);
+        (self.told)(count)?;
         Ok(count)
     }
 
