@@ -187,7 +187,7 @@ impl Execution {
 
     async fn hold(&self, volume: &VolumeId, name: &SnapshotName) -> Result<(), Stopped> {
         let storage = self.storage(volume)?;
-        let facts = self.present(volume).await?;
+        let facts = self.until_stopped(self.present(volume)).await?;
         let identity = snapshot_in(&facts, volume, name)?.identity.clone();
         Ok(storage.protect_snapshot(&volume.name, &identity).await?)
     }

@@ -48,6 +48,11 @@ fn moves_data(action: &Action) -> bool {
     )
 }
 
+/// Whether what an action makes stands on the list of what is taken back, before it is begun.
+fn is_undone(action: &Action) -> bool {
+    matches!(action, Action::CreateSnapshot { .. } | Action::HoldSnapshot { .. })
+}
+
 impl Execution {
     /// Carries a step out, named while it is under way.
     pub(super) async fn step_or_stop(
@@ -71,8 +76,12 @@ impl Execution {
         match tokio::time::timeout(GRACE, work).await {
             Ok(done) => done,
             Err(_) => {
-                let grace = GRACE.as_secs();
-                self.leave(format!("{step}: broken off, as it did not end within {grace} s; it may have been done in part"));
+                let text =
+                    format!("{step}: broken off, as it did not end within {} s", GRACE.as_secs());
+                match is_undone(&step.action) {
+                    true => self.warn(text),
+                    false => self.leave(format!("{text}; it may have been done in part")),
+                }
                 Err(self.stopped())
             }
         }

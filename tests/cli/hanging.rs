@@ -30,7 +30,7 @@ fn a_deletion_that_hangs_is_waited_for_by_name_and_not_for_long() {
     let env = Env::with_disks(1);
     env.run(BACKUP).exits(0);
     env.forget();
-    env.spoil("match snap\nmatch rm\nhang 300\n");
+    env.spoil("match --snap-id\nhang 300\n");
     let running = env.spawn(BACKUP);
     env.wait_for("#hanging");
     let begun = Instant::now();
@@ -52,7 +52,7 @@ fn a_second_wish_to_stop_leaves_at_once_and_says_by_name_what_stays() {
     let running = env.spawn(BACKUP);
     env.wait_for("#paused");
     // What the run made cannot be taken back.
-    env.spoil("match snap\nmatch rm\nhang 300\n");
+    env.spoil("match --snap-id\nhang 300\n");
     kill(running.pid(), Signal::SIGINT).unwrap();
     env.wait_for("#hanging");
     // Sooner it would be taken for the same wish.

@@ -6,7 +6,6 @@ use crate::situation::{Situation, converges};
 use pve_ferry::clock::Stopwatch;
 use pve_ferry::operation::{Mode, Operation, RestoreRequest, perform};
 use pve_ferry::progress::{Meter, Progress};
-use pve_ferry::pve::Identity;
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::storage::memory::{self, Fault};
 use pve_ferry::world::World;
@@ -31,7 +30,7 @@ fn stopped_after_a_second(lab: &Lab, operation: Operation) -> (Report, Duration)
 fn restore_of(lab: &Lab, wanted: &Restore) -> Operation {
     let (point, sought) = (lab.found(wanted).unwrap(), wanted.sought.clone());
     let policy = wanted.policy.clone();
-    Operation::Restore(RestoreRequest { point, sought, policy, identity: Identity::Kept })
+    Operation::Restore(RestoreRequest { point, sought, policy })
 }
 
 /// A wish to stop is heard at once where nothing is written, and after a few seconds where something
@@ -125,7 +124,7 @@ fn the_first_failed_transfer_stops_the_others_and_is_named_once() {
     let outcome = &report.guests[0];
     assert_eq!((outcome.status, report.exit_code()), (GuestStatus::Failed, 1));
     let error = outcome.error.as_deref().unwrap();
-    assert!(error.contains("scsi0") && !error.contains("scsi1"), "{error}");
+    assert!(error.contains("vm-100-disk-0@") && !error.contains("vm-100-disk-1"), "{error}");
     let said = "stopped because of that: scsi1 of ceph:vm-100-disk-1, scsi2 of ceph:vm-100-disk-2, \
         scsi3 of ceph:vm-100-disk-3";
     assert_eq!(outcome.warnings, [said], "{outcome:#?}");
