@@ -64,6 +64,7 @@ pub mod hooks;
 pub mod notify;
 pub mod progress;
 pub mod secret;
+pub mod stall;
 pub mod throttle;
 pub mod transport;
 pub mod waits;

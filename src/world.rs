@@ -50,6 +50,11 @@ pub struct Limits {
     pub transfers: Arc<Semaphore>,
     /// How many bytes per second all transfers together may move.
     pub throttle: Throttle,
+    /// How long a stream may be without a byte before it is given up.
+    pub stall_timeout: Duration,
+    /// There as soon as a transfer was left hanging in the file system of a repository: nothing more is
+    /// begun that needs it.
+    pub repository_hangs: Cancel,
     /// How images are written.
     pub image: ImageOptions,
     /// How long to wait for locks; `None` waits without limit.

@@ -170,7 +170,10 @@ fn blocking<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, CliEr
         .enable_all()
         .build()
         .map_err(|e| CliError::from(anyhow::Error::from(e)))?;
-    Ok(runtime.block_on(work)?)
+    let done = runtime.block_on(work);
+    // Threads that hang in a file system that does not answer are not waited for: the report says so.
+    runtime.shutdown_background();
+    Ok(done?)
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::progress::Progress;
 use crate::report::Report;
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::repository::{Disk, Repository, Subset};
+use crate::stall::STALL_TIMEOUT;
 use crate::survey;
 use crate::throttle::Throttle;
 use crate::world::Limits;
@@ -247,6 +248,8 @@ fn with_source(
         guests: 1,
         transfers: Arc::new(Semaphore::new(1)),
         throttle: Throttle::default(),
+        stall_timeout: STALL_TIMEOUT,
+        repository_hangs: Cancel::default(),
         image,
         lock_wait: Some(Duration::from_secs(args.lock_wait)),
     };

@@ -78,8 +78,8 @@ impl Execution {
         let joined = match joined {
             Some(joined) => joined,
             None if self.world.cancel.is_cancelled() => {
-                snapshots.abort();
-                // Its end is all that matters: what was begun is undone.
+                // They hear the wish, too, and end by themselves. Aborted, they could still begin to make
+                // something while what was made is undone.
                 let _ = snapshots.await;
                 return Err(Stopped::Interrupted);
             }

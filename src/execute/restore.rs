@@ -1,7 +1,7 @@
 //! The steps of a restore: volumes, then firewall and configuration. Each writes only to what
 //! this run made; reading and checking the chain is the repository's work.
 
-use super::transfer::ended;
+use super::moving::Direction;
 use super::undo::Undo;
 use super::{Execution, Stopped, Work};
 use crate::clock::Stopwatch;
@@ -12,13 +12,11 @@ use crate::pve::GuestControl;
 use crate::report::VolumeOutcome;
 use crate::repository::image::ImageError;
 use crate::repository::{Lock, OpenChain, StoredChain};
-use crate::storage::{Finish, Import};
+use crate::storage::Import;
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::task::JoinHandle;
 
 /// What the steps of a restore work on.
 pub struct RestoreWork {
@@ -91,7 +89,7 @@ impl Execution {
         disk: &DiskKey,
         volume: &VolumeId,
     ) -> Result<(), Stopped> {
-        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
+        let _turn = self.turn_to_transfer().await?;
         let begun = Stopwatch::start();
         let stored = work.chains.get(disk).with_context(|| format!("no chain for {disk}"))?;
         let chain = self.open_chain(stored.clone(), &format!("check {disk} of {volume}")).await?;
@@ -99,9 +97,10 @@ impl Execution {
         let identity = self.state().volumes.get(volume).cloned();
         let identity = identity.with_context(|| format!("volume {volume} was not made by us"))?;
         let storage = self.storage(volume)?;
-        let import = storage.import(&volume.name, &identity).await?;
-        self.write_volume(chain, import, &format!("{} {volume}", work.control.vmid)).await?;
-        let restored = storage.volume(&volume.name).await?.context("the volume is gone")?;
+        let import = self.until_stopped(storage.import(&volume.name, &identity)).await?;
+        self.write_volume(chain, import, volume).await?;
+        let restored = self.until_stopped(storage.volume(&volume.name)).await?;
+        let restored = restored.context("the volume is gone")?;
         if restored.shape.size != size || restored.identity != identity {
             return Err(
                 anyhow!("volume {volume} has another size or identity than expected").into()
@@ -127,7 +126,7 @@ impl Execution {
     ) -> Result<OpenChain, Stopped> {
         let total = stored.bytes_to_open();
         let meter = (total > 0).then(|| self.world.progress.begin(what, total));
-        let (bar, cancel) = (meter.clone(), self.world.cancel.clone());
+        let (bar, cancel) = (meter.clone(), self.stop.clone());
         let opened = tokio::task::spawn_blocking(move || {
             stored.open(&|bytes: u64| {
                 if let Some(bar) = &bar {
@@ -140,8 +139,8 @@ impl Execution {
         if let Some(meter) = meter {
             meter.end();
         }
-        if self.world.cancel.is_cancelled() {
-            return Err(Stopped::Interrupted);
+        if self.stop.is_cancelled() {
+            return Err(self.stopped());
         }
         Ok(opened?)
     }
@@ -151,60 +150,27 @@ impl Execution {
         &self,
         chain: OpenChain,
         import: Import,
-        what: &str,
+        volume: &VolumeId,
     ) -> Result<(), Stopped> {
         let threads = self.world.limits.image.threads;
-        let meter = self.world.progress.begin(what, chain.data_bytes());
+        let what = format!("{} {volume}", self.plan.guest.vmid);
+        let meter = self.world.progress.begin(&what, chain.data_bytes());
         let Import { writer, exit } = import;
         let (bar, throttle) = (meter.clone(), self.world.limits.throttle.clone());
-        let cancel = self.world.cancel.clone();
+        let moving = self.moving(Direction::Into, volume);
+        let (writer, go_on) = (moving.watched_writer(writer), moving.go_on());
         let task = tokio::task::spawn_blocking(move || -> Result<(), ImageError> {
             let told = |bytes: usize| {
-                throttle.pass(bytes);
                 bar.add(bytes as u64);
-                cancel.check()
+                throttle.pass(bytes, &go_on)
             };
             let mut counted = Counted { writer, told };
             chain.write_stream(&mut counted, IMPORT_RECORD, threads)?;
             counted.flush().map_err(ImageError::Write)
         });
-        let done = self.until_imported_or_cancelled(task, exit).await;
+        let done = self.until_moved(task, exit, &moving).await;
         meter.end();
         done
-    }
-
-    /// Waits for an import. On a wish to stop its thread stops writing and closes the pipe, and the
-    /// process ends by itself: one that is killed has the volume open in Ceph's eyes for another
-    /// half minute, in which nobody can remove it. One that hangs is killed all the same.
-    async fn until_imported_or_cancelled(
-        &self,
-        mut task: JoinHandle<Result<(), ImageError>>,
-        mut exit: Finish,
-    ) -> Result<(), Stopped> {
-        let cancel = &self.world.cancel;
-        let too_late = async {
-            cancel.cancelled().await;
-            tokio::time::sleep(CLOSING).await;
-        };
-        tokio::pin!(too_late);
-        let joined = tokio::select! {
-            joined = &mut task => joined?,
-            () = &mut too_late => {
-                exit.kill();
-                let _ = task.await;
-                let _ = exit.wait().await;
-                return Err(Stopped::Interrupted);
-            }
-        };
-        if joined.is_err() && cancel.is_cancelled() {
-            // The thread has stopped and closed the pipe; dropped, the process is killed.
-            let _ = tokio::time::timeout(CLOSING, exit.wait()).await;
-            return Err(Stopped::Interrupted);
-        }
-        tokio::select! {
-            done = ended(joined, exit) => done,
-            () = too_late => Err(Stopped::Interrupted),
-        }
     }
 
     /// The guest exists from here on: nothing of it is undone any more.
@@ -254,10 +220,7 @@ fn restores_volume(item: &Item) -> bool {
 /// one write fills one object.
 const IMPORT_RECORD: u64 = 4 << 20;
 
-/// How long an import may take to end by itself when its stream is broken off.
-const CLOSING: Duration = Duration::from_secs(2);
-
-/// A writer that tells how much was written, and stops when it is told so.
+/// A writer that tells how much was written, and is told whether to go on.
 struct Counted<W, F> {
     writer: W,
     told: F,

@@ -229,8 +229,8 @@ impl Execution {
             let text = format!("the configuration is no longer that of digest {digest}");
             return Err(Stopped::Changed(text));
         }
-        let stopped = || async { work.control.status().await.map(|s| s == GuestStatus::Stopped) };
-        if work.run_state == RunState::Stopped && !stopped().await? {
+        let status = || self.until_stopped(work.control.status());
+        if work.run_state == RunState::Stopped && status().await? != GuestStatus::Stopped {
             self.state().seen_running = true;
             self.warn("crash-consistent only: the guest was started meanwhile".to_owned());
         }
@@ -239,7 +239,7 @@ impl Execution {
 
     async fn hold(&self, volume: &VolumeId, name: &SnapshotName) -> Result<(), Stopped> {
         let storage = self.storage(volume)?;
-        let facts = self.present(volume).await?;
+        let facts = self.until_stopped(self.present(volume)).await?;
         let identity = snapshot_in(&facts, volume, name)?.identity.clone();
         Ok(storage.protect_snapshot(&volume.name, &identity).await?)
     }

@@ -34,6 +34,12 @@ pub(super) struct State {
     pub unfinished: Option<String>,
     /// What in the committed point is not what its source is.
     pub damage: Vec<String>,
+    /// Disks that were stopped, or not begun, because another one failed.
+    pub stopped_disks: Vec<String>,
+    /// Whether something is left that the run did not mean to leave; the warnings name it.
+    pub is_left: bool,
+    /// Whether a thread hangs in the file system of the repository.
+    pub is_stuck: bool,
     pub frozen: Frozen,
     /// Whether the guest may still be frozen: no thaw was answered.
     pub unthawed: bool,
@@ -61,6 +67,9 @@ impl State {
             not_done: BTreeSet::new(),
             unfinished: None,
             damage: Vec::new(),
+            stopped_disks: Vec::new(),
+            is_left: false,
+            is_stuck: false,
             frozen: Frozen::default(),
             unthawed: false,
             seen_running: false,

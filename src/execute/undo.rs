@@ -5,6 +5,11 @@ use super::{Execution, Work};
 use crate::model::{GuestKind, SnapshotName, VmId, VolumeId};
 use crate::pve::FilesError;
 use anyhow::Context as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a file system may take that kept a thread already.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// One thing that the plan made, or was about to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,26 +53,44 @@ impl Execution {
     pub(super) async fn undo_all(&self) {
         let list = std::mem::take(&mut self.state().undo);
         for (undo, _open) in list.into_iter().rev() {
-            match self.undo(&undo).await {
+            let what = format!("guest {}: take back {undo}", self.plan.guest.vmid);
+            let _busy = self.world.cancel.busy_with(what.clone());
+            match self.said_while_it_lasts(&what, self.undo(&undo)).await {
                 Ok(()) => self.forget(&undo),
                 Err(error) => {
-                    self.warn(format!("{undo} stays, as it could not be removed: {error:#}"));
+                    self.leave(format!("{undo} stays, as it could not be removed: {error:#}"));
                 }
             }
         }
     }
 
-    /// A volume that is gone is none that was restored.
+    /// A volume that is gone is none that was restored, and a point that is gone holds nothing.
     fn forget(&self, undo: &Undo) {
-        if let Undo::Volume(volume, _) = undo {
-            let gone = volume.to_string();
-            self.state().outcome.volumes.retain(|volume| volume.volume != gone);
+        let outcome = &mut self.state().outcome;
+        match undo {
+            Undo::Draft => {
+                outcome.volumes.clear();
+                outcome.point = None;
+            }
+            Undo::Volume(volume, _) => {
+                let gone = volume.to_string();
+                outcome.volumes.retain(|volume| volume.volume != gone);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets go of what the plan worked on. Where the repository's file system does not answer, even
+    /// giving back a lock may take for ever: then nobody waits for it.
+    pub(super) fn let_go(self: Arc<Self>) {
+        if self.state().is_stuck {
+            tokio::task::spawn_blocking(move || drop(self));
         }
     }
 
     async fn undo(&self, undo: &Undo) -> anyhow::Result<()> {
         match undo {
-            Undo::Draft => self.undo_draft(),
+            Undo::Draft => self.undo_draft().await,
             Undo::Snapshot(volume, name) => self.undo_snapshot(volume, name).await,
             Undo::Volume(volume, made_as) => {
                 let deleted = self.undo_volume(volume, made_as).await;
@@ -116,7 +139,7 @@ impl Execution {
         Ok(())
     }
 
-    fn undo_draft(&self) -> anyhow::Result<()> {
+    async fn undo_draft(&self) -> anyhow::Result<()> {
         let work = match &self.work {
             Work::Backup(work) => work,
             Work::Adopt(work) => &work.open,
@@ -127,10 +150,16 @@ impl Execution {
                 "the guest was not seen thawed, and the record of its freeze stands there; the next backup thaws it and removes both"
             );
         }
-        match work.take_draft() {
-            Some(draft) => draft.abandon().context("remove the open restore point"),
-            None => Ok(()),
-        }
+        let Some(draft) = work.take_draft() else { return Ok(()) };
+        let removed = tokio::task::spawn_blocking(move || draft.abandon());
+        let is_stuck = self.state().is_stuck;
+        let removed = match is_stuck {
+            true => tokio::time::timeout(STUCK, removed).await,
+            false => Ok(removed.await),
+        };
+        removed
+            .context("the file system of the repository does not answer")??
+            .context("remove the open restore point")
     }
 
     async fn undo_snapshot(&self, volume: &VolumeId, name: &SnapshotName) -> anyhow::Result<()> {

@@ -206,6 +206,7 @@ impl Hooks {
             self.log.note(&format!("hook {name}: {line}"));
             tracing::info!(hook = %name, phase = %event.phase, "{line}");
         };
+        let _busy = cancel.busy_with(format!("hook {name} in phase {}", event.phase));
         let running = Local.run_lines(&command, &environment, &tell);
         match event.phase.can_veto() {
             true => tokio::select! {

@@ -14,6 +14,7 @@ mod damaged;
 mod documents;
 mod env;
 mod golden;
+mod hanging;
 mod hooks;
 mod jobs;
 mod phases;

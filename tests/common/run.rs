@@ -108,6 +108,8 @@ impl Lab {
                     zeros: ZeroRuns::default(),
                 },
                 throttle: Throttle::new(None),
+                stall_timeout: pve_ferry::stall::STALL_TIMEOUT,
+                repository_hangs: pve_ferry::cancel::Cancel::default(),
                 lock_wait: Some(Duration::ZERO),
             },
             hooks: self.hooks.lock().unwrap().clone(),

@@ -80,6 +80,12 @@ impl Before {
                 let unknown = error.contains("not known");
                 assert!(!committed || unknown, "{context}: failed with a point: {outcome:#?}");
                 assert_ne!(report.exit_code(), 0, "{context}");
+                let stays = outcome.warnings.iter().any(|w| w.contains("restore point stays"));
+                let claims = outcome.point.is_some() || !outcome.volumes.is_empty();
+                assert!(
+                    committed || stays || !claims,
+                    "{context}: what was undone is not reported as saved: {outcome:#?}"
+                );
             }
             GuestStatus::Skipped => panic!("{context}: skipped: {outcome:#?}"),
         }

@@ -44,6 +44,8 @@ pub enum Fault {
     Cut(u64),
     /// An export ends after so many bytes, and its end claims that all is well.
     SilentCut(u64),
+    /// A transfer stands still after so many bytes until it is broken off.
+    Stalls(u64),
     /// An export leaves the first change out, and nothing tells: its stream is whole.
     OmitsAChange,
 }
@@ -93,7 +95,7 @@ pub(super) fn torn(
             bytes.truncate(kept(at));
             (bytes, failed())
         }
-        Some(Fault::SilentCut(at)) => {
+        Some(Fault::SilentCut(at) | Fault::Stalls(at)) => {
             bytes.truncate(kept(at));
             (bytes, Ok(()))
         }

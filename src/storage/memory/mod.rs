@@ -174,7 +174,13 @@ impl Memory {
         let (kept, result) = fault::torn(fault, bytes, &transfer.object);
         // Nobody waits for an export that was dropped.
         let _ = sender.send(result);
-        let reader: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(kept));
+        let bytes = std::io::Cursor::new(kept);
+        let reader: Box<dyn Read + Send> = match fault {
+            Some(Fault::Stalls(_)) => {
+                Box::new(import::Still { bytes, stillness: transfer.keeps_still() })
+            }
+            _ => Box::new(bytes),
+        };
         Ok(Export { reader, exit: Finish(End::Memory(transfer)) })
     }
 
@@ -194,8 +200,11 @@ impl Memory {
         let facts = self.shared().world.require(volume)?;
         facts.check(&object, expected)?;
         facts.refuse_watchers(&object)?;
-        let (sender, transfer) = Transfer::new(&object);
-        let writer = import::Applier::new(self.clone(), (volume, expected), fault, sender);
+        let (sender, mut transfer) = Transfer::new(&object);
+        let mut writer = import::Applier::new(self.clone(), (volume, expected), fault, sender);
+        if matches!(fault, Some(Fault::Stalls(_))) {
+            writer.stillness = Some(transfer.keeps_still());
+        }
         Ok(Import { writer: Box::new(writer), exit: Finish(End::Memory(transfer)) })
     }
 
