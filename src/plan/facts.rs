@@ -147,12 +147,13 @@ pub struct BackupPolicy {
     pub retention: Rules,
 }
 
-/// Whether the snapshot that stays on a volume is protected. Unprotected ones let PVE delete the
-/// guest (barc's protected ones did not: its issue 5).
+/// Whether the snapshot that stays on a volume is protected: from `rbd snap rm` and `rbd snap purge` by
+/// hand. It does not keep PVE from deleting the guest, which unprotects all snapshots of its volumes
+/// first (`PVE::Storage::RBDPlugin::free_image`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotProtection {
-    /// PVE can delete the guest.
+    /// Whoever may write to the pool deletes the snapshot with one command.
     Unprotected,
-    /// Nobody deletes the snapshot by mistake, and PVE cannot delete the guest.
+    /// It has to be unprotected first.
     Protected,
 }
