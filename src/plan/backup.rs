@@ -101,7 +101,9 @@ fn lock_hint(guest: &Guest, lock: &str) -> String {
         GuestKind::Lxc => "pct",
     };
     match lock {
-        "suspended" => "; it is hibernated: start it, or run the backup when it is awake".to_owned(),
+        "suspended" => {
+            "; it is hibernated: start it, or run the backup when it is awake".to_owned()
+        }
         _ => format!(
             "; if no task of the guest runs any more (look at its task log first), `{tool} unlock {}` frees it",
             guest.vmid
@@ -350,7 +352,7 @@ fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
     if let Some(why) = &facts.frozen_repository {
         warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
     }
-    warnings.extend(old_snapshots::migrations(facts));
+    warnings.extend(old_snapshots::stays(facts));
     if let Some(point) = facts.points.iter().find(|point| point.moment.is_in_the_future(now)) {
         warnings.push(format!(
             "point {} is dated in the future: look at the clocks of the nodes",

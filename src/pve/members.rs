@@ -87,7 +87,10 @@ mod tests {
         assert_eq!(members.address("pve1"), Some("10.0.0.1"));
         assert_eq!((members.address("pve2"), members.is_online("pve2")), (None, Some(false)));
         assert_eq!(members.is_online("pve9"), None);
-        assert_eq!((members.is_member("pve2"), members.is_member("pve9")), (Some(true), Some(false)));
+        assert_eq!(
+            (members.is_member("pve2"), members.is_member("pve9")),
+            (Some(true), Some(false))
+        );
     }
 
     #[test]

@@ -123,7 +123,8 @@ fn the_directory_of_a_removed_node_is_named_as_such_and_the_others_are_saved() {
     std::fs::write(lab.etc().join(".members"), members).unwrap();
     let left = lab.etc().join("nodes/oldnode/qemu-server");
     std::fs::create_dir_all(&left).unwrap();
-    std::fs::write(left.join("107.conf"), "name: old\nscsi0: local:107/vm-107-disk-0.raw\n").unwrap();
+    std::fs::write(left.join("107.conf"), "name: old\nscsi0: local:107/vm-107-disk-0.raw\n")
+        .unwrap();
     let report = lab.backup(&Backup { selection: "all".into(), ..Backup::default() });
     assert_eq!(report.exit_code(), 3, "{report:#?}");
     let old = report.guests.iter().find(|guest| guest.node == "oldnode").unwrap();

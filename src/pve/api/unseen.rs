@@ -5,8 +5,8 @@
 //! a name; and a guest that is newer than its last round is so at once. The node itself knows better.
 
 use super::guests::{guest, path};
-use super::{Api, ApiGuest};
 use super::request::Request;
+use super::{Api, ApiGuest};
 use std::collections::BTreeSet;
 
 /// What PVE's list says of a guest whose node has not told for a while.
@@ -54,7 +54,8 @@ impl Api {
         let node = &place.node;
         if !error.is_silence() {
             let why = error.without_claims();
-            unknown.unseen = Some(format!("the cluster does not know it, and node {node} says: {why}"));
+            unknown.unseen =
+                Some(format!("the cluster does not know it, and node {node} says: {why}"));
             return None;
         }
         Some(format!("its node is offline or does not answer ({})", error.without_claims()))
