@@ -42,11 +42,11 @@ fn is_whole(facts: &BackupFacts) -> bool {
 
 /// A word on each volume of which a snapshot stays that could have gone.
 pub(super) fn stays(facts: &BackupFacts) -> impl Iterator<Item = String> + '_ {
-    let has_own = |snapshots: &Vec<SnapshotFact>| own(facts, snapshots).next().is_some();
+    let has_own = move |snapshots: &[SnapshotFact]| own(facts, snapshots).next().is_some();
     let present = facts.volumes.iter().filter(move |v| v.migrating && has_own(&v.snapshots));
     let present = present.map(|volume| postponed(&volume.volume));
     let departed = facts.departed.iter().filter(move |d| has_own(&d.snapshots));
-    let departed = departed.filter_map(|departed| match (departed.migrating, is_whole(facts)) {
+    let departed = departed.filter_map(move |departed| match (departed.migrating, is_whole(facts)) {
         (true, _) => Some(postponed(&departed.volume)),
         (false, true) => None,
         (false, false) => Some(format!(

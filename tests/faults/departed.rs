@@ -11,7 +11,7 @@ fn given_away() -> Lab {
     lab.good_backup(&Backup::default());
     lab.add_guest(126, &[]);
     lab.edit_config(VMID, DISK, "");
-    lab.storage.rename_volume("vm-100-disk-1", "vm-126-disk-0").unwrap();
+    lab.storage.set_name("vm-100-disk-1", "vm-126-disk-0").unwrap();
     let text = lab.config(126) + "scsi0: ceph:vm-126-disk-0,size=64K\n";
     std::fs::write(lab.config_path("pve1", 126), text).unwrap();
     lab

@@ -41,9 +41,11 @@ impl Api {
         let request = Request::get(path(place, "status/current"));
         let error = match self.call(&request).await {
             Ok(mut told) => {
-                told["type"] = place.kind.to_string().into();
-                told["node"] = place.node.clone().into();
-                told["vmid"] = place.vmid.to_string().into();
+                if let Some(entry) = told.as_object_mut() {
+                    entry.insert("type".to_owned(), place.kind.to_string().into());
+                    entry.insert("node".to_owned(), place.node.clone().into());
+                    entry.insert("vmid".to_owned(), place.vmid.to_string().into());
+                }
                 if let Some(told) = guest(&told).filter(|told| !told.status.is_empty()) {
                     *unknown = merged(unknown, told);
                 }

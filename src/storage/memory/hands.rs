@@ -123,7 +123,7 @@ impl Memory {
     ///
     /// # Errors
     /// There is no such volume.
-    pub fn rename_volume(&self, name: &str, new: &str) -> Result<()> {
+    pub fn set_name(&self, name: &str, new: &str) -> Result<()> {
         let mut shared = self.shared();
         let object = shared.world.object(name);
         let volume = shared.world.volumes.remove(name);
