@@ -52,7 +52,8 @@ pub struct Args {
     /// none, zstd[:LEVEL], gzip or bzip2.
     #[arg(long, value_name = "METHOD", default_value = "zstd:1")]
     compress: String,
-    /// Protect the snapshot that stays on each volume; PVE cannot delete the guest then.
+    /// Protect the snapshot that stays on each volume against `rbd snap rm` and `rbd snap purge` by hand;
+    /// PVE deletes the guest all the same.
     #[arg(long)]
     protect_snap: bool,
     /// Print what would be done, and stop.

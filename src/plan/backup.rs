@@ -8,7 +8,7 @@ use super::old_snapshots;
 use super::prune::{PrunePolicy, Pruning, StoredFact, StoredImage, pruning};
 use super::stored_damage;
 use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
-use crate::model::{Bytes, ImageId, Moment, Share, SnapshotName, VolumeIdentity};
+use crate::model::{Bytes, Guest, GuestKind, ImageId, Moment, Share, SnapshotName, VolumeIdentity};
 use crate::retention::renewal;
 
 /// Why a guest gets no backup in this run.
@@ -18,8 +18,8 @@ pub enum NoBackup {
     #[error("{0}")]
     Skipped(String),
     /// PVE, or another tool through PVE, is working on the guest.
-    #[error("guest is locked by PVE ({0}); nothing was changed")]
-    Locked(String),
+    #[error("guest is locked by PVE ({0}); nothing was changed{1}")]
+    Locked(String, String),
     /// There are volumes to be saved, and not one of them can be.
     #[error("no volume can be backed up ({0}); nothing was changed")]
     NothingReadable(String),
@@ -95,12 +95,30 @@ pub fn recovery_alone(facts: &BackupFacts) -> Option<Plan> {
     })
 }
 
+/// What to do about a lock that stays. PVE's locks have no owner, so that one whose task died looks like
+/// one whose task runs.
+fn lock_hint(guest: &Guest, lock: &str) -> String {
+    let tool = match guest.kind {
+        GuestKind::Qemu => "qm",
+        GuestKind::Lxc => "pct",
+    };
+    match lock {
+        "suspended" => {
+            "; it is hibernated: start it, or run the backup when it is awake".to_owned()
+        }
+        _ => format!(
+            "; if no task of the guest runs any more (look at its task log first), `{tool} unlock {}` frees it",
+            guest.vmid
+        ),
+    }
+}
+
 fn refuse(facts: &BackupFacts) -> Result<(), NoBackup> {
     if facts.template {
         return Err(NoBackup::Skipped("it is a template".into()));
     }
     if let Some(lock) = &facts.lock {
-        return Err(NoBackup::Locked(lock.clone()));
+        return Err(NoBackup::Locked(lock.clone(), lock_hint(&facts.guest, lock)));
     }
     let unread: Vec<String> = facts
         .skipped
@@ -336,7 +354,7 @@ fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
     if let Some(why) = facts.frozen_repository.as_ref().filter(|_| !facts.is_damaged) {
         warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
     }
-    warnings.extend(old_snapshots::migrations(facts));
+    warnings.extend(old_snapshots::stays(facts));
     if let Some(point) = facts.points.iter().find(|point| point.moment.is_in_the_future(now)) {
         warnings.push(format!(
             "point {} is dated in the future: look at the clocks of the nodes",

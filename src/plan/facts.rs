@@ -51,6 +51,20 @@ pub struct VolumeFact {
     pub migrating: bool,
 }
 
+/// A volume that points of this chain hold and the guest does not give to its backup any more: it was
+/// detached, switched off with `backup=0`, or given to another guest, which renames it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DepartedFact {
+    /// The key that it had in the newest point that holds it.
+    pub disk: DiskKey,
+    /// Its id now.
+    pub volume: VolumeId,
+    /// Its snapshots, oldest first.
+    pub snapshots: Vec<SnapshotFact>,
+    /// Whether its content is being migrated, so that none of its snapshots may be deleted now.
+    pub migrating: bool,
+}
+
 /// One image of an earlier restore point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFact {
@@ -110,6 +124,8 @@ pub struct BackupFacts {
     pub volumes: Vec<VolumeFact>,
     /// Volumes that do not, or cannot.
     pub skipped: Vec<crate::model::SkippedDisk>,
+    /// Volumes that earlier points hold and this one will not; they still exist.
+    pub departed: Vec<DepartedFact>,
     /// The chain that the run belongs to.
     pub chain: ChainId,
     /// Points of that chain, oldest first by `seq`.
@@ -152,12 +168,13 @@ pub struct BackupPolicy {
     pub retention: Rules,
 }
 
-/// Whether the snapshot that stays on a volume is protected. Unprotected ones let PVE delete the
-/// guest (barc's protected ones did not: its issue 5).
+/// Whether the snapshot that stays on a volume is protected: from `rbd snap rm` and `rbd snap purge` by
+/// hand. It does not keep PVE from deleting the guest, which unprotects all snapshots of its volumes
+/// first (`PVE::Storage::RBDPlugin::free_image`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotProtection {
-    /// PVE can delete the guest.
+    /// Whoever may write to the pool deletes the snapshot with one command.
     Unprotected,
-    /// Nobody deletes the snapshot by mistake, and PVE cannot delete the guest.
+    /// It has to be unprotected first.
     Protected,
 }

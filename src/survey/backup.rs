@@ -182,7 +182,7 @@ async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, Skipp
 
 const MIRROR_TARGET: &str = "is the non-primary image of a mirror, which takes no snapshot: back it up where it is primary, or promote it (rbd mirror image promote)";
 
-fn snapshot_fact(facts: crate::storage::SnapshotFacts) -> SnapshotFact {
+pub(super) fn snapshot_fact(facts: crate::storage::SnapshotFacts) -> SnapshotFact {
     SnapshotFact { identity: facts.identity, protected: facts.protected }
 }
 
@@ -231,6 +231,7 @@ pub async fn backup(
     let chain = record.chains[label];
     let points = points(directory, &history, chain);
     fill_used(world, &mut volumes, &points).await;
+    let departed = super::departed::departed(world, &history, chain, &volumes).await;
     let (firewall, unread_firewall) = match world.cluster.read_firewall(guest.vmid) {
         Ok(firewall) => (firewall, None),
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::from(error)))),
@@ -243,6 +244,7 @@ pub async fn backup(
         config_digest: parsed.digest(),
         volumes,
         skipped,
+        departed,
         chain,
         points,
         audited: history.audits(chain),

@@ -6,6 +6,7 @@ mod backup;
 mod copy;
 mod cover;
 mod damage;
+mod departed;
 mod guests;
 mod left;
 mod legacy;

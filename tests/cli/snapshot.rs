@@ -768,3 +768,22 @@ mod on_a_node {
         env.assert_expected();
     }
 }
+
+/// `/cluster/resources` is fed by pvestatd; five minutes after it died all guests of its node are unknown.
+#[test]
+fn guests_of_a_node_whose_pvestatd_is_dead_are_asked_for_on_the_node_itself() {
+    let stale = |vmid| with(guest(vmid), json!({"pvestatd": "dead", "tags": "prod"}));
+    let cluster = Cluster::of(vec![stale(100), stale(101)]);
+    cluster.run("create --label daily --vmid @tag-prod").exits(0).says(&["2 of 2 guests ok"]);
+    assert_eq!((cluster.snapshots(100).len(), cluster.snapshots(101).len()), (2, 2));
+    let list = cluster.run("list --vmid web100").exits(0);
+    list.says(&["autodaily"]);
+}
+
+#[test]
+fn a_snapshot_that_pve_never_finished_is_listed_as_such() {
+    let half = json!({"name": "autodaily260101020000", "snaptime": 1_767_225_600,
+        "description": "cv4pve-autosnap", "snapstate": "prepare"});
+    let cluster = Cluster::of(vec![with(guest(100), json!({"snapshots": [half]}))]);
+    cluster.run("list --vmid 100").exits(0).says(&["(not finished: prepare) cv4pve-autosnap"]);
+}

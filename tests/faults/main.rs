@@ -14,6 +14,7 @@ mod barc;
 mod ceph;
 mod config;
 mod copy;
+mod departed;
 mod disk;
 mod hangs;
 mod hooks;

@@ -5,8 +5,8 @@ use crate::prune_facts;
 use pve_ferry::model::{Guest, GuestKind, ImageId, Moment, PointId};
 use pve_ferry::model::{Share, SkippedDisk};
 use pve_ferry::plan::facts::{
-    BackupFacts, BackupPolicy, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact,
-    SnapshotProtection, VolumeFact,
+    BackupFacts, BackupPolicy, DebrisFact, DepartedFact, ImageFact, PointFact, RunState,
+    SnapshotFact, SnapshotProtection, VolumeFact,
 };
 use pve_ferry::retention::Rules;
 
@@ -42,6 +42,7 @@ fn empty() -> BackupFacts {
         config_digest: "5f2c".into(),
         volumes: Vec::new(),
         skipped: Vec::new(),
+        departed: Vec::new(),
         chain: "1a2b3c4d".parse().unwrap(),
         points: Vec::new(),
         audited: Vec::new(),
@@ -69,6 +70,15 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
             facts.is_damaged = true;
         }
         "volume" => facts.volumes.push(volume(line)),
+        "departed" => facts.departed.push(DepartedFact {
+            disk: line[1].parse().unwrap(),
+            volume: line[2].parse().unwrap(),
+            snapshots: vec![SnapshotFact {
+                identity: snapshot(after(line, "id").unwrap(), after(line, "snapshot").unwrap()),
+                protected: has(line, "protected"),
+            }],
+            migrating: has(line, "migrating"),
+        }),
         "snapshot" => {
             let last = facts.volumes.last_mut().expect("a volume before its snapshots");
             let pve_ferry::model::VolumeIdentity::Memory { id } = last.identity else { panic!() };

@@ -76,6 +76,15 @@ impl Memory {
         self.perform(Operation::Volume, name, |world| Ok(world.facts(name))).await
     }
 
+    pub(super) async fn volume_of(&self, identity: &VolumeIdentity) -> Result<Option<VolumeFacts>> {
+        let found = |world: &mut World| {
+            let mut named = world.volumes.iter();
+            let name = named.find(|(_, volume)| volume.identity == *identity).map(|(name, _)| name);
+            Ok(name.cloned().and_then(|name| world.facts(&name)))
+        };
+        self.perform(Operation::Volume, &identity.to_string(), found).await
+    }
+
     pub(super) async fn volumes(&self) -> Result<Vec<String>> {
         let names = |world: &mut World| Ok(world.volumes.keys().cloned().collect());
         self.perform(Operation::Volumes, "", names).await
