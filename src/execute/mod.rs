@@ -19,6 +19,7 @@ mod restore;
 mod save;
 pub mod snapshot;
 mod state;
+mod thaw;
 mod transfer;
 mod undo;
 
@@ -100,8 +101,10 @@ pub async fn run(
     let state = Mutex::new(State::new(outcome));
     let execution = Arc::new(Execution { world, plan, work, state });
     let result = execution.clone().run_items().await;
-    execution.thaw_what_may_be_frozen().await;
+    execution.see_it_thawed().await;
     if let Err(stopped) = result {
+        let unthawed = execution.state().unthawed.take();
+        unthawed.into_iter().for_each(|text| execution.warn(text));
         execution.undo_all().await;
         execution.clear_notes();
         return Err((stopped, execution.take_outcome()));
@@ -158,8 +161,8 @@ impl Execution {
 
     async fn run_group(self: Arc<Self>, group: &[Item]) -> Result<(), Stopped> {
         match group {
-            [Item::Scope(crate::plan::Scope::Frozen { seconds }, steps)] => {
-                self.between_hooks(steps, self.clone().while_frozen(*seconds, steps)).await
+            [Item::Scope(scope, steps)] => {
+                self.between_hooks(steps, self.clone().while_frozen(*scope, steps)).await
             }
             items => {
                 let steps = items.iter().filter_map(|item| match item {
@@ -282,6 +285,13 @@ impl Execution {
     /// What was asked for and did not come about although the commit did.
     fn short_of(&self) -> Option<(Failure, String)> {
         let mut state = self.state();
+        if let Some(why) = state.unthawed.take() {
+            let text = match state.committed {
+                true => format!("the restore point is committed, but {why}"),
+                false => why,
+            };
+            return Some((Failure::Other, text));
+        }
         if let Some(why) = state.unaudited.take() {
             let text = format!(
                 "the restore point is committed, but could not be compared with its source: {why}; nothing was pruned"

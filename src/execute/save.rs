@@ -66,7 +66,7 @@ impl Execution {
         action: &Action,
     ) -> Result<(), Stopped> {
         match action {
-            Action::ThawGuest => self.thaw_guest(work).await,
+            Action::ThawGuest { after } => self.thaw_guest(work, *after).await,
             Action::SweepDebris { directory } => self.sweep(work, directory),
             Action::BeginRestorePoint { label, moment } => self.begin(work, label, *moment),
             Action::SaveConfig { .. } => self.save_config(work),
@@ -100,12 +100,6 @@ impl Execution {
             | Action::DeleteRestorePoint(_) => self.prune(action).await,
             other => Err(anyhow!("{other:?} is no step of a backup").into()),
         }
-    }
-
-    async fn thaw_guest(&self, work: &BackupWork) -> Result<(), Stopped> {
-        let count = work.control.thaw().await?;
-        self.note(&format!("thawed {count} file systems that an interrupted run had left frozen"));
-        Ok(())
     }
 
     fn sweep(&self, work: &BackupWork, directory: &str) -> Result<(), Stopped> {
@@ -166,8 +160,6 @@ impl Execution {
     /// The configuration must be the one that was surveyed, on the node that was surveyed; and a
     /// guest that was stopped before its snapshots must be so after them, or they are torn.
     async fn check_config(&self, work: &BackupWork, digest: &str) -> Result<(), Stopped> {
-        // Not after the transfers, which may take hours.
-        self.thaw_what_may_be_frozen().await;
         let guest = &self.plan.guest;
         let present = self.world.cluster.find(guest.vmid)?;
         let Some(present) = present.filter(|p| p.node == guest.node && p.kind == guest.kind) else {

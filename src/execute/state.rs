@@ -1,5 +1,6 @@
 //! What an execution knows so far: filled by the steps, read at the commit. Not the plan.
 
+use super::thaw::Watched;
 use super::undo::Undo;
 use crate::cancel::Open;
 use crate::model::{VolumeId, VolumeIdentity};
@@ -35,8 +36,10 @@ pub(super) struct State {
     /// What in the committed point is not what its source is.
     pub damage: Vec<String>,
     pub frozen: Frozen,
-    /// Whether the guest may still be frozen: no thaw was answered.
-    pub unthawed: bool,
+    /// The thaw that is being watched.
+    pub watched: Option<Watched>,
+    /// That the guest was not seen thawed, and what to do.
+    pub unthawed: Option<String>,
     /// Whether the guest was seen running before or after the snapshots.
     pub seen_running: bool,
     /// What each snapshotted or created volume is.
@@ -57,7 +60,8 @@ impl State {
             unfinished: None,
             damage: Vec::new(),
             frozen: Frozen::default(),
-            unthawed: false,
+            watched: None,
+            unthawed: None,
             seen_running: false,
             volumes: BTreeMap::new(),
             images: Vec::new(),

@@ -87,11 +87,6 @@ impl Execution {
             Work::Adopt(work) => &work.open,
             _ => return Ok(()),
         };
-        if self.state().unthawed {
-            anyhow::bail!(
-                "the guest was not seen thawed, and the record of its freeze stands there; the next backup thaws it and removes both"
-            );
-        }
         match work.take_draft() {
             Some(draft) => draft.abandon().context("remove the open restore point"),
             None => Ok(()),

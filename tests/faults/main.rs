@@ -15,6 +15,7 @@ mod ceph;
 mod config;
 mod copy;
 mod disk;
+mod freezing;
 mod hooks;
 mod host;
 mod identity;
