@@ -8,6 +8,7 @@ use super::told::{Nature, Subject};
 use super::{blocking, output, signals, world};
 use crate::hooks::Hooks;
 use crate::operation::{BackupRequest, Mode, Operation, Performed, perform};
+use crate::plan::FREEZE_TIMEOUT;
 use crate::plan::facts::SnapshotProtection;
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
@@ -47,6 +48,10 @@ pub struct Args {
     /// each run: 1/50. A difference fails the guest with 12, and the next backup is a base.
     #[arg(long, value_name = "1/N", value_parser = crate::model::parts)]
     audit: Option<u64>,
+    /// Seconds that a guest's agent may take to answer the freeze; then the guest is saved without.
+    #[arg(long, value_name = "SECONDS", default_value_t = FREEZE_TIMEOUT,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    freeze_timeout: u32,
     #[command(flatten)]
     parallel: Parallel,
     /// none, zstd[:LEVEL], gzip or bzip2.
@@ -178,8 +183,17 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
     let renew = args.renew.as_deref().map(str::parse).transpose()?;
     let retention = args.retention.rules()?;
     let audit = args.audit;
-    let request =
-        BackupRequest { selection, label, repository, snapshots, renew, audit, retention };
+    let freeze_timeout = args.freeze_timeout;
+    let request = BackupRequest {
+        selection,
+        label,
+        repository,
+        snapshots,
+        renew,
+        audit,
+        retention,
+        freeze_timeout,
+    };
     blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Backup(request), mode).await

@@ -23,6 +23,7 @@ mod save;
 pub mod snapshot;
 mod state;
 mod stopping;
+mod thaw;
 mod transfer;
 mod undo;
 
@@ -113,8 +114,10 @@ pub async fn run(
     let stop = world.cancel.child();
     let execution = Arc::new(Execution { world, plan, work, state, stop });
     let result = execution.clone().run_items().await;
-    execution.thaw_what_may_be_frozen().await;
+    execution.see_it_thawed().await;
     if let Err(stopped) = result {
+        let unthawed = execution.state().unthawed.take();
+        unthawed.into_iter().for_each(|text| execution.warn(text));
         execution.undo_all().await;
         execution.clear_notes();
         let stopped = match stopped {
@@ -177,8 +180,8 @@ impl Execution {
 
     async fn run_group(self: Arc<Self>, group: &[Item]) -> Result<(), Stopped> {
         match group {
-            [Item::Scope(crate::plan::Scope::Frozen { seconds }, steps)] => {
-                self.between_hooks(steps, self.clone().while_frozen(*seconds, steps)).await
+            [Item::Scope(scope, steps)] => {
+                self.between_hooks(steps, self.clone().while_frozen(*scope, steps)).await
             }
             items => {
                 let steps = items.iter().filter_map(|item| match item {
@@ -306,6 +309,13 @@ impl Execution {
     /// What was asked for and did not come about although the commit did.
     fn short_of(&self) -> Option<(Failure, String)> {
         let mut state = self.state();
+        if let Some(why) = state.unthawed.take() {
+            let text = match state.committed {
+                true => format!("the restore point is committed, but {why}"),
+                false => why,
+            };
+            return Some((Failure::Other, text));
+        }
         if let Some(why) = state.unaudited.take() {
             let text = format!(
                 "the restore point is committed, but could not be compared with its source: {why}; nothing was pruned"

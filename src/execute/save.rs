@@ -67,7 +67,7 @@ impl Execution {
         action: &Action,
     ) -> Result<(), Stopped> {
         match action {
-            Action::ThawGuest => self.thaw_guest(work).await,
+            Action::ThawGuest { after } => self.thaw_guest(work, *after).await,
             Action::SweepDebris { directory } => {
                 self.sweep(work, directory);
                 Ok(())
@@ -105,12 +105,6 @@ impl Execution {
             }
             other => Err(anyhow!("{other:?} is no step of a backup").into()),
         }
-    }
-
-    async fn thaw_guest(&self, work: &BackupWork) -> Result<(), Stopped> {
-        let count = work.control.thaw().await?;
-        self.note(&format!("thawed {count} file systems that an interrupted run had left frozen"));
-        Ok(())
     }
 
     /// What an interrupted run left costs room and nothing else: that it cannot be removed must not
@@ -218,8 +212,6 @@ impl Execution {
     /// The configuration must be the one that was surveyed, on the node that was surveyed; and a
     /// guest that was stopped before its snapshots must be so after them, or they are torn.
     async fn check_config(&self, work: &BackupWork, digest: &str) -> Result<(), Stopped> {
-        // Not after the transfers, which may take hours.
-        self.thaw_what_may_be_frozen().await;
         let guest = &self.plan.guest;
         let present = self.world.cluster.find(guest.vmid)?;
         let Some(present) = present.filter(|p| p.node == guest.node && p.kind == guest.kind) else {

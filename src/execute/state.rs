@@ -1,5 +1,6 @@
 //! What an execution knows so far: filled by the steps, read at the commit. Not the plan.
 
+use super::thaw::Watched;
 use super::undo::Undo;
 use crate::cancel::Open;
 use crate::model::{VolumeId, VolumeIdentity};
@@ -41,8 +42,10 @@ pub(super) struct State {
     /// Whether a thread hangs in the file system of the repository.
     pub is_stuck: bool,
     pub frozen: Frozen,
-    /// Whether the guest may still be frozen: no thaw was answered.
-    pub unthawed: bool,
+    /// The thaw that is being watched.
+    pub watched: Option<Watched>,
+    /// That the guest was not seen thawed, and what to do.
+    pub unthawed: Option<String>,
     /// Whether the guest was seen running before or after the snapshots.
     pub seen_running: bool,
     /// What each snapshotted or created volume is.
@@ -71,7 +74,8 @@ impl State {
             is_left: false,
             is_stuck: false,
             frozen: Frozen::default(),
-            unthawed: false,
+            watched: None,
+            unthawed: None,
             seen_running: false,
             volumes: BTreeMap::new(),
             images: Vec::new(),

@@ -145,11 +145,6 @@ impl Execution {
             Work::Adopt(work) => &work.open,
             _ => return Ok(()),
         };
-        if self.state().unthawed {
-            anyhow::bail!(
-                "the guest was not seen thawed, and the record of its freeze stands there; the next backup thaws it and removes both"
-            );
-        }
         let Some(draft) = work.take_draft() else { return Ok(()) };
         let removed = tokio::task::spawn_blocking(move || draft.abandon());
         let is_stuck = self.state().is_stuck;

@@ -1,13 +1,11 @@
 //! Decides on a backup: which volumes, base or increment, which old snapshots go. Pure; it reads
 //! nothing and writes nothing.
 
-use super::facts::{
-    BackupFacts, BackupPolicy, ImageFact, RunState, SnapshotProtection, VolumeFact,
-};
+use super::facts::{BackupFacts, BackupPolicy, ImageFact, SnapshotProtection, VolumeFact};
 use super::old_snapshots;
 use super::prune::{PrunePolicy, Pruning, StoredFact, StoredImage, pruning};
 use super::stored_damage;
-use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
+use super::{Action, BaseImage, Item, Plan, Step, freeze};
 use crate::model::{Bytes, Guest, GuestKind, ImageId, Moment, Share, SnapshotName, VolumeIdentity};
 use crate::retention::renewal;
 
@@ -53,7 +51,7 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     items
         .push(Item::Step(Action::BeginRestorePoint { label: policy.label.clone(), moment }.step()));
     items.push(Item::Step(Action::SaveConfig { digest: facts.config_digest.clone() }.step()));
-    items.extend(snapshots(facts, &name));
+    items.extend(freeze::around(facts, policy, snapshots(facts, &name)));
     items.push(Item::Step(Action::CheckConfig { digest: facts.config_digest.clone() }.step()));
     items.extend(transfers.into_iter().map(Item::Step));
     if policy.snapshots == SnapshotProtection::Protected {
@@ -84,12 +82,11 @@ fn without_firewall(why: &str) -> String {
 /// What is done for a guest although its backup is refused: one that a run of ours left frozen
 /// cannot write, and must not wait for a lock or for space. None where nothing is so urgent.
 pub fn recovery_alone(facts: &BackupFacts) -> Option<Plan> {
-    let freezes = facts.debris.iter().filter_map(|debris| debris.freeze.clone());
-    facts.found_frozen.then(|| Plan {
+    freeze::thaw(facts).map(|_| Plan {
         guest: facts.guest.clone(),
         items: recovery(facts),
         skipped: Vec::new(),
-        warnings: freezes.collect(),
+        warnings: freeze::left(facts).collect(),
         kept: Vec::new(),
         not_whole: Vec::new(),
     })
@@ -149,10 +146,7 @@ fn free_moment(facts: &BackupFacts, now: Moment) -> Moment {
 }
 
 fn recovery(facts: &BackupFacts) -> Vec<Item> {
-    let mut steps = Vec::new();
-    if facts.found_frozen {
-        steps.push(Action::ThawGuest.because("an interrupted run left it frozen"));
-    }
+    let mut steps: Vec<Step> = freeze::thaw(facts).into_iter().collect();
     if facts.frozen_repository.is_none() {
         steps.extend(facts.debris.iter().map(|debris| {
             Action::SweepDebris { directory: debris.directory.clone() }
@@ -163,8 +157,8 @@ fn recovery(facts: &BackupFacts) -> Vec<Item> {
     steps.into_iter().map(Item::Step).collect()
 }
 
-fn snapshots(facts: &BackupFacts, name: &SnapshotName) -> Vec<Item> {
-    let steps: Vec<Step> = facts
+fn snapshots(facts: &BackupFacts, name: &SnapshotName) -> Vec<Step> {
+    facts
         .volumes
         .iter()
         .map(|v| {
@@ -175,11 +169,7 @@ fn snapshots(facts: &BackupFacts, name: &SnapshotName) -> Vec<Item> {
             }
             .step()
         })
-        .collect();
-    if facts.run_state == RunState::RunningWithAgent {
-        return vec![Item::Scope(Scope::Frozen { seconds: FREEZE_SECONDS }, steps)];
-    }
-    steps.into_iter().map(Item::Step).collect()
+        .collect()
 }
 
 fn holds<'a>(facts: &'a BackupFacts, name: &'a SnapshotName) -> impl Iterator<Item = Item> + 'a {
@@ -346,11 +336,7 @@ fn audits(facts: &BackupFacts, policy: &BackupPolicy) -> Vec<Item> {
 }
 
 fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if facts.run_state == RunState::RunningAgentSilent {
-        warnings.push("the guest agent does not answer: the point is crash-consistent".to_owned());
-    }
-    warnings.extend(facts.debris.iter().filter_map(|debris| debris.freeze.clone()));
+    let mut warnings = freeze::warnings(facts);
     if let Some(why) = facts.frozen_repository.as_ref().filter(|_| !facts.is_damaged) {
         warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
     }

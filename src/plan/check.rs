@@ -404,7 +404,8 @@ mod tests {
     fn an_adoption_only_adds_a_point() {
         assert_eq!(rule(vec![begin(), adopt(), Action::CommitRestorePoint]), None);
         let alone = Some("an adoption adds a point and does nothing else");
-        let after = vec![begin(), adopt(), Action::CommitRestorePoint, Action::ThawGuest];
+        let after =
+            vec![begin(), adopt(), Action::CommitRestorePoint, Action::ThawGuest { after: 0 }];
         assert_eq!(rule(after), alone);
         let sweep = Action::SweepDebris { directory: "daily/x".into() };
         assert_eq!(rule(vec![sweep, begin(), adopt(), Action::CommitRestorePoint]), alone);

@@ -101,8 +101,6 @@ pub struct PointFact {
 pub struct DebrisFact {
     /// The directory, relative to the guest's.
     pub directory: String,
-    /// What is known of a freeze that the run had begun and not ended, in words.
-    pub freeze: Option<String>,
 }
 
 /// All that the decision on a backup depends on.
@@ -116,8 +114,12 @@ pub struct BackupFacts {
     pub template: bool,
     /// Whether it runs.
     pub run_state: RunState,
-    /// Whether the guest is frozen now although nobody should hold it so.
+    /// What the agent said instead of answering, where that is more than nothing.
+    pub agent_said: Option<String>,
+    /// Whether the guest is frozen now.
     pub found_frozen: bool,
+    /// The freezes of dead runs of this node whose thaw nobody has seen, in words.
+    pub freezes: Vec<String>,
     /// Digest of its configuration.
     pub config_digest: String,
     /// Volumes that belong into the point.
@@ -166,6 +168,8 @@ pub struct BackupPolicy {
     pub audit: Option<u64>,
     /// Which older points of the label go after the commit; none without a rule.
     pub retention: Rules,
+    /// Seconds that the guest's agent may take to answer the freeze.
+    pub freeze_timeout: u32,
 }
 
 /// Whether the snapshot that stays on a volume is protected: from `rbd snap rm` and `rbd snap purge` by

@@ -2,6 +2,7 @@
 //! nothing: every command it issues is one that only reads.
 
 mod adopt;
+mod agent;
 mod backup;
 mod copy;
 mod cover;
@@ -18,6 +19,7 @@ mod snapshot;
 mod source;
 
 pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
+pub use agent::{SurveyedAgent, agent};
 pub use backup::{IdentifiedGuest, Surveyed, SurveyedGuest, backup, guest, identity};
 pub use copy::{copy, twin};
 pub use cover::{is_good, stored_points};

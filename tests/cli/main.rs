@@ -13,6 +13,7 @@ mod copying;
 mod damaged;
 mod documents;
 mod env;
+mod frozen;
 mod golden;
 mod hanging;
 mod hooks;

@@ -16,6 +16,7 @@ use pve_ferry::survey::{self, RestorePoint, Sought};
 use pve_ferry::throttle::Throttle;
 use pve_ferry::world::{Hosts, Limits, World};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
@@ -32,6 +33,7 @@ pub struct Backup {
     pub renew: Option<pve_ferry::retention::Span>,
     pub audit: Option<u64>,
     pub retention: pve_ferry::retention::Rules,
+    pub freeze_timeout: u32,
 }
 
 impl Default for Backup {
@@ -46,6 +48,7 @@ impl Default for Backup {
             renew: None,
             audit: None,
             retention: pve_ferry::retention::Rules::default(),
+            freeze_timeout: pve_ferry::plan::FREEZE_TIMEOUT,
         }
     }
 }
@@ -114,6 +117,8 @@ impl Lab {
             },
             hooks: self.hooks.lock().unwrap().clone(),
             unfinished: self.unfinished(),
+            freezes: self.freezes(),
+            guards: PathBuf::from("/run/pve-ferry"),
         })
     }
 
@@ -149,6 +154,7 @@ impl Lab {
             renew: wanted.renew,
             audit: wanted.audit,
             retention: wanted.retention.clone(),
+            freeze_timeout: wanted.freeze_timeout,
         }))
     }
 
@@ -209,6 +215,14 @@ impl Lab {
         for directory in self.guest_directories(repository) {
             let Ok(locks) = std::fs::read_dir(directory.path().join("locks")) else { continue };
             locks.for_each(|file| std::fs::remove_file(file.unwrap().path()).unwrap());
+        }
+        // As the process lives, its flock does: another file of the same text has none.
+        let notes = self.etc().with_file_name("state").join("freezes");
+        for note in std::fs::read_dir(notes).into_iter().flatten() {
+            let path = note.unwrap().path();
+            let text = std::fs::read(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, text).unwrap();
         }
     }
 }

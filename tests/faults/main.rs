@@ -16,6 +16,7 @@ mod config;
 mod copy;
 mod departed;
 mod disk;
+mod freezing;
 mod hangs;
 mod hooks;
 mod host;

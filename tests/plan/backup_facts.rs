@@ -20,6 +20,7 @@ pub fn read(lines: &[Vec<String>]) -> (BackupFacts, BackupPolicy) {
         renew: None,
         audit: None,
         retention: Rules::default(),
+        freeze_timeout: pve_ferry::plan::FREEZE_TIMEOUT,
     };
     for line in lines {
         read_line(line, &mut facts, &mut policy);
@@ -38,7 +39,9 @@ fn empty() -> BackupFacts {
         lock: None,
         template: false,
         run_state: RunState::Stopped,
+        agent_said: None,
         found_frozen: false,
+        freezes: Vec::new(),
         config_digest: "5f2c".into(),
         volumes: Vec::new(),
         skipped: Vec::new(),
@@ -96,9 +99,10 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
             reason: rest(line, "reason").unwrap(),
             by_configuration: !has(line, "fault"),
         }),
-        "debris" => facts
-            .debris
-            .push(DebrisFact { directory: line[1].clone(), freeze: rest(line, "freeze") }),
+        "debris" => facts.debris.push(DebrisFact { directory: line[1].clone() }),
+        "freeze" => facts.freezes.push(rest(line, "freeze").unwrap()),
+        "agent-said" => facts.agent_said = rest(line, "agent-said"),
+        "freeze-timeout" => policy.freeze_timeout = line[1].parse().unwrap(),
         "stored" => facts.stored.push(prune_facts::stored(line)),
         "audit" => policy.audit = Some(line[1].parse().unwrap()),
         "audited" => {

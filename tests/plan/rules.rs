@@ -144,7 +144,7 @@ fn broken(actions: Vec<Action>) -> Option<&'static str> {
 }
 
 fn frozen(action: Action) -> Option<&'static str> {
-    let scope = Scope::Frozen { seconds: 10 };
+    let scope = Scope::Frozen { seconds: 10, answer: 3600 };
     check(&plan(vec![Item::Scope(scope, vec![action.step()])])).err().map(|found| found.rule)
 }
 
@@ -250,7 +250,7 @@ fn breaking() -> Vec<(Option<&'static str>, &'static str)> {
             "a protected or newest restore point never merges into another",
         ),
         (
-            broken(vec![adopt(), CommitRestorePoint, ThawGuest]),
+            broken(vec![adopt(), CommitRestorePoint, ThawGuest { after: 0 }]),
             "an adoption adds a point and does nothing else",
         ),
         (

@@ -164,6 +164,10 @@ sub snap_ls {
 }
 
 sub snap_create {
+    if ($fault{pause}) {
+        note('log', '#paused');
+        sleep $fault{pause};
+    }
     my ($id, $size, $last) = facts();
     grep { $_->[1] eq $option{'--snap'} } snaps() and failure(17, 'rbd: failed to create snapshot: (17) File exists');
     $last++;
