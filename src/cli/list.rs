@@ -81,6 +81,10 @@ fn listed(args: &Args, repository: &Repository) -> Result<Vec<Listed>, CliError>
             continue;
         }
         let history = directory.load()?;
+        // A guest that was always left out has a directory with nothing but its lock.
+        if history.points.is_empty() && history.unreadable.is_empty() {
+            continue;
+        }
         let mut points =
             if args.all { history.points.clone() } else { history.visible().cloned().collect() };
         points.retain(|p| label.as_ref().is_none_or(|label| p.manifest.label == *label));
