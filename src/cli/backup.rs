@@ -171,7 +171,7 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
     let compression: Compression = args.compress.parse()?;
     let selection = selection(args)?;
     let label = label(&args.label)?;
-    let repository = Repository::open(&args.common.path, Disk::real())?;
+    let repository = Repository::open_target(&args.common.path, Disk::real())?;
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let snapshots = match args.protect_snap {
         true => SnapshotProtection::Protected,

@@ -90,6 +90,10 @@ fn listed(args: &Args, repository: &Repository) -> Result<Vec<Listed>, CliError>
         }
         // One guest that cannot be read is no reason to say nothing of the others.
         let history = directory.load().unwrap_or_else(|error| unread(&directory, error));
+        // A guest that was always left out has a directory with nothing but its lock.
+        if history.points.is_empty() && history.unreadable.is_empty() {
+            continue;
+        }
         let mut points =
             if args.all { history.points.clone() } else { history.visible().cloned().collect() };
         points.retain(|p| label.as_ref().is_none_or(|label| p.manifest.label == *label));

@@ -21,7 +21,7 @@ mod waiting;
 
 pub use adopt::AdoptRequest;
 pub use assemble::{AssembleRequest, assemble};
-pub use audit::{AuditRequest, DiskAudit, PointAudit, audit};
+pub use audit::{AuditRequest, DiskAudit, GuestAudit, PointAudit, audit};
 pub use backup::BackupRequest;
 pub use begun::new_repository;
 pub use copy::{CopyRequest, copy};

@@ -186,7 +186,13 @@ impl Env {
     }
 
     fn start(&self, mut command: Command, words: &str) -> Running {
-        let typed = words;
+        self.prepared(&mut command, words).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(command.spawn().unwrap(), words.to_owned())
+    }
+
+    /// A command with these words and the test's environment.
+    pub fn prepared<'a>(&self, command: &'a mut Command, words: &str) -> &'a mut Command {
         let repository = self.path("repository").display().to_string();
         let home = self.home.path().display().to_string();
         let words = words.split_whitespace();
@@ -212,10 +218,6 @@ impl Env {
                 concat!(env!("CARGO_MANIFEST_DIR"), "/perl/templates/default"),
             )
             .env("SECRET_TOKEN", "hunter22")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Running(command.spawn().unwrap(), typed.to_owned())
     }
 
     /// The commands so far, one a line, in their order, with what differs from run to run left out.

@@ -149,7 +149,7 @@ impl Lab {
         Ok(Operation::Backup(BackupRequest {
             selection: Selection::parse(&wanted.selection)?,
             label: wanted.label.parse()?,
-            repository: Repository::open(&path, wanted.disk.clone())?,
+            repository: Repository::open_target(&path, wanted.disk.clone())?,
             snapshots: wanted.snapshots,
             renew: wanted.renew,
             audit: wanted.audit,
@@ -173,7 +173,7 @@ impl Lab {
     /// The point that a restore means.
     pub fn found(&self, wanted: &Restore) -> anyhow::Result<RestorePoint> {
         let repository =
-            Repository::open(&self.repository(wanted.repository), wanted.disk.clone())?;
+            Repository::open_target(&self.repository(wanted.repository), wanted.disk.clone())?;
         survey::restore_point(&repository, &wanted.sought, &survey::Home::default())
     }
 

@@ -98,7 +98,7 @@ fn perform_adopt(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
         path: lab.repository("old"),
         old_label: "daily".to_owned(),
         label: wanted.label.parse().unwrap(),
-        repository: Repository::open(&lab.repository("repository"), wanted.disk.clone())?,
+        repository: Repository::open_target(&lab.repository("repository"), wanted.disk.clone())?,
         home: Home::default(),
     });
     block_on(perform(lab.world(), operation, wanted.mode))

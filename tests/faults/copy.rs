@@ -53,8 +53,8 @@ fn moving() -> Wanted {
 
 fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
     let request = CopyRequest {
-        from: Repository::open(&lab.repository(FROM), wanted.from.clone())?,
-        to: Repository::open(&lab.repository(TO), wanted.to.clone())?,
+        from: Repository::open_target(&lab.repository(FROM), wanted.from.clone())?,
+        to: Repository::open_target(&lab.repository(TO), wanted.to.clone())?,
         selection: None,
         label: wanted.label.map(|label| label.parse().unwrap()),
         source: wanted.source,
@@ -462,7 +462,7 @@ fn the_same_repository_twice_or_one_inside_the_other_is_refused() {
     let inside = path.join("inside");
     std::fs::create_dir(&inside).unwrap();
     std::os::unix::fs::symlink(&path, path.with_file_name("link")).unwrap();
-    let open = |path: &std::path::Path| Repository::open(path, Disk::real()).unwrap();
+    let open = |path: &std::path::Path| Repository::open_target(path, Disk::real()).unwrap();
     let ours = open(&path);
     for other in [path.clone(), path.with_file_name("link"), inside] {
         assert!(ours.is_apart_from(&open(&other)).is_err(), "{}", other.display());

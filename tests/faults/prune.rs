@@ -38,7 +38,7 @@ pub fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
         hooks: std::sync::Arc::default(),
         selection: None,
         label: None,
-        repository: Repository::open(&lab.repository("repository"), disk).unwrap(),
+        repository: Repository::open_target(&lab.repository("repository"), disk).unwrap(),
         rules,
         image: lab.world().limits.image,
         lock_wait: Some(Duration::ZERO),

@@ -69,7 +69,7 @@ pub fn point_dir(n: usize) -> String {
 }
 
 pub fn guest(path: &Path) -> GuestDir {
-    let repository = Repository::open(path, Disk::real()).unwrap();
+    let repository = Repository::open_target(path, Disk::real()).unwrap();
     repository.begin().unwrap();
     repository.guest(&key())
 }

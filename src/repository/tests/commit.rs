@@ -259,7 +259,7 @@ fn a_freeze_is_noted_until_the_thaw_and_found_after_a_kill() {
 #[test]
 fn no_lock_begins_a_repository() {
     let dir = tempfile::tempdir().unwrap();
-    let repository = Repository::open(dir.path(), Disk::real()).unwrap();
+    let repository = Repository::open_target(dir.path(), Disk::real()).unwrap();
     let options = LockOptions { wait: None, what: "test".into() };
     let error = repository.guest(&key()).lock(LockMode::Exclusive, &options).unwrap_err();
     assert!(matches!(error, RepositoryError::NotBegun { .. }), "{error:?}");
@@ -303,7 +303,10 @@ fn nothing_is_written_by_opening_and_looking() {
     let guest = world.guest();
     assert!(!guest.exists().unwrap());
     assert_eq!(guest.load().unwrap(), History::default());
-    assert!(Repository::open(world.dir.path(), Disk::real()).unwrap().guests().unwrap().is_empty());
+    let target = Repository::open_target(world.dir.path(), Disk::real()).unwrap();
+    assert!(target.guests().unwrap().is_empty());
+    let unmounted = Repository::open(world.dir.path(), Disk::real()).unwrap_err();
+    assert!(matches!(unmounted, RepositoryError::NotBegun { .. }));
     assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 0);
     let missing = Repository::open(&world.dir.path().join("x"), Disk::real()).unwrap_err();
     assert!(matches!(missing, RepositoryError::Missing { .. }));
