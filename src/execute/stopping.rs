@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn a_commit_and_a_thaw_are_never_broken_off() {
         assert_eq!(hears(&Action::CommitRestorePoint), Hears::ByItself);
-        assert_eq!(hears(&Action::ThawGuest), Hears::ByItself);
+        assert_eq!(hears(&Action::ThawGuest { after: 0 }), Hears::ByItself);
         let start = Action::StartGuest { vmid: 100.try_into().unwrap() };
         assert_eq!(hears(&start), Hears::Soon);
     }

@@ -407,8 +407,8 @@ mod tests {
         let (script, rbd) = storage();
         let identity = own(&rbd).await.volume;
         let renamed = INFO.replace("\"name\":\"fx\"", "\"name\":\"vm-126-disk-0\"");
-        script.on("rbd info --image-id 10bfc3736178", Answer::prints(&renamed));
-        script.on("rbd info --image vm-126-disk-0", Answer::prints(&renamed));
+        script.on("rbd info --image-id 10bfc3736178", Answer::prints(renamed.as_str()));
+        script.on("rbd info --image vm-126-disk-0", Answer::prints(renamed.as_str()));
         let found = rbd.volume_of(&identity).await.unwrap().unwrap();
         assert_eq!((found.name.as_str(), found.snapshots.len()), ("vm-126-disk-0", 2));
         script.on("rbd info --image-id 10bfc3736178", Answer::fails(2, "No such file"));
