@@ -59,7 +59,7 @@ impl GuestDir {
         }
         let target = self.place(point, &mut history)?;
         self.ensure_chain(lock, source, (point, copying.new_chain))?;
-        self.ensure_place(&target, point)?;
+        self.ensure_place(&target, source.disk(), point)?;
         let transfer = Transfer { from: source.disk(), to: self.disk(), copying };
         transfer.files(point, &target)?;
         prove_texts(self.disk(), &target)?;
@@ -168,15 +168,18 @@ impl GuestDir {
     fn ensure_place(
         &self,
         target: &StoredPoint,
+        source: &Disk,
         point: &StoredPoint,
     ) -> Result<(), RepositoryError> {
         let label = self.path().join(target.manifest.label.as_str());
         files::ensure_dir(self.disk(), &label)?;
         files::ensure_dir(self.disk(), &target.dir)?;
         self.disk().fsync_dir(&label).about("fsync", &label)?;
+        let from = End { disk: source, dir: &point.dir };
+        let to = End { disk: self.disk(), dir: &target.dir };
         let mut kept = BTreeSet::new();
         for image in &target.manifest.images {
-            if arrived(self.disk(), image, (&point.dir, &target.dir))? {
+            if arrived(image, &from, &to)? {
                 kept.extend([image.file.clone(), layout::index_file(&image.file)]);
             }
         }
@@ -291,19 +294,27 @@ impl Transfer<'_, '_> {
     }
 }
 
-/// Whether an image and its index have arrived whole, as far as their lengths tell.
-fn arrived(
-    disk: &Disk,
-    image: &ImageEntry,
-    (from, to): (&Path, &Path),
-) -> Result<bool, RepositoryError> {
-    let length = |path: PathBuf| -> Result<Option<u64>, RepositoryError> {
-        let facts = disk.facts(&path).about("look at", &path)?;
+/// A point's directory in one of the two repositories.
+struct End<'a> {
+    disk: &'a Disk,
+    dir: &'a Path,
+}
+
+impl End<'_> {
+    /// The length of a file; none when it is not there, or no file.
+    fn length(&self, name: &str) -> Result<Option<u64>, RepositoryError> {
+        let path = self.dir.join(name);
+        let facts = self.disk.facts(&path).about("look at", &path)?;
         Ok(facts.filter(|facts| facts.is_file()).map(|facts| facts.len()))
-    };
-    let whole = length(to.join(&image.file))? == Some(image.stored_bytes);
-    let index = length(index_path(&to.join(&image.file)))?;
-    Ok(whole && index.is_some() && index == length(index_path(&from.join(&image.file)))?)
+    }
+}
+
+/// Whether an image and its index have arrived whole, as far as their lengths tell.
+fn arrived(image: &ImageEntry, from: &End<'_>, to: &End<'_>) -> Result<bool, RepositoryError> {
+    let index = layout::index_file(&image.file);
+    let whole = to.length(&image.file)? == Some(image.stored_bytes);
+    let arrived = to.length(&index)?;
+    Ok(whole && arrived.is_some() && arrived == from.length(&index)?)
 }
 
 /// Reads an image whole, unless that was done.

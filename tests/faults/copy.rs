@@ -23,14 +23,14 @@ use std::time::Duration;
 const FROM: &str = "repository";
 const TO: &str = "second";
 
-struct Wanted {
-    from: Disk,
-    to: Disk,
-    label: Option<&'static str>,
-    source: Source,
-    mode: Mode,
-    progress: Arc<dyn Progress>,
-    cancel: Cancel,
+pub struct Wanted {
+    pub from: Disk,
+    pub to: Disk,
+    pub label: Option<&'static str>,
+    pub source: Source,
+    pub mode: Mode,
+    pub progress: Arc<dyn Progress>,
+    pub cancel: Cancel,
 }
 
 impl Default for Wanted {
@@ -47,11 +47,11 @@ impl Default for Wanted {
     }
 }
 
-fn moving() -> Wanted {
+pub fn moving() -> Wanted {
     Wanted { source: Source::Moves, ..Wanted::default() }
 }
 
-fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
+pub fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
     let request = CopyRequest {
         from: Repository::open_target(&lab.repository(FROM), wanted.from.clone())?,
         to: Repository::open_target(&lab.repository(TO), wanted.to.clone())?,
@@ -66,7 +66,7 @@ fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
     copy(&request, wanted.mode, &lab.clock, &wanted.cancel)
 }
 
-fn copied(lab: &Lab, wanted: &Wanted) -> Report {
+pub fn copied(lab: &Lab, wanted: &Wanted) -> Report {
     performed(lab, wanted).unwrap().report
 }
 

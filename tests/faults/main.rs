@@ -25,6 +25,7 @@ mod interruptions;
 mod killed;
 mod merging;
 mod points;
+mod power;
 mod prune;
 mod races;
 mod reset;

@@ -61,7 +61,13 @@ impl Disk {
 
     /// The real file system, whose changes are recorded from now on, over all clones.
     pub fn recorded() -> (Self, Recording) {
-        let recording = Recording::default();
+        Self::recorded_beside(|| 0)
+    }
+
+    /// The same, with the number of what was done elsewhere noted beside each change
+    /// ([`Recording::counts`]).
+    pub fn recorded_beside(count: impl Fn() -> usize + Send + 'static) -> (Self, Recording) {
+        let recording = Recording::beside(count);
         (Self { recording: Some(recording.clone()), ..Self::default() }, recording)
     }
 
