@@ -18,7 +18,7 @@ use super::verify_image;
 use crate::model::{ChainId, ImageId};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How points are copied, and what is known of the copies so far.
 pub struct Copying<'a> {
