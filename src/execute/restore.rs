@@ -106,6 +106,9 @@ impl Execution {
                 anyhow!("volume {volume} has another size or identity than expected").into()
             );
         }
+        if data > 0 && storage.used_bytes(&volume.name).await? == Some(0) {
+            self.must_be_empty(stored, volume).await?;
+        }
         self.note(&format!("restored {disk} to {volume}"));
         self.state().outcome.volumes.push(VolumeOutcome {
             disk: disk.to_string(),
@@ -116,6 +119,29 @@ impl Execution {
             ..VolumeOutcome::default()
         });
         Ok(())
+    }
+
+    /// Nothing arrived: that is right only where all that was to be written is zeros, which a storage
+    /// need not keep.
+    async fn must_be_empty(
+        self: &Arc<Self>,
+        stored: &StoredChain,
+        volume: &VolumeId,
+    ) -> Result<(), Stopped> {
+        let chain = self.open_chain(stored.clone(), &format!("look at {volume} again")).await?;
+        let (cancel, threads) = (self.world.cancel.clone(), self.world.limits.image.threads);
+        let zeros = tokio::task::spawn_blocking(move || {
+            let mut only_zeros = true;
+            let looked: Result<(), ImageError> = chain.for_each_block(threads, &mut |_, bytes| {
+                only_zeros &= bytes.iter().all(|byte| *byte == 0);
+                cancel.check().map_err(ImageError::Write)
+            });
+            looked.map(|()| only_zeros)
+        });
+        if zeros.await?? {
+            return Ok(());
+        }
+        Err(anyhow!("volume {volume} holds nothing, although all of its data was taken").into())
     }
 
     /// Opens a chain. Where that means to read all of it, it is shown, and can be stopped.

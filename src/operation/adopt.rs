@@ -44,7 +44,7 @@ impl AdoptRequest {
         mode: Mode,
     ) -> Result<Prepared, Refusal> {
         let known = identified(world, guest.vmid).await?;
-        let key = guest_key(world, &known, mode)?;
+        let key = guest_key(world, &self.repository, &known, mode)?;
         let directory = self.repository.guest(&key);
         let lock = written(world, (&self.repository, &directory), mode, "adopt").await?;
         let read = surveyed(world, &known).await?;

@@ -46,7 +46,7 @@ impl BackupRequest {
         if known.is_template {
             return Err(Refusal::Skipped("it is a template".to_owned()));
         }
-        let key = guest_key(world, &known, mode)?;
+        let key = guest_key(world, &self.repository, &known, mode)?;
         let directory = self.repository.guest(&key);
         let lock = written(world, (&self.repository, &directory), mode, "backup").await?;
         // Only now: who held the lock may have replaced the snapshots, or the guest have moved.
@@ -95,15 +95,17 @@ fn refusal(reason: NoBackup) -> Refusal {
 /// The guest's place in a repository.
 pub(super) fn guest_key(
     world: &World,
+    repository: &Repository,
     known: &survey::IdentifiedGuest,
     mode: Mode,
 ) -> anyhow::Result<GuestKey> {
-    Ok(GuestKey {
+    let key = GuestKey {
         cluster_name: world.cluster.cluster_name()?,
         cluster: cluster_id(world, mode)?,
         vmid: known.guest.vmid,
         incarnation: known.incarnation,
-    })
+    };
+    survey::place(world, repository, known, key)
 }
 
 /// The cluster's id, made at the first backup. A dry run makes none: it finds an empty repository

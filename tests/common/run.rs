@@ -194,7 +194,8 @@ impl Lab {
         let point = self.found(wanted).unwrap();
         let operation = Operation::Restore(RestoreRequest { point, sought, policy });
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+        // The wish to die is heard between any two steps.
+        let runtime = runtime.enable_all().start_paused(true).event_interval(1).build().unwrap();
         let died = runtime.block_on(async {
             tokio::select! {
                 biased;

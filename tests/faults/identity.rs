@@ -27,15 +27,69 @@ fn a_vmid_that_was_given_to_another_guest_begins_anew_in_another_directory() {
     lab.assert_points_are_whole("two guests of one vmid");
     lab.assert_tidy(2, "two guests of one vmid");
 
-    // Which of them is meant must be said.
-    let refused = lab.restore(&Restore::to(901)).unwrap_err().to_string();
-    assert!(refused.contains("--guest"), "{refused}");
+    // Without more words the one that was there last is meant.
+    assert_eq!(lab.restore(&Restore::to(902)).unwrap().exit_code(), 0);
+    let newest = lab.points("repository").pop().unwrap();
+    assert!(lab.storage.read("vm-902-disk-0").unwrap() == lab.expected(&newest, "scsi0"));
     let directory = &lab.guest_directories("repository")[0];
     let mut wanted = Restore::to(901);
     wanted.sought.directory = Some(pve_ferry::survey::relative(directory));
     assert_eq!(lab.restore(&wanted).unwrap().exit_code(), 0);
     let point = directory.load().unwrap().points.pop().unwrap();
     assert!(lab.storage.read("vm-901-disk-0").unwrap() == lab.expected(&point, "scsi0"));
+}
+
+fn write_container(lab: &Lab, root: &str, address: &str) {
+    let text =
+        format!("hostname: ct\nnet0: name=eth0,hwaddr={address}\nrootfs: ceph:{root},size=64K\n");
+    std::fs::write(lab.etc().join("nodes/pve1/lxc/200.conf"), text).unwrap();
+}
+
+/// Its root volume is what tells a container from others; a restore and `pct move-volume` change it.
+#[test]
+fn a_container_whose_root_volume_is_another_one_goes_on_where_it_was() {
+    let lab = Lab::new();
+    let wanted = Backup { selection: "200".into(), ..Backup::default() };
+    let (address, another) = ("BC:24:11:00:00:aa", "BC:24:11:00:00:bb");
+    lab.storage.add_volume("vm-200-disk-0", 65_536).unwrap();
+    lab.storage.write("vm-200-disk-0", 0, &[7; 5000]).unwrap();
+    write_container(&lab, "vm-200-disk-0", address);
+    lab.good_backup(&wanted);
+    // Moved.
+    lab.storage.add_volume("vm-200-disk-1", 65_536).unwrap();
+    lab.storage.write("vm-200-disk-1", 0, &[8; 5000]).unwrap();
+    write_container(&lab, "vm-200-disk-1", address);
+    assert_eq!(kinds(&lab.good_backup(&wanted)), ["base"]);
+    assert_eq!(kinds(&lab.good_backup(&wanted)), ["increment"]);
+    // Lost, and restored in its old place.
+    std::fs::remove_file(lab.etc().join("nodes/pve1/lxc/200.conf")).unwrap();
+    ["vm-200-disk-0", "vm-200-disk-1"].iter().for_each(|name| lab.storage.remove_volume(name));
+    let mut restore = Restore::to(200);
+    restore.sought.vmid = 200.try_into().unwrap();
+    let report = lab.restore(&restore).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert_eq!(kinds(&lab.good_backup(&wanted)), ["base"]);
+    assert_eq!(kinds(&lab.good_backup(&wanted)), ["increment"]);
+    assert_eq!(lab.guest_directories("repository").len(), 1);
+    // A container that is made again has another address.
+    lab.storage.add_volume("vm-200-disk-5", 65_536).unwrap();
+    write_container(&lab, "vm-200-disk-5", another);
+    assert_eq!(kinds(&lab.good_backup(&wanted)), ["base"]);
+    assert_eq!(lab.guest_directories("repository").len(), 2);
+}
+
+/// Two clusters' guests of one vmid: nobody can tell which is meant.
+#[test]
+fn guests_of_several_clusters_are_named_with_their_newest_points() {
+    let (one, two) = (Lab::new(), Lab::new());
+    let shared = one.repository("repository");
+    std::os::unix::fs::symlink(&shared, two.etc().parent().unwrap().join("repository")).unwrap();
+    one.good_backup(&Backup::default());
+    two.good_backup(&Backup::default());
+    let refused = one.restore(&Restore::to(901)).unwrap_err().to_string();
+    assert!(refused.contains("--guest"), "{refused}");
+    let newest = one.points("repository").pop().unwrap().manifest.time;
+    assert_eq!(refused.matches(&format!("(newest daily {newest})")).count(), 2, "{refused}");
 }
 
 /// Two clusters that look alike in everything but their id: names, vmid, uuid, volume identities.

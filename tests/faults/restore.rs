@@ -148,8 +148,9 @@ fn a_node_that_can_note_nothing_restores_all_the_same() {
     let report = lab.restore(&Restore::to(TARGET)).unwrap();
     assert_eq!(report.exit_code(), 0, "{report:#?}");
     let warnings = &report.guests[0].warnings;
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(warnings[0].starts_with("ceph:vm-901-disk-0 could not be noted"), "{warnings:?}");
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    assert!(warnings[0].starts_with("vmid 901 could not be noted"), "{warnings:?}");
+    assert!(warnings[1].starts_with("ceph:vm-901-disk-0 could not be noted"), "{warnings:?}");
     is_restored(&lab, "without a note");
 }
 
@@ -621,4 +622,16 @@ fn a_guest_that_finds_another_firewall_file_is_not_started() {
     assert!(said.len() == 1 && said[0].contains("another firewall file"), "{said:?}");
     assert!(!lab.node.get(TARGET).running);
     assert_eq!(std::fs::read_to_string(theirs).unwrap(), "[OPTIONS]\n\nenable: 0\n");
+}
+
+/// A program that takes everything, writes nothing and ends well.
+#[test]
+fn a_volume_into_which_nothing_was_written_is_not_restored() {
+    let lab = lab();
+    lab.storage.inject(Operation::Import, 2, Fault::Swallows);
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("holds nothing"), "{error}");
+    nothing_half(&lab, &report, "swallowed");
 }

@@ -85,6 +85,10 @@ fn write_config() -> Action {
     Action::WriteConfig { vmid: vmid(), kind, node, replaces: None }
 }
 
+fn reserve() -> Action {
+    Action::ReserveGuest { vmid: vmid(), node: "pve1".into() }
+}
+
 fn delete_volume() -> Action {
     Action::DeleteVolume { volume: volume(), identity: VolumeIdentity::Memory { id: 1 } }
 }
@@ -179,8 +183,12 @@ fn breaking() -> Vec<(Option<&'static str>, &'static str)> {
         ),
         (broken(vec![fill_volume()]), "a restore writes only to volumes that it made"),
         (
-            broken(vec![make_volume(), write_config(), fill_volume()]),
+            broken(vec![reserve(), make_volume(), write_config(), fill_volume()]),
             "configuration comes after all volumes",
+        ),
+        (
+            broken(vec![make_volume(), fill_volume(), write_config()]),
+            "a vmid is reserved before it gets its guest",
         ),
         (
             broken(vec![StartGuest { vmid: vmid() }, write_config()]),
@@ -299,7 +307,7 @@ fn a_backup_that_keeps_the_rules_is_carried_out() {
     let actions = vec![create(), save(), check_config(), Action::CommitRestorePoint];
     let rest = vec![audit(), release_base(), delete_base(), Action::HidePoint(point(1))];
     assert_eq!(broken(actions.into_iter().chain(rest).collect()), None);
-    let restore = vec![delete_volume(), make_volume(), fill_volume(), write_config()];
+    let restore = vec![reserve(), delete_volume(), make_volume(), fill_volume(), write_config()];
     let start = Action::StartGuest { vmid: vmid() };
     assert_eq!(broken(restore.into_iter().chain([start]).collect()), None);
 }

@@ -46,6 +46,8 @@ pub enum Fault {
     SilentCut(u64),
     /// A transfer stands still after so many bytes until it is broken off.
     Stalls(u64),
+    /// An import takes all bytes, writes nothing, and its end claims that all is well.
+    Swallows,
     /// An export leaves the first change out, and nothing tells: its stream is whole.
     OmitsAChange,
 }
