@@ -1,11 +1,11 @@
 //! All that a guest's directory holds, as values, and the questions that are answered from it
 //! alone. Not for reading it from disk: that is `guest_dir.rs`.
 
-use super::chain::BrokenChain;
+use super::chain::{BrokenChain, images_of_chain};
 use super::layout::GuestKey;
 use super::manifest::Manifest;
 use super::records::{Attributes, FreezeRecord, GuestRecord};
-use crate::model::{ChainId, ImageId, Label, PointId};
+use crate::model::{ChainId, DiskKey, ImageId, Label, PointId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -141,6 +141,16 @@ impl History {
         self.unreadable.iter().any(damaged)
             || !self.missing.is_empty()
             || self.needs_what_is_gone().is_some()
+    }
+
+    /// Whether no disk of a point can be restored, as each of their chains lacks an image.
+    pub(super) fn is_beyond_restore(&self, point: &StoredPoint) -> bool {
+        let is_broken = |disk: &DiskKey| match images_of_chain(self, point, disk) {
+            Ok(chain) => chain.iter().any(|held| self.missing.contains(&held.path())),
+            Err(_) => true,
+        };
+        let images = &point.manifest.images;
+        !images.is_empty() && images.iter().all(|image| is_broken(&image.disk))
     }
 
     /// The first image that follows one which no readable point holds.

@@ -10,6 +10,7 @@ use super::layout;
 use super::lock::{Lock, is_full};
 use super::manifest::{Manifest, State};
 use super::records::GuestRecord;
+use crate::model::ImageId;
 
 impl GuestDir {
     /// Removes what an unfinished run left, unless it turns out to be a point that lost its manifest;
@@ -30,7 +31,8 @@ impl GuestDir {
     }
 
     /// Removes a restore point: the manifest first, so that it is never half there. Says what stays
-    /// in its directory because it is not ours.
+    /// in its directory because it is not ours. A point of which no disk can be restored may go while
+    /// something of the guest is missing, too: a person has no other way out of that.
     ///
     /// # Errors
     /// No exclusive lock; another point needs its images (hide it instead); something of the guest
@@ -42,7 +44,7 @@ impl GuestDir {
         lock: &Lock,
         point: &StoredPoint,
     ) -> Result<Option<Foreign>, RepositoryError> {
-        let history = self.may_remove(lock)?;
+        let history = self.may_delete(lock, point)?;
         if let Some(other) = history.needed_by(point) {
             return Err(RepositoryError::StillNeeded {
                 path: point.dir.clone(),
@@ -108,6 +110,28 @@ impl GuestDir {
         let id = point.manifest.point;
         copies::not_written(copies::write_manifest(self.disk(), self.path(), id, &text));
         Ok(point.clone())
+    }
+
+    /// What is there, when this point may be removed. Of a point without a disk that is whole nothing
+    /// is lost; but one that lost its manifest and may come back must not need it.
+    fn may_delete(&self, lock: &Lock, point: &StoredPoint) -> Result<History, RepositoryError> {
+        lock.confirm(self.path())?;
+        let history = self.load()?;
+        let is_worthless =
+            history.is_beyond_restore(point) && history.forbids_increments().is_none();
+        if is_worthless && !self.may_come_back_and_need(&history, point) {
+            return Ok(history);
+        }
+        self.may_remove(lock)
+    }
+
+    fn may_come_back_and_need(&self, history: &History, point: &StoredPoint) -> bool {
+        let own: Vec<ImageId> = point.manifest.images.iter().map(|image| image.id).collect();
+        let lost = history.unreadable.iter().filter(|unreadable| unreadable.is_lost_manifest());
+        let dirs = lost.filter_map(|unreadable| unreadable.path.parent());
+        let sources = dirs.flat_map(|dir| self.sources_of_manifest(dir).unwrap_or_default());
+        let mut parents = sources.flat_map(|manifest| manifest.images).filter_map(|i| i.parent);
+        parents.any(|parent| own.contains(&parent))
     }
 
     /// What is there, when something of it may be removed.

@@ -39,7 +39,7 @@ pub(crate) fn open_or_old(bytes: &[u8]) -> Result<Value, String> {
         name == FIELD || value.as_str().is_some_and(|text| text.starts_with("blake3:"))
     };
     let is_old = |value: &Value| {
-        value.as_object().is_some_and(|object| !object.iter().last().is_some_and(looks_sealed))
+        value.as_object().is_some_and(|object| !object.iter().next_back().is_some_and(looks_sealed))
     };
     value.filter(is_old).map_or_else(|| open(bytes), Ok)
 }

@@ -488,3 +488,34 @@ fn a_broken_chain_is_named_once_with_all_that_it_costs() {
     assert_eq!(broken.len(), 2, "one for each disk: {broken:#?}");
     assert!(broken.iter().all(|damage| damage.points_lost.len() == 2), "{broken:#?}");
 }
+
+/// The way out where nothing mends: what cannot be restored any more goes by a person's own hand, what
+/// can be does not.
+#[test]
+fn a_person_may_delete_points_that_nothing_can_restore_and_only_those() {
+    let (built, _) = built();
+    let guest = example::guest(built.path());
+    let (_whole, other) = copied(built.path());
+    fs::remove_dir_all(guest.path().join("manifests")).unwrap();
+    fs::remove_file(guest.path().join(example::point_dir(1)).join("manifest.json")).unwrap();
+    let lock = example::exclusive(&guest);
+    let points = guest.load().unwrap().points;
+    let [base, second, newest] = &points[..] else { panic!("{points:#?}") };
+    assert!(guest.delete_point(&lock, base).is_err(), "it is whole");
+    assert!(guest.delete_point(&lock, second).is_err(), "another one needs it");
+    guest.delete_point(&lock, newest).unwrap();
+    guest.delete_point(&lock, second).unwrap();
+    let history = guest.load().unwrap();
+    assert_eq!((history.forbids_removal(), history.debris.len()), (None, 1));
+    drop(lock);
+    assert_eq!(damage(&guest), []);
+
+    // Point 3 comes back by repair, and needs what point 2 holds.
+    for n in [1, 3] {
+        fs::remove_file(other.path().join(example::point_dir(n)).join("manifest.json")).unwrap();
+    }
+    let lock = example::exclusive(&other);
+    let second = other.load().unwrap().points.pop().unwrap();
+    assert!(second.dir.ends_with(example::point_dir(2)));
+    assert!(other.delete_point(&lock, &second).is_err());
+}
