@@ -70,7 +70,9 @@ fn volume_line(volume: &ConfigVolume) -> String {
 /// Brings every included volume back as one of guest 999, 4 GiB large; a cloud-init drive is known
 /// by its name, so it must have one.
 fn elsewhere(config: &GuestConfig) -> Restoration {
-    let included = config.volumes().into_iter().filter(ConfigVolume::is_included).enumerate();
+    // A disk of the node itself is in no point.
+    let on_storages = |v: &ConfigVolume| v.is_included() && v.volume.is_some();
+    let included = config.volumes().into_iter().filter(on_storages).enumerate();
     let volumes = included.map(|(n, volume)| -> (DiskKey, RestoredVolume) {
         let (name, size) = match volume.is_cloudinit() {
             true => ("new:vm-999-cloudinit".to_owned(), 4 << 20),

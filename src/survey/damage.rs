@@ -1,7 +1,7 @@
 //! What checks noted of stored points: which disks are known to be damaged, and which other point is
 //! sound. It reads no image; whether damage keeps a point from being read, `plan::damage` decides.
 
-use super::restore::{Sought, SurveyedPoint, fits, rank};
+use super::sought::{Sought, SurveyedPoint, fits, rank};
 use super::source::RestorePoint;
 use crate::model::DiskKey;
 use crate::plan::damage::{Choice, DamageFacts, KnownDamage, PointName};

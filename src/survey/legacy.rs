@@ -1,7 +1,7 @@
 //! Restore points of eve4pve-barc as a survey sees them: with the disks of the guest's configuration.
 //! Reading the files is `repository::legacy`'s.
 
-use super::restore::Sought;
+use super::sought::Sought;
 use crate::model::{ClusterId, GuestKind, Moment, SkippedDisk, VmId, VolumeShape};
 use crate::plan::restore::StoredVolume;
 use crate::pve::storage_cfg::StorageCfg;

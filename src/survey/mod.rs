@@ -17,6 +17,7 @@ mod repair;
 mod reset;
 mod restore;
 mod snapshot;
+mod sought;
 mod source;
 
 pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
@@ -32,8 +33,9 @@ pub use place::place;
 pub use prune::{leftovers, missing_disks, prune, stored, unread_guest};
 pub use repair::repair;
 pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
-pub use restore::{NoPoint, Sought, SurveyedPoint, SurveyedRestore, point, relative, restore};
+pub use restore::{SurveyedRestore, restore};
 pub use snapshot::snapshot;
+pub use sought::{NoPoint, Sought, SurveyedPoint, point, relative};
 pub use source::{RestorePoint, restore_point};
 
 use crate::model::{Guest, GuestKind, Incarnation, VolumeIdentity};

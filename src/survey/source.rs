@@ -3,7 +3,7 @@
 
 use super::legacy::{BarcPoint, Home, barc_point};
 use super::prune::is_left_out;
-use super::restore::{NoPoint, Sought, SurveyedPoint, point};
+use super::sought::{NoPoint, Sought, SurveyedPoint, point};
 use crate::model::{Bytes, DiskKey, GuestKind, Moment, SkippedDisk, VmId, VolumeId};
 use crate::plan::restore::StoredVolume;
 use crate::repository::{GuestDir, ImageEntry, Repository, StoredChain, chain_of, images_of_chain};
