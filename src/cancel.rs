@@ -54,6 +54,11 @@ impl Cancel {
         self.wish.cancelled().await;
     }
 
+    /// The result of the work; none once the run is to end: then the work is dropped.
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        self.wish.run_until_cancelled(work).await
+    }
+
     /// Notes by name what would stay if the run were killed now.
     pub fn open(&self, what: impl Into<String>) -> Open {
         self.note(|lists| &lists.open, what.into())

@@ -23,7 +23,7 @@ impl Execution {
         (disk, volume): (&DiskKey, &VolumeId),
         share: Share,
     ) -> Result<(), Stopped> {
-        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
+        let _turn = self.turn_to_transfer().await?;
         let history = work.directory.load()?;
         let point = history.point(work.point).context("the new restore point is gone")?;
         let image = point.manifest.image(disk).context("the new point does not hold it")?;
@@ -99,7 +99,8 @@ pub async fn compare_with_source(
 ) -> anyhow::Result<Audited> {
     let storage = world.storages.get(&volume.storage);
     let storage = storage.with_context(|| format!("storage {} is gone", volume.storage))?;
-    let source = storage.blocks(&volume.name, &image.source).await?;
+    let source = world.cancel.unless_cancelled(storage.blocks(&volume.name, &image.source)).await;
+    let source = source.ok_or(AuditStopped::Interrupted)??;
     let shared = world.clone();
     let compare = move || {
         let watch = Watch {
@@ -123,6 +124,7 @@ pub async fn compare_with_source(
     };
     let (audited, source) = compared?;
     let audited = audited?;
-    source.finish().await?;
+    let finished = world.cancel.unless_cancelled(source.finish()).await;
+    finished.ok_or(AuditStopped::Interrupted)??;
     Ok(audited)
 }

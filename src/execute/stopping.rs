@@ -62,7 +62,9 @@ impl Execution {
     ) -> Result<(), Stopped> {
         let _busy = self.stop.busy_with(format!("guest {}: {step}", self.plan.guest.vmid));
         if moves_data(&step.action) {
-            return work.await;
+            let moved = work.await;
+            self.end_if_failed(&moved);
+            return moved;
         }
         let mut work = std::pin::pin!(self.said_while_it_lasts(step, work));
         if hears(&step.action) == Hears::ByItself {
@@ -164,16 +166,21 @@ impl Execution {
         while let Some(joined) = tasks.join_next().await {
             // A step that panicked is a step that failed.
             let result = joined.unwrap_or_else(|panic| Err(Stopped::Failed(panic.into())));
-            let fails_the_plan = !self.is_committed() && !matches!(self.work, Work::Reset(_));
-            if result.is_err() && fails_the_plan {
-                self.stop.cancel();
-            }
+            self.end_if_failed(&result);
             if matches!(first, Ok(()) | Err(Stopped::BecauseOfAnother)) && result.is_err() {
                 first = result;
             }
         }
         self.name_stopped_disks();
         first
+    }
+
+    /// Where the plan fails as a whole, its other steps end: before the turn of a failed transfer goes to
+    /// the next one.
+    fn end_if_failed(&self, result: &Result<(), Stopped>) {
+        if result.is_err() && !self.is_committed() && !matches!(self.work, Work::Reset(_)) {
+            self.stop.cancel();
+        }
     }
 
     fn name_stopped_disks(&self) {

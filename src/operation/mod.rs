@@ -184,8 +184,11 @@ impl Operation {
             let outcome = GuestOutcome::new(&guest);
             let prepared = tokio::select! {
                 biased;
+                // Asked first: what is prepared at once would be begun all the same.
+                () = world.limits.repository_hangs.cancelled() => {
+                    Some(Err(Refusal::repository_hangs()))
+                }
                 prepared = until_stopped(&world.cancel, self.prepare(world, &guest, mode)) => prepared,
-                () = world.limits.repository_hangs.cancelled() => Some(Err(Refusal::repository_hangs())),
             };
             let Some(prepared) = prepared else { break };
             let (prepared, refusal) = match prepared {

