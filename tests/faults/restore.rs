@@ -144,7 +144,9 @@ fn a_volume_that_cannot_be_taken_back_goes_with_the_next_restore() {
 #[test]
 fn a_node_that_can_note_nothing_restores_all_the_same() {
     let lab = lab();
-    std::fs::write(lab.etc().parent().unwrap().join("state"), "no directory").unwrap();
+    let state = lab.etc().parent().unwrap().join("state");
+    std::fs::create_dir_all(&state).unwrap();
+    std::fs::write(state.join("restores"), "no directory").unwrap();
     let report = lab.restore(&Restore::to(TARGET)).unwrap();
     assert_eq!(report.exit_code(), 0, "{report:#?}");
     let warnings = &report.guests[0].warnings;
