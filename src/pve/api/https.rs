@@ -84,7 +84,7 @@ impl Https {
         let mut tried = Vec::new();
         for pause in std::iter::once(None).chain(PAUSES.into_iter().map(Some)) {
             if let Some(pause) = pause {
-                if !self.state().answered {
+                if !self.state().answered || !request.retried {
                     break;
                 }
                 std::thread::sleep(pause);

@@ -22,22 +22,24 @@ pub struct Request {
     pub path: String,
     /// Parameters by name; booleans are `1` and `0`.
     pub params: Vec<(&'static str, String)>,
+    /// Whether a proxy that does not answer is asked again after a pause, as one that restarts.
+    pub retried: bool,
 }
 
 impl Request {
     /// A request that reads.
     pub fn get(path: impl Into<String>) -> Self {
-        Self { method: Method::Get, path: path.into(), params: Vec::new() }
+        Self { method: Method::Get, path: path.into(), params: Vec::new(), retried: true }
     }
 
     /// A request that makes something.
     pub fn post(path: impl Into<String>) -> Self {
-        Self { method: Method::Post, path: path.into(), params: Vec::new() }
+        Self { method: Method::Post, path: path.into(), params: Vec::new(), retried: true }
     }
 
     /// A request that removes something.
     pub fn delete(path: impl Into<String>) -> Self {
-        Self { method: Method::Delete, path: path.into(), params: Vec::new() }
+        Self { method: Method::Delete, path: path.into(), params: Vec::new(), retried: true }
     }
 
     /// The same with a parameter.
@@ -45,6 +47,12 @@ impl Request {
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.params.push((name, value.into()));
         self
+    }
+
+    /// The same, asked once: whoever asks goes on without an answer.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Self { retried: false, ..self }
     }
 
     /// The node that the path is about, if it is about one.

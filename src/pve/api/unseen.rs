@@ -38,7 +38,7 @@ impl Api {
     /// Asks for one guest. The answer is why its node cannot be asked for others either.
     async fn ask(&self, unknown: &mut ApiGuest) -> Option<String> {
         let place = &unknown.candidate.guest;
-        let request = Request::get(path(place, "status/current"));
+        let request = Request::get(path(place, "status/current")).once();
         let error = match self.call(&request).await {
             Ok(mut told) => {
                 if let Some(entry) = told.as_object_mut() {
