@@ -10,7 +10,6 @@ use super::layout;
 use super::lock::{Lock, is_full};
 use super::manifest::{Manifest, State};
 use super::records::GuestRecord;
-use crate::model::ImageId;
 
 impl GuestDir {
     /// Removes what an unfinished run left, unless it turns out to be a point that lost its manifest;
@@ -113,25 +112,24 @@ impl GuestDir {
     }
 
     /// What is there, when this point may be removed. Of a point without a disk that is whole nothing
-    /// is lost; but one that lost its manifest and may come back must not need it.
+    /// is lost, unless a lost manifest may come back.
     fn may_delete(&self, lock: &Lock, point: &StoredPoint) -> Result<History, RepositoryError> {
         lock.confirm(self.path())?;
         let history = self.load()?;
         let is_worthless =
             history.is_beyond_restore(point) && history.forbids_increments().is_none();
-        if is_worthless && !self.may_come_back_and_need(&history, point) {
+        if is_worthless && !self.may_be_mended(&history) {
             return Ok(history);
         }
         self.may_remove(lock)
     }
 
-    fn may_come_back_and_need(&self, history: &History, point: &StoredPoint) -> bool {
-        let own: Vec<ImageId> = point.manifest.images.iter().map(|image| image.id).collect();
+    /// Whether a lost manifest has something to be put back from: `repair` comes first then, as with
+    /// it the point may be whole again.
+    fn may_be_mended(&self, history: &History) -> bool {
         let lost = history.unreadable.iter().filter(|unreadable| unreadable.is_lost_manifest());
-        let dirs = lost.filter_map(|unreadable| unreadable.path.parent());
-        let sources = dirs.flat_map(|dir| self.sources_of_manifest(dir).unwrap_or_default());
-        let mut parents = sources.flat_map(|manifest| manifest.images).filter_map(|i| i.parent);
-        parents.any(|parent| own.contains(&parent))
+        let mut dirs = lost.filter_map(|unreadable| unreadable.path.parent());
+        dirs.any(|dir| self.sources_of_manifest(dir).is_ok())
     }
 
     /// What is there, when something of it may be removed.
