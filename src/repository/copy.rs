@@ -17,7 +17,7 @@ use super::verify_image;
 use crate::model::{ChainId, ImageId};
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How points are copied, and what is known of the copies so far.
 pub struct Copying<'a> {
@@ -58,7 +58,8 @@ impl GuestDir {
         }
         let target = self.place(point, &mut history)?;
         self.ensure_chain(lock, source, (point, copying.new_chain))?;
-        self.ensure_place(&target, point)?;
+        let from = At { disk: source.disk(), dir: &point.dir };
+        self.ensure_place(&target, &from)?;
         let transfer = Transfer { from: source.disk(), to: self.disk(), copying };
         transfer.files(point, &target)?;
         prove_texts(self.disk(), &target)?;
@@ -146,18 +147,14 @@ impl GuestDir {
     }
 
     /// Makes the point's directory; of what an interrupted copy left in it only image files stay.
-    fn ensure_place(
-        &self,
-        target: &StoredPoint,
-        point: &StoredPoint,
-    ) -> Result<(), RepositoryError> {
+    fn ensure_place(&self, target: &StoredPoint, from: &At<'_>) -> Result<(), RepositoryError> {
         let label = self.path().join(target.manifest.label.as_str());
         files::ensure_dir(self.disk(), &label)?;
         files::ensure_dir(self.disk(), &target.dir)?;
         self.disk().fsync_dir(&label).about("fsync", &label)?;
         let mut kept = BTreeSet::new();
         for image in &target.manifest.images {
-            if arrived(self.disk(), image, (&point.dir, &target.dir))? {
+            if arrived(image, from, &At { disk: self.disk(), dir: &target.dir })? {
                 kept.extend([image.file.clone(), layout::index_file(&image.file)]);
             }
         }
@@ -271,19 +268,25 @@ impl Transfer<'_, '_> {
     }
 }
 
-/// Whether an image and its index have arrived whole, as far as their lengths tell.
-fn arrived(
-    disk: &Disk,
-    image: &ImageEntry,
-    (from, to): (&Path, &Path),
-) -> Result<bool, RepositoryError> {
-    let length = |path: PathBuf| -> Result<Option<u64>, RepositoryError> {
-        let facts = disk.facts(&path).about("look at", &path)?;
+/// A point's directory at one of the ends.
+struct At<'a> {
+    disk: &'a Disk,
+    dir: &'a Path,
+}
+
+impl At<'_> {
+    fn length(&self, path: &Path) -> Result<Option<u64>, RepositoryError> {
+        let facts = self.disk.facts(path).about("look at", path)?;
         Ok(facts.filter(|facts| facts.is_file()).map(|facts| facts.len()))
-    };
-    let whole = length(to.join(&image.file))? == Some(image.stored_bytes);
-    let index = length(index_path(&to.join(&image.file)))?;
-    Ok(whole && index.is_some() && index == length(index_path(&from.join(&image.file)))?)
+    }
+}
+
+/// Whether an image and its index have arrived whole, as far as their lengths tell.
+fn arrived(image: &ImageEntry, from: &At<'_>, to: &At<'_>) -> Result<bool, RepositoryError> {
+    let (there, here) = (from.dir.join(&image.file), to.dir.join(&image.file));
+    let whole = to.length(&here)? == Some(image.stored_bytes);
+    let index = to.length(&index_path(&here))?;
+    Ok(whole && index.is_some() && index == from.length(&index_path(&there))?)
 }
 
 /// Reads an image whole, unless that was done.

@@ -160,7 +160,7 @@ pub use chain::{
     BrokenChain, HeldImage, chain_of, damage_of_chain, images_of_chain, point_usable_as_base,
 };
 pub use copy::Copying;
-pub use disk::{Disk, DiskFile, Fault};
+pub use disk::{Disk, DiskFile, Fault, FileId, FileOperation, Recording};
 pub use draft::{Committed, PointDraft};
 pub use error::RepositoryError;
 pub use guest_dir::GuestDir;

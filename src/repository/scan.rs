@@ -1,6 +1,6 @@
 //! Walks a guest's directory and reads every point. Not for images: they are not opened here.
 
-use super::disk::Disk;
+use super::disk::{Disk, NOTE_LIMIT};
 use super::error::{About, RepositoryError};
 use super::history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
 use super::layout::{self, GuestNames};
@@ -16,12 +16,30 @@ pub(super) fn scan(
     path: &Path,
     names: &GuestNames,
 ) -> Result<History, RepositoryError> {
+    if let Some(unreadable) = no_directory(disk, path)? {
+        return Ok(History { unreadable: vec![unreadable], ..History::default() });
+    }
     let mut scanner = Scanner { disk, names, history: History::default() };
     scanner.history.record = scanner.guest_record(path)?;
     for (dir, label, moment) in point_dirs(disk, path)? {
         scanner.point_dir(&dir, &label, moment)?;
     }
     Ok(scanner.history.settle())
+}
+
+/// A guest's directory that is none, or a link to one: what it leads to is none of ours, and that
+/// nothing can be read there is not the same as that nothing is there.
+fn no_directory(disk: &Disk, path: &Path) -> Result<Option<Unreadable>, RepositoryError> {
+    let facts = disk.facts(path).about("look at", path)?;
+    let why = match facts {
+        Some(facts) if facts.is_symlink() => {
+            "it is a symbolic link, which is not followed in a repository"
+        }
+        Some(facts) if !facts.is_dir() => "it is no directory",
+        _ => return Ok(None),
+    };
+    let (path, why) = (path.to_owned(), why.to_owned());
+    Ok(Some(Unreadable { path, why, kind: UnreadableKind::Damaged, seq: None }))
 }
 
 /// All directories of points, with or without a manifest.
@@ -43,6 +61,10 @@ fn point_dirs(disk: &Disk, path: &Path) -> Result<Vec<(PathBuf, Label, Moment)>,
     Ok(found)
 }
 
+fn is_eio(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::EIO)
+}
+
 fn is_dir(disk: &Disk, path: &Path) -> Result<bool, RepositoryError> {
     Ok(disk.facts(path).about("look at", path)?.is_some_and(|facts| facts.is_dir()))
 }
@@ -57,8 +79,15 @@ impl Scanner<'_> {
     /// guest.json; a damaged one is rebuilt from the points, so it is no obstacle.
     fn guest_record(&self, path: &Path) -> Result<Option<GuestRecord>, RepositoryError> {
         let file = path.join(layout::GUEST);
-        match self.disk.read(&file) {
+        let read = match self.disk.read(&file) {
+            // EIO may pass; what comes again is a sector that is lost.
+            Err(error) if is_eio(&error) => self.disk.read(&file),
+            read => read,
+        };
+        match read {
             Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
+            // What is said of this one file, or of its place on the disk, ends no look at all others.
+            Err(error) if error.raw_os_error().is_none() || is_eio(&error) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(RepositoryError::io("read", &file, error)),
         }
@@ -76,7 +105,7 @@ impl Scanner<'_> {
         let listed = self.disk.names(dir).about("look into", dir)?;
         let has = |name: &str| listed.iter().any(|listed| listed == name);
         if !has(layout::MANIFEST) {
-            let freeze = self.disk.read(&dir.join(layout::FREEZE)).ok();
+            let freeze = self.disk.read_at_most(&dir.join(layout::FREEZE), NOTE_LIMIT).ok();
             let freeze = freeze.and_then(|bytes| serde_json::from_slice(&bytes).ok());
             self.history.debris.push(Debris { path: dir.to_owned(), freeze });
         } else if let Some(manifest) = self.manifest(dir, label, moment) {

@@ -1,6 +1,6 @@
 //! The repository as a whole: finding guests in it. Not for what a guest's directory holds.
 
-use super::disk::Disk;
+use super::disk::{Disk, real_path};
 use super::error::{About, RepositoryError};
 use super::files;
 use super::guest_dir::GuestDir;
@@ -28,10 +28,11 @@ impl Repository {
     pub fn open(path: &Path, disk: Disk) -> Result<Self, RepositoryError> {
         // The user may well give a link, so links are followed here and only here.
         let missing = || RepositoryError::Missing { path: path.to_owned() };
-        let real = match std::fs::canonicalize(path) {
+        let real = match real_path(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
             other => other.about("open the repository", path)?,
         };
+        let disk = disk.below(&real);
         let facts = disk.facts(&real).about("open the repository", path)?;
         if !facts.is_some_and(|facts| facts.is_dir()) {
             return Err(missing());
@@ -92,7 +93,8 @@ impl Repository {
     pub fn is_apart_from(&self, other: &Self) -> Result<(), RepositoryError> {
         let chain = |one: &Self| -> Result<Vec<(u64, u64)>, RepositoryError> {
             let real = one.root.parent().unwrap_or(&one.root);
-            let facts = |dir: &Path| one.disk.facts(dir).about("look at", dir);
+            let disk = one.disk.anywhere();
+            let facts = |dir: &Path| disk.facts(dir).about("look at", dir);
             let ids = real.ancestors().map(|dir| Ok(facts(dir)?.map(|f| (f.dev(), f.ino()))));
             Ok(ids.collect::<Result<Vec<_>, RepositoryError>>()?.into_iter().flatten().collect())
         };

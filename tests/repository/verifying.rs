@@ -359,10 +359,9 @@ fn a_wish_to_stop_ends_the_reading_between_frames_and_keeps_what_was_found() {
     assert!(report.images.is_empty(), "no image was read to its end: {report:?}");
 }
 
-/// What says nothing of the bytes, as a loop of links here and a server that is away elsewhere, is no
-/// damage: nobody could tell it from one afterwards, as marks stay.
+/// A loop of links, or a directory: no system failed, and the rest of the guest is looked at as well.
 #[test]
-fn what_cannot_be_read_for_another_reason_is_no_damage_but_an_error() {
+fn what_is_no_file_in_the_place_of_one_is_its_damage_and_ends_no_check() {
     let dir = tempfile::tempdir().unwrap();
     build(dir.path());
     let guest = guest(dir.path());
@@ -370,13 +369,17 @@ fn what_cannot_be_read_for_another_reason_is_no_damage_but_an_error() {
         let path = guest.path().join(point_dir(1)).join(file);
         let away = path.with_extension("away");
         fs::rename(&path, &away).unwrap();
-        std::os::unix::fs::symlink(&path, &path).unwrap();
-        let select = |_: &StoredPoint| true;
-        let request =
-            VerifyRequest { select: &select, subset: None, threads: 2, progress: &|_| Ok(()) };
-        let error = guest.verify(&request).unwrap_err();
-        assert!(error.to_string().contains(file), "{error}");
-        fs::remove_file(&path).unwrap();
+        for is_link in [true, false] {
+            match is_link {
+                true => std::os::unix::fs::symlink(&path, &path).unwrap(),
+                false => fs::create_dir(&path).unwrap(),
+            }
+            let report = check(&guest, None);
+            let files: Vec<&Path> = report.damage.iter().map(|damage| &*damage.file).collect();
+            assert_eq!(files, [&path], "{report:?}");
+            assert_eq!(report.images.len(), 8, "{report:?}");
+            fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+        }
         fs::rename(&away, &path).unwrap();
     }
     assert_eq!(check(&guest, None).damage, []);

@@ -5,6 +5,7 @@ use super::compression::Codec;
 use super::digest::frame_digest;
 use super::error::{Damage, ImageError};
 use super::index::{ImageIndex, foreign, index_path};
+use crate::repository::disk::open_file;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -58,8 +59,8 @@ impl ImageReader {
     /// The image cannot be opened.
     pub fn open_indexed(path: &Path) -> Result<Option<Self>, ImageError> {
         let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
-        let index = File::open(index_path(path)).and_then(|mut file| ImageIndex::read(&mut file));
+        let file = open_file(path).map_err(unreadable)?;
+        let index = open_file(&index_path(path)).and_then(|mut file| ImageIndex::read(&mut file));
         let path = path.to_owned();
         Ok(index.ok().map(|index| Self { path, file, index, index_was_rebuilt: false }))
     }
@@ -71,7 +72,7 @@ impl ImageReader {
     pub fn open_scanning(path: &Path) -> Result<Self, ImageError> {
         let index = ImageIndex::scan(path)?;
         let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
+        let file = open_file(path).map_err(unreadable)?;
         Ok(Self { path: path.to_owned(), file, index, index_was_rebuilt: true })
     }
 
@@ -140,7 +141,7 @@ impl ImageReader {
     fn read_stored(&self, target: &mut [u8], offset: u64) -> io::Result<()> {
         match self.file.read_exact_at(target, offset) {
             Err(error) if error.raw_os_error() == Some(nix::libc::EIO) => {
-                let again = File::open(&self.path).map_err(io::Error::other)?;
+                let again = open_file(&self.path).map_err(io::Error::other)?;
                 again.read_exact_at(target, offset)
             }
             other => other,
@@ -206,12 +207,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut reader = image(directory.path());
         // Reading what is not mapped of one's own memory is EIO.
-        let broken = Path::new("/proc/self/mem");
-        reader.file = File::open(broken).unwrap();
+        let broken = PathBuf::from(format!("/proc/{}/mem", std::process::id()));
+        reader.file = File::open(&broken).unwrap();
         assert!(reader.frame(0).is_ok(), "the second try reads it");
-        reader.path = broken.to_owned();
+        reader.path = broken.clone();
         let error = reader.frame(0).unwrap_err();
-        assert_eq!(error.damaged_file(), Some(broken));
+        assert_eq!(error.damaged_file(), Some(&*broken));
         // A server that is away does not open it either: nobody knows what it holds.
         reader.path = directory.path().join("gone");
         assert!(matches!(reader.frame(0).unwrap_err(), ImageError::Read { .. }));
