@@ -2,7 +2,7 @@
 //! Not for finding or writing it: that is `guest_dir.rs` and `draft.rs`.
 
 use super::image::{Compression, Digest};
-use super::layout::{self, GuestKey, ImageKind};
+use super::layout::{GuestKey, ImageFile, ImageKind};
 use crate::model::{
     ChainId, DiskKey, GuestKind, ImageId, Label, Moment, PointId, SnapshotIdentity, VolumeId,
     VolumeShape,
@@ -95,7 +95,8 @@ pub struct ImageEntry {
     /// The snapshot name that the stream ends at.
     pub to: String,
     /// The file's name in the point's directory.
-    pub file: String,
+    #[schemars(with = "String")]
+    pub file: ImageFile,
     /// How the file is compressed.
     pub compression: Compression,
     /// Bytes of the uncompressed stream.
@@ -209,9 +210,6 @@ impl Manifest {
 
     fn sound(&self) -> Result<(), String> {
         for (n, image) in self.images.iter().enumerate() {
-            if !layout::plain_file_name(&image.file) {
-                return Err(format!("image {} has the file name {:?}", image.id, image.file));
-            }
             if image.parent.is_some() != image.from.is_some() {
                 return Err(format!("image {} is neither base nor increment", image.id));
             }

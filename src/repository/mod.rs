@@ -122,8 +122,8 @@
 //! A commit fsyncs all files, writes `manifest.json.tmp`, fsyncs it and the directory, confirms the
 //! lock, renames, fsyncs the directory. Removal unlinks the manifest first. Other files are replaced by
 //! rename. Every change needs an exclusive lock; restoring, verifying and copying need a shared one. A
-//! lock is a file with `host`, `boot_id`, `pid`, `pid_namespace`, `started`, `random`, `mode`, `what`,
-//! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it; on a full file
+//! lock is a file with `host`, `boot_id`, `machine_id`, `pid`, `pid_namespace`, `started`, `random`, `mode`,
+//! `what`, `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it; on a full file
 //! system one may be without its content.
 
 mod audit;
@@ -165,7 +165,7 @@ pub use draft::{Committed, PointDraft};
 pub use error::RepositoryError;
 pub use guest_dir::GuestDir;
 pub use history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
-pub use layout::{GuestKey, GuestNames, ImageKind};
+pub use layout::{GuestKey, GuestNames, ImageFile, ImageKind};
 pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use merge::MergeOptions;

@@ -142,12 +142,12 @@ impl Scanner<'_> {
 
     /// A manifest tells where it belongs; a copy in another place is not believed.
     fn misplaced(&self, manifest: &Manifest, label: &Label, moment: Moment) -> Option<String> {
-        let place = (label, moment, &self.names.vmid, &self.names.incarnation);
-        let told =
-            (&manifest.label, manifest.time, &manifest.guest.vmid, &manifest.guest.incarnation);
+        let place = (label, moment, self.names.clone());
+        let told = (&manifest.label, manifest.time, manifest.guest.names());
         (place != told).then(|| {
             let Manifest { label, time, guest, .. } = manifest;
-            format!("it is the manifest of guest {}, {label} {time}", guest.vmid)
+            let (vmid, cluster) = (guest.vmid, &guest.cluster_name);
+            format!("it is the manifest of guest {vmid} of cluster {cluster}, {label} {time}")
         })
     }
 
