@@ -13,6 +13,7 @@ mod copying;
 mod damaged;
 mod documents;
 mod env;
+mod foreign;
 mod golden;
 mod hooks;
 mod jobs;
