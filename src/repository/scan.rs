@@ -4,7 +4,7 @@ use super::disk::{Disk, NOTE_LIMIT};
 use super::error::{About, RepositoryError};
 use super::history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
 use super::layout::{self, GuestNames};
-use super::manifest::{Manifest, UnreadableManifest};
+use super::manifest::{Manifest, SEQ_LIMIT, UnreadableManifest};
 use super::records::{Attributes, GuestRecord};
 use crate::model::{Label, Moment};
 use std::io;
@@ -169,8 +169,8 @@ impl Scanner<'_> {
     }
 }
 
-/// The order that even a manifest of another version tells.
+/// The order that even a manifest of another version tells, unless no point can come after it.
 fn seq_of(bytes: &[u8]) -> Option<u64> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    value.get("seq")?.as_u64()
+    let value = super::seal::value(bytes).ok()?;
+    value.get("seq")?.as_u64().filter(|seq| *seq < SEQ_LIMIT)
 }

@@ -3,9 +3,7 @@
 use super::{prune, relative, stored};
 use crate::model::{Label, PointId};
 use crate::plan::copy::CopyFacts;
-use crate::repository::{
-    Debris, GuestDir, GuestKey, History, ImageFile, Repository, StoredPoint,
-};
+use crate::repository::{Debris, GuestDir, GuestKey, History, ImageFile, Repository, StoredPoint};
 use anyhow::Context as _;
 use std::collections::BTreeSet;
 

@@ -192,6 +192,18 @@ pub(super) fn foreign(path: &Path, why: impl Into<String>) -> ImageError {
     ImageError::Foreign { path: path.to_owned(), why: why.into() }
 }
 
+/// Whether a record may stand in an image of ours: runs of zeros lie at multiples of 64 KiB and cross
+/// no multiple of 64 MiB. Without that rule a file of a few MiB could hold millions of records.
+pub(super) fn fits_the_format(extent: &Extent) -> bool {
+    const PART: u64 = 64 << 10;
+    const RUN: u64 = 64 << 20;
+    extent.content == Content::Data
+        || (extent.offset % PART == 0
+            && extent.length % PART == 0
+            && extent.length > 0
+            && extent.offset / RUN == (extent.end() - 1) / RUN)
+}
+
 fn data_length(extent: &Extent) -> u64 {
     if extent.content == Content::Data { extent.length } else { 0 }
 }

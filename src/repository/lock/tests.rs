@@ -92,8 +92,7 @@ fn of_many_at_once_never_two_hold_and_every_one_gets_its_turn() {
                 let disk = Disk::real();
                 let mode = LockMode::Exclusive;
                 let (timing, dates) = (quick(), Dates::OfServer);
-                let wanted =
-                    Wanted { disk: &disk, mode, options: &options, timing, whoami, dates };
+                let wanted = Wanted { disk: &disk, mode, options: &options, timing, whoami, dates };
                 for _ in 0..5 {
                     let lock = acquire(dir, &wanted).unwrap();
                     assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
