@@ -4,7 +4,9 @@
 //! # Format 1
 //! Everything is below `pve-ferry/` in the directory that the user gives, which a person's run begins
 //! ([`Repository::begin`]): without it there is no repository. Directories are 0700,
-//! files 0600. Names that do not have these forms are foreign and are left alone.
+//! files 0600. Names that do not have these forms are foreign and are left alone. A repository may be a
+//! stranger's: no symbolic link below the given directory is followed, nothing but regular files is
+//! opened, and a JSON document has 4 MiB and 32,768 values at most.
 //!
 //! ```text
 //! pve-ferry/<cluster name>-<8 hex>/<vmid>-<8 hex>/     first 8 digits of the cluster id; incarnation

@@ -207,3 +207,22 @@ pub(super) fn fits_the_format(extent: &Extent) -> bool {
 fn data_length(extent: &Extent) -> u64 {
     if extent.content == Content::Data { extent.length } else { 0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_zeros_are_those_that_we_write() {
+        const PART: u64 = 64 << 10;
+        let zero = |offset, length| Extent { offset, length, content: Content::Zero };
+        for fits in [zero(0, PART), zero(PART, 3 * PART), zero(0, 64 << 20), zero(64 << 20, PART)] {
+            assert!(fits_the_format(&fits), "{fits:?}");
+        }
+        let across = zero((64 << 20) - PART, 2 * PART);
+        for other in [zero(0, 0), zero(1, PART), zero(0, 1), zero(0, 65 << 20), across] {
+            assert!(!fits_the_format(&other), "{other:?}");
+        }
+        assert!(fits_the_format(&Extent { offset: 7, length: 1, content: Content::Data }));
+    }
+}
