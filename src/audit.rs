@@ -119,7 +119,8 @@ fn compare(
         return Err(AuditStopped::Interrupted);
     }
     let theirs = source.read(number).map_err(|error| AuditStopped::Source(Box::new(error)))?;
-    watch.throttle.pass(theirs.len());
+    let go_on = || watch.cancel.check();
+    watch.throttle.pass(theirs.len(), &go_on).map_err(|_| AuditStopped::Interrupted)?;
     let mut ours = vec![0; theirs.len()];
     let offset = number * source.block_size();
     chain.read_at(offset, &mut ours).map_err(|error| AuditStopped::Image(Box::new(error)))?;

@@ -17,6 +17,8 @@ mod golden;
 mod merge_diff;
 #[path = "repository/merging.rs"]
 mod merging;
+#[path = "repository/missing.rs"]
+mod missing;
 #[path = "repository/processes.rs"]
 mod processes;
 #[path = "repository/rescue.rs"]

@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 5] = [
         "secret",
         "hooks",
         "notify",
+        "stall",
         "throttle",
         "transport",
         "waits",

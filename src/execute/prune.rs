@@ -17,6 +17,7 @@ pub fn step(
     image: &ImageOptions,
     action: &Action,
 ) -> anyhow::Result<String> {
+    let mut stays = None;
     let (done, wanted) = match action {
         Action::SweepLeftovers { .. } => {
             let count = directory.sweep_leftovers(lock)?.len();
@@ -27,7 +28,7 @@ pub fn step(
             ("hid", wanted)
         }
         Action::DeleteRestorePoint(wanted) => {
-            directory.delete_point(lock, &found(directory, wanted)?)?;
+            stays = directory.delete_point(lock, &found(directory, wanted)?)?;
             ("removed", wanted)
         }
         Action::MergeImages { into, from } => {
@@ -48,7 +49,8 @@ pub fn step(
             anyhow::Error::from(error)
         );
     }
-    Ok(format!("{done} point {} {}", wanted.label, wanted.moment))
+    let stays = stays.map_or_else(String::new, |foreign| format!("; {foreign}"));
+    Ok(format!("{done} point {} {}{stays}", wanted.label, wanted.moment))
 }
 
 fn found(directory: &GuestDir, wanted: &RemovedPoint) -> anyhow::Result<StoredPoint> {

@@ -16,6 +16,8 @@ pub(crate) const ROOT: &str = "pve-ferry";
 pub(crate) const MANIFEST: &str = "manifest.json";
 /// The name a manifest bears until it is committed.
 pub(crate) const MANIFEST_TMP: &str = "manifest.json.tmp";
+/// The name of a manifest that is put back, until it is there.
+pub(crate) const MANIFEST_MENDED: &str = "manifest.json.mended";
 /// What changes of a point after its commit.
 pub(crate) const ATTRIBUTES: &str = "attributes.json";
 /// The guest's configuration as it was.
@@ -28,6 +30,8 @@ pub(crate) const FREEZE: &str = "freeze.json";
 pub(crate) const GUEST: &str = "guest.json";
 /// How to get everything back without us.
 pub(crate) const RESTORE: &str = "RESTORE.txt";
+/// The sealed copies of manifests, attributes and guest.json.
+pub(crate) const COPIES: &str = "manifests";
 /// Who works on the guest.
 pub(crate) const LOCKS: &str = "locks";
 
@@ -184,10 +188,19 @@ pub(crate) fn merged_file(
 /// Whether a file in a point's directory has the name of an image, of an image's index, or of one of
 /// our unfinished writes: without a manifest that names it, it is debris.
 pub(crate) fn debris_when_unnamed(name: &str) -> bool {
-    if [MANIFEST, ATTRIBUTES].iter().any(|of| name.strip_suffix(".tmp") == Some(of)) {
+    let is_draft = |of: &&str| name.strip_suffix(".tmp") == Some(of);
+    if name == MANIFEST_MENDED || [MANIFEST, ATTRIBUTES].iter().any(|of| is_draft(&of)) {
         return true;
     }
-    name.strip_suffix(".idx").unwrap_or(name).parse::<ImageFile>().is_ok()
+    let image = name.strip_suffix(".idx.tmp").or(name.strip_suffix(".idx")).unwrap_or(name);
+    image.parse::<ImageFile>().is_ok()
+}
+
+/// Whether a file in a point's directory has a name that we give. All others are foreign (`@eaDir`,
+/// `.AppleDouble`, what a file system leaves of a removed file): they are nobody's to remove.
+pub(crate) fn is_our_file(name: &str) -> bool {
+    let whole = name.strip_suffix(".tmp").unwrap_or(name);
+    [MANIFEST, ATTRIBUTES, CONFIG, FIREWALL, FREEZE].contains(&whole) || debris_when_unnamed(name)
 }
 
 /// The name of the index beside an image file.
@@ -277,6 +290,16 @@ mod tests {
             }
         }
         assert!(debris_when_unnamed("manifest.json.tmp"));
+        for ours in
+            ["manifest.json", "guest.conf", "guest.fw", "attributes.json.tmp", "rootfs.base.rbd"]
+        {
+            assert!(is_our_file(ours), "{ours}");
+        }
+        for foreign in
+            ["@eaDir", ".@__thumb", ".AppleDouble", ".nfs0000a1", "notes.txt", "x.tmp", ""]
+        {
+            assert!(!is_our_file(foreign), "{foreign}");
+        }
         for foreign in [
             "manifest.json",
             "guest.conf",

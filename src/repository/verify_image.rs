@@ -5,6 +5,7 @@ use super::chain::HeldImage;
 use super::disk::open_file;
 use super::error::RepositoryError;
 use super::image::{Damage, Frame, ImageError, ImageIndex, ImageReader, index_path};
+use super::verify::is_of_the_file;
 use crate::stream::Extent;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -58,13 +59,13 @@ pub(super) fn outside(held: &HeldImage<'_>) -> Result<Vec<Finding>, RepositoryEr
 }
 
 /// What a file that is missing, cut off or too long has lost.
-fn wrong_length(held: &HeldImage<'_>) -> Result<Option<Finding>, RepositoryError> {
+pub(super) fn wrong_length(held: &HeldImage<'_>) -> Result<Option<Finding>, RepositoryError> {
     let path = held.path();
     let length = match open_file(&path).and_then(|file| file.metadata()) {
         Ok(facts) if facts.len() == held.image.stored_bytes => return Ok(None),
         Ok(facts) => facts.len(),
         // A directory, say, in its place: that is no failure of the system, and as good as nothing.
-        Err(error) if says_something_of_the_file(&error) => {
+        Err(error) if is_of_the_file(&error) => {
             return Ok(Some(Finding::lost(&path, error.to_string())));
         }
         Err(error) => return Err(RepositoryError::io("look at", &path, error)),
@@ -100,12 +101,12 @@ pub(super) fn content(
         // Without a good index the whole file is read once, which checks as much, by one thread.
         Err(bad_index) => {
             return Ok(match scanned(held)? {
-                None => {
+                Ok(_) => {
                     // All of it was read: a wish to stop is kept for the next image.
                     progress(held.image.stored_bytes).unwrap_or_default();
                     vec![bad_index]
                 }
-                Some(lost) => vec![bad_index, lost],
+                Err(lost) => vec![bad_index, lost],
             });
         }
     };
@@ -122,7 +123,7 @@ fn indexed(held: &HeldImage<'_>) -> Result<Result<ImageReader, Finding>, Reposit
     let path = held.path();
     let bad = |what: &str| Finding {
         file: index_path(&path),
-        what: format!("{what}; it can be made again from the image"),
+        what: format!("{what}; `repair` makes it again from the image"),
         extents: Vec::new(),
         costs: Costs::Nothing,
     };
@@ -134,27 +135,30 @@ fn indexed(held: &HeldImage<'_>) -> Result<Result<ImageReader, Finding>, Reposit
     })
 }
 
-/// What is lost of an image that is read whole without an index.
-fn scanned(held: &HeldImage<'_>) -> Result<Option<Finding>, RepositoryError> {
+/// An image that is read whole without an index, or what of it is lost.
+pub(super) fn scanned(
+    held: &HeldImage<'_>,
+) -> Result<Result<ImageReader, Finding>, RepositoryError> {
     let path = held.path();
     let reader = match ImageReader::open_scanning(&path) {
         // As everywhere: EIO may pass, so that only what comes again is believed.
         Err(error) if is_eio(&error) => match ImageReader::open_scanning(&path) {
-            Err(again) if is_eio(&again) => return Ok(Some(Finding::lost(&path, text(&again)))),
+            Err(again) if is_eio(&again) => return Ok(Err(Finding::lost(&path, text(&again)))),
             other => other,
         },
         other => other,
     };
     let reader = match reader {
-        Err(error) => return unread(&path, error).map(Some),
+        Err(error) => return unread(&path, error).map(Err),
         Ok(reader) => reader,
     };
     let found = reader.index().root_digest();
     if found != held.image.digest {
         let what = format!("its digest is {found}, and the manifest says {}", held.image.digest);
-        return Ok(Some(Finding::lost(&path, what)));
+        return Ok(Err(Finding::lost(&path, what)));
     }
-    Ok(contradiction(held, &reader).map(|what| Finding::lost(&path, what)))
+    let contradiction = contradiction(held, &reader);
+    Ok(contradiction.map_or(Ok(reader), |what| Err(Finding::lost(&path, what))))
 }
 
 fn is_eio(error: &ImageError) -> bool {
@@ -166,15 +170,11 @@ fn is_eio(error: &ImageError) -> bool {
 /// only when nothing bears its name; every other one is a decompressor's, and damage.
 fn unread(path: &Path, error: ImageError) -> Result<Finding, RepositoryError> {
     match error {
-        ImageError::Read { path, source } if !says_something_of_the_file(&source) => {
+        ImageError::Read { path, source } if !is_of_the_file(&source) => {
             Err(RepositoryError::io("read", &path, source))
         }
         other => Ok(Finding::lost(path, text(&other))),
     }
-}
-
-fn says_something_of_the_file(error: &io::Error) -> bool {
-    error.raw_os_error().is_none() || error.kind() == io::ErrorKind::NotFound
 }
 
 /// What manifest and stream tell differently, although the digest fits.

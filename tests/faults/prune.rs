@@ -14,7 +14,7 @@ use pve_ferry::survey::SurveyedPoint;
 use std::path::PathBuf;
 use std::time::Duration;
 
-fn retain(points: u32) -> Rules {
+pub fn retain(points: u32) -> Rules {
     Rules { retain: Some(Span::Points(points)), ..Rules::default() }
 }
 
@@ -23,7 +23,7 @@ fn renewing() -> Backup {
 }
 
 /// Points whose images are base, increment, increment, base, increment, increment.
-fn two_chains() -> Lab {
+pub fn two_chains() -> Lab {
     let lab = Lab::new();
     for round in 2..8 {
         lab.good_backup(&renewing());
@@ -38,7 +38,7 @@ pub fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
         hooks: std::sync::Arc::default(),
         selection: None,
         label: None,
-        repository: Repository::open(&lab.repository("repository"), disk).unwrap(),
+        repository: Repository::open_target(&lab.repository("repository"), disk).unwrap(),
         rules,
         image: lab.world().limits.image,
         lock_wait: Some(Duration::ZERO),

@@ -70,7 +70,13 @@ impl Disk {
 
     /// The real file system, whose changes are recorded from now on, over all clones.
     pub fn recorded() -> (Self, Recording) {
-        let recording = Recording::default();
+        Self::recorded_beside(|| 0)
+    }
+
+    /// The same, with the number of what was done elsewhere noted beside each change
+    /// ([`Recording::counts`]).
+    pub fn recorded_beside(count: impl Fn() -> usize + Send + 'static) -> (Self, Recording) {
+        let recording = Recording::beside(count);
         (Self { recording: Some(recording.clone()), ..Self::default() }, recording)
     }
 
@@ -224,6 +230,13 @@ impl Disk {
         };
         names.sort();
         Ok(names)
+    }
+
+    /// Whether a directory holds nothing at all, names that are no UTF-8 included.
+    pub fn is_empty_dir(&self, path: &Path) -> io::Result<bool> {
+        self.alive()?;
+        self.inside(path)?;
+        nofollow::is_empty(path)
     }
 
     fn inside(&self, path: &Path) -> io::Result<()> {

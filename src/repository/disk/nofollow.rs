@@ -99,6 +99,17 @@ pub(super) fn names(path: &Path) -> io::Result<Vec<String>> {
     names_at_most(path, NAMES_LIMIT)
 }
 
+/// Whether nothing stands in a directory, whatever its name is made of.
+pub(super) fn is_empty(path: &Path) -> io::Result<bool> {
+    let mut dir = Dir::from_fd(directory(path, OFlag::O_RDONLY)?)?;
+    for entry in dir.iter() {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn names_at_most(path: &Path, limit: usize) -> io::Result<Vec<String>> {
     let mut dir = Dir::from_fd(directory(path, OFlag::O_RDONLY)?)?;
     let mut names = Vec::new();

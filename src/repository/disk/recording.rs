@@ -40,10 +40,33 @@ pub struct Recording(Arc<Mutex<Recorded>>);
 #[derive(Debug, Default)]
 struct Recorded {
     operations: Vec<FileOperation>,
+    counts: Vec<usize>,
     files: u64,
+    elsewhere: Option<Elsewhere>,
+}
+
+/// Counts what is done elsewhere meanwhile.
+struct Elsewhere(Box<dyn Fn() -> usize + Send>);
+
+impl std::fmt::Debug for Elsewhere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Elsewhere({})", (self.0)())
+    }
 }
 
 impl Recording {
+    /// Notes with each operation how much had been done elsewhere before it, as `count` says: calls of
+    /// a storage, for example, to be put into one order with these.
+    pub(super) fn beside(count: impl Fn() -> usize + Send + 'static) -> Self {
+        let elsewhere = Some(Elsewhere(Box::new(count)));
+        Self(Arc::new(Mutex::new(Recorded { elsewhere, ..Recorded::default() })))
+    }
+
+    /// What was done elsewhere before each operation; as many as there are operations.
+    pub fn counts(&self) -> Vec<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).counts.clone()
+    }
+
     /// All operations that succeeded so far, in the order in which they were done.
     pub fn operations(&self) -> Vec<FileOperation> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).operations.clone()
@@ -64,8 +87,10 @@ impl Recording {
         act: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
         let mut recorded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = recorded.elsewhere.as_ref().map_or(0, |elsewhere| (elsewhere.0)());
         let done = act()?;
         recorded.operations.push(what());
+        recorded.counts.push(count);
         Ok(done)
     }
 }
