@@ -8,6 +8,7 @@ use crate::repository::{OpenChain, StoredChain};
 use anyhow::{Context as _, bail};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -125,13 +126,20 @@ fn publish(file: &File, partial: &Path, output: &Path) -> anyhow::Result<()> {
     match renameat2(AT_FDCWD, partial, AT_FDCWD, output, RenameFlags::RENAME_NOREPLACE) {
         // File systems that do not know the flag say EINVAL (rename(2)).
         Err(nix::Error::EINVAL) if output.symlink_metadata().is_err() => {
-            std::fs::rename(partial, output).context("give it its name")
+            std::fs::rename(partial, output).context("give it its name")?;
         }
-        other => other.context("give it its name"),
-    }?;
-    // The name must outlive a loss of power, too: who was told that the file is there relies on it.
-    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let dir = dir.unwrap_or_else(|| Path::new("."));
-    let synced = File::open(dir).and_then(|dir| dir.sync_all());
-    synced.with_context(|| format!("make its name durable in {}", dir.display()))
+        other => other.context("give it its name")?,
+    }
+    let directory = match output.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    // A name that a loss of power takes back is no file that was made.
+    match File::open(directory).and_then(|directory| directory.sync_all()) {
+        // Some servers know nothing of the kind.
+        Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        synced => synced.context("make its name durable (the file itself is whole)"),
+    }
 }

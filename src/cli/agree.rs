@@ -37,7 +37,8 @@ impl Declined {
 /// The user does not agree.
 pub fn agree(question: &str) -> Result<(), Declined> {
     let theme = ColorfulTheme::default();
-    let confirm = Confirm::with_theme(&theme).with_prompt(question).default(false);
+    let confirm =
+        Confirm::with_theme(&theme).with_prompt(super::output::plain(question)).default(false);
     let _keys = Keys::without_signals();
     match confirm.interact() {
         Ok(true) => Ok(()),

@@ -40,14 +40,14 @@ impl Progress for Bars {
             bar.set_style(style);
         }
         let bar = self.bars.add(bar);
-        bar.set_prefix(what.to_owned());
+        bar.set_prefix(output::plain(what));
         bar.enable_steady_tick(Duration::from_millis(200));
         Arc::new(Bar(bar))
     }
 
     fn note(&self, line: &str) {
         // A terminal that went away is no reason to stop a backup.
-        let _ = self.bars.println(line);
+        let _ = self.bars.println(output::plain(line));
     }
 }
 

@@ -247,7 +247,7 @@ fn images(guest: &Listed) -> String {
             Bytes(image.stream_bytes).to_string(),
             Bytes(image.stored_bytes).to_string(),
             image.volume.to_string(),
-            image.file.clone(),
+            image.file.to_string(),
         ]
     };
     let of_point = |point: &StoredPoint| -> Vec<Vec<String>> {
@@ -311,6 +311,6 @@ fn image_document(image: &ImageEntry) -> ListedImage {
         compression: image.compression.to_string(),
         digest: image.digest.to_string(),
         base: image.parent,
-        file: image.file.clone(),
+        file: image.file.to_string(),
     }
 }

@@ -63,6 +63,14 @@ fn kept(text: &str) -> bool {
     said.held
 }
 
+/// What a guest, a repository or a tool calls itself may hold sequences that a terminal obeys. A
+/// document escapes them for itself.
+pub fn plain(text: &str) -> String {
+    // Tabs stay: tables of a shell are made of them.
+    let parts: Vec<String> = text.split('\t').map(crate::notify::clean::plain).collect();
+    parts.join("\t")
+}
+
 /// A reader that went away is no error of ours.
 fn print(text: &str) {
     let _ = write!(std::io::stdout(), "{text}");
@@ -75,6 +83,10 @@ pub fn line(line: &str) {
 
 /// Prints a text that ends its own lines.
 pub fn text(text: &str) {
+    result(&plain(text));
+}
+
+fn result(text: &str) {
     if !kept(text) {
         print(text);
     }
@@ -83,14 +95,27 @@ pub fn text(text: &str) {
 /// Prints one document.
 pub fn json(document: &impl serde::Serialize) {
     match serde_json::to_string_pretty(document) {
-        Ok(text) => line(&text),
+        Ok(text) => result(&format!("{}\n", for_terminals(text))),
         // Our documents are made of strings, numbers and lists; they always have a JSON form.
         Err(error) => line(&format!("{{\"error\": \"{error}\"}}")),
     }
 }
 
+/// JSON has no need to escape DEL and the controls of ISO 6429 above it, which terminals obey.
+fn for_terminals(document: String) -> String {
+    if !document.contains(|c: char| ('\u{7f}'..='\u{9f}').contains(&c)) {
+        return document;
+    }
+    let escaped = |c: char| match c {
+        '\u{7f}'..='\u{9f}' => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    document.chars().map(escaped).collect()
+}
+
 /// Prints what a person should know now, on stderr.
 pub fn notice(text: &str) {
+    let text = plain(text);
     if !kept(&format!("{text}\n")) {
         let _ = writeln!(std::io::stderr(), "{text}");
     }
@@ -189,5 +214,24 @@ pub fn performed(performed: &crate::operation::Performed, as_json: bool) {
         (true, false) => text(&super::report::dry_run(performed)),
         (false, true) => json(&performed.report),
         (false, false) => text(&super::report::text(&performed.report)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_keeps_its_lines_and_tabs_and_loses_what_a_terminal_obeys() {
+        assert_eq!(plain("a\tb\n\u{1b}[31mred\u{1b}[0m\r\n"), "a\tb\nred\n");
+    }
+
+    #[test]
+    fn a_document_means_the_same_and_holds_nothing_that_a_terminal_obeys() {
+        let name = "a\u{1b}[2J\u{9b}31m\u{7f}\u{9d}0;t\u{9c}ä";
+        let text =
+            for_terminals(serde_json::to_string(&serde_json::json!({ "name": name })).unwrap());
+        assert!(!text.contains(char::is_control), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["name"], name);
     }
 }

@@ -31,6 +31,8 @@ pub fn plain(text: &str) -> String {
     while let Some(c) = rest.next() {
         match c {
             '\u{1b}' => skip_sequence(&mut rest),
+            '\u{9b}' => skip_parameters(&mut rest),
+            '\u{9d}' => skip_text(&mut rest),
             '\n' => plain.push('\n'),
             '\t' => plain.push(' '),
             c if c.is_control() => {}
@@ -43,13 +45,19 @@ pub fn plain(text: &str) -> String {
 /// What follows an escape: `[` parameters and a final letter, `]` up to its end, or one character.
 fn skip_sequence(rest: &mut std::iter::Peekable<std::str::Chars>) {
     match rest.next() {
-        Some('[') => {
-            while rest.next_if(|c| !('\u{40}'..='\u{7e}').contains(c) && *c != '\n').is_some() {}
-            rest.next_if(|c| *c != '\n');
-        }
-        Some(']') => while rest.next_if(|c| !matches!(c, '\u{7}' | '\u{1b}' | '\n')).is_some() {},
+        Some('[') => skip_parameters(rest),
+        Some(']') => skip_text(rest),
         _ => {}
     }
+}
+
+fn skip_parameters(rest: &mut std::iter::Peekable<std::str::Chars>) {
+    while rest.next_if(|c| !('\u{40}'..='\u{7e}').contains(c) && *c != '\n').is_some() {}
+    rest.next_if(|c| *c != '\n');
+}
+
+fn skip_text(rest: &mut std::iter::Peekable<std::str::Chars>) {
+    while rest.next_if(|c| !matches!(c, '\u{7}' | '\u{1b}' | '\u{9c}' | '\n')).is_some() {}
 }
 
 /// Short texts are no secrets that could be told from words.
@@ -70,6 +78,7 @@ mod tests {
         let text = "\u{1b}[1;31mred\u{1b}[0m a\tb\r\n\u{1b}]0;title\u{7}c\u{8}ä";
         assert_eq!(plain(text), "red a b\ncä");
         assert_eq!(plain("broken \u{1b}[31"), "broken ");
+        assert_eq!(plain("\u{9b}31mred\u{9d}0;title\u{9c}c\u{7f}"), "redc");
         let secrets = [Secret::new("hunter22"), Secret::new("a")];
         assert_eq!(without_secrets("http://x:hunter22@a", &secrets), "http://x:***@a");
     }

@@ -180,7 +180,7 @@ impl GuestDir {
         let mut kept = BTreeSet::new();
         for image in &target.manifest.images {
             if arrived(image, &from, &to)? {
-                kept.extend([image.file.clone(), layout::index_file(&image.file)]);
+                kept.extend([image.file.to_string(), layout::index_file(&image.file)]);
             }
         }
         for name in self.disk().names(&target.dir).about("list", &target.dir)? {

@@ -89,7 +89,7 @@ impl GuestDir {
         if mode == LockMode::Exclusive {
             self.ensure()?;
         }
-        lock::acquire(&self.path, &lock::Wanted::by_us(&self.disk, mode, options))
+        lock::acquire(&self.path, &lock::Wanted::by_us(&self.path, &self.disk, mode, options))
     }
 
     /// Makes the directories of the cluster and the guest. The one of the repository must be there:

@@ -1,10 +1,13 @@
 //! The names of directories and files in a repository, made and read back whole. Not for touching them.
 
 use super::image::{Codec, Compression};
-use crate::model::{ClusterId, ClusterName, DiskKey, Incarnation, Label, Moment, VmId};
+use crate::model::{
+    ClusterId, ClusterName, DiskKey, Incarnation, Invalid, Label, Moment, VmId, serde_as_text,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 /// Below the path that the user gives: everything of ours.
@@ -119,9 +122,56 @@ impl fmt::Display for ImageKind {
     }
 }
 
+/// The name of an image file, of the very form that we give: `scsi0.base.rbd.zst`, and
+/// `scsi0.base.0123abcd.rbd.zst` of one that was merged. A manifest may come from a stranger, and its
+/// names are written to and removed: there is no other way to one than through this form.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ImageFile(String);
+
+const IMAGE_FILE_FORM: &str = "the name of an image file (as scsi0.base.rbd.zst)";
+
+impl FromStr for ImageFile {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let codecs = [Codec::Zstd, Codec::Gzip, Codec::Bzip2, Codec::None];
+        let stem = codecs.iter().find_map(|codec| text.strip_suffix(codec.suffix()));
+        let mut parts = stem.unwrap_or_default().split('.');
+        let disk = parts.next().is_some_and(|disk| disk.parse::<DiskKey>().is_ok());
+        let kind = matches!(parts.next(), Some("base" | "increment"));
+        let mark = parts.next().is_none_or(|mark| mark.parse::<Incarnation>().is_ok());
+        match disk && kind && mark && parts.next().is_none() {
+            true => Ok(Self(text.to_owned())),
+            false => Err(Invalid::new(text, IMAGE_FILE_FORM)),
+        }
+    }
+}
+
+impl fmt::Display for ImageFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl std::ops::Deref for ImageFile {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl AsRef<Path> for ImageFile {
+    fn as_ref(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+serde_as_text!(ImageFile, IMAGE_FILE_FORM);
+
 /// The name of an image file: `scsi0.base.rbd.zst`.
-pub fn image_file(disk: &DiskKey, kind: ImageKind, compression: Compression) -> String {
-    format!("{disk}.{kind}{}", compression.suffix())
+pub fn image_file(disk: &DiskKey, kind: ImageKind, compression: Compression) -> ImageFile {
+    ImageFile(format!("{disk}.{kind}{}", compression.suffix()))
 }
 
 /// The name of a merged image's file, `scsi0.increment.0123abcd.rbd.zst`: another one than that of
@@ -131,8 +181,8 @@ pub(crate) fn merged_file(
     kind: ImageKind,
     mark: Incarnation,
     compression: Compression,
-) -> String {
-    format!("{disk}.{kind}.{mark}{}", compression.suffix())
+) -> ImageFile {
+    ImageFile(format!("{disk}.{kind}.{mark}{}", compression.suffix()))
 }
 
 /// Whether a file in a point's directory has the name of an image, of an image's index, or of one of
@@ -143,13 +193,7 @@ pub(crate) fn debris_when_unnamed(name: &str) -> bool {
         return true;
     }
     let image = name.strip_suffix(".idx.tmp").or(name.strip_suffix(".idx")).unwrap_or(name);
-    let codecs = [Codec::Zstd, Codec::Gzip, Codec::Bzip2, Codec::None];
-    let stem = codecs.iter().find_map(|codec| image.strip_suffix(codec.suffix()));
-    let mut parts = stem.unwrap_or_default().split('.');
-    let disk = parts.next().is_some_and(|disk| disk.parse::<DiskKey>().is_ok());
-    let kind = matches!(parts.next(), Some("base" | "increment"));
-    let mark = parts.next().is_none_or(|mark| mark.parse::<Incarnation>().is_ok());
-    disk && kind && mark && parts.next().is_none()
+    image.parse::<ImageFile>().is_ok()
 }
 
 /// Whether a file in a point's directory has a name that we give. All others are foreign (`@eaDir`,
@@ -162,14 +206,6 @@ pub(crate) fn is_our_file(name: &str) -> bool {
 /// The name of the index beside an image file.
 pub fn index_file(image: &str) -> String {
     format!("{image}.idx")
-}
-
-/// Whether a manifest may name this as a file of its own directory: no path leads out of it.
-pub(crate) fn plain_file_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 255
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
-        && !name.starts_with('.')
 }
 
 /// Reads the name of a point's directory and of the label directory above it.
@@ -212,13 +248,35 @@ mod tests {
 
     #[test]
     fn file_names_never_lead_out_of_the_directory() {
-        for name in ["", "..", "../x", "/etc/passwd", "a/b", ".x", "a b", "a\n", "a\0"] {
-            assert!(!plain_file_name(name), "{name:?}");
+        for name in [
+            "",
+            "..",
+            "../x",
+            "/etc/passwd",
+            "a/b",
+            ".x",
+            "../scsi0.base.rbd.zst",
+            "/scsi0.base.rbd.zst",
+            "./scsi0.base.rbd.zst",
+            "scsi0.base.rbd.zst/",
+            "scsi0.base.rbd.zst\n",
+            "scsi0.base\0.rbd.zst",
+            "SCSI0.base.rbd.zst",
+            "scsi0.base.rbd.zst.idx",
+            "manifest.json",
+            "manifest.json.tmp",
+            "attributes.json",
+            "guest.conf",
+            "freeze.json",
+        ] {
+            assert!(name.parse::<ImageFile>().is_err(), "{name:?}");
+            let json = serde_json::Value::from(name);
+            assert!(serde_json::from_value::<ImageFile>(json).is_err(), "{name:?}");
         }
         let disk = "scsi0".parse().unwrap();
         let name = image_file(&disk, ImageKind::Base, Compression::Zstd(1));
-        assert_eq!(name, "scsi0.base.rbd.zst");
-        assert!(plain_file_name(&index_file(&name)));
+        assert_eq!(&*name, "scsi0.base.rbd.zst");
+        assert_eq!(name.parse::<ImageFile>().unwrap(), name);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! Not for finding or writing it: that is `guest_dir.rs` and `draft.rs`.
 
 use super::image::{Compression, Digest};
-use super::layout::{self, GuestKey, ImageKind};
+use super::layout::{GuestKey, ImageFile, ImageKind};
 use crate::model::{
     ChainId, DiskKey, GuestKind, ImageId, Label, Moment, PointId, SnapshotIdentity, VolumeId,
     VolumeShape,
@@ -13,6 +13,12 @@ use serde_json::{Map, Value};
 
 /// The format that this code writes, and the only one it reads.
 pub const FORMAT: u64 = 1;
+
+/// The highest order that is believed: above it none is left for the next point.
+pub(crate) const SEQ_LIMIT: u64 = 1 << 53;
+
+/// The most values in fields that this version does not know and yet keeps.
+const UNKNOWN_LIMIT: usize = 1 << 10;
 
 /// The features that this code knows; a manifest that requires another one is not read.
 pub const FEATURES: [&str; 0] = [];
@@ -95,7 +101,8 @@ pub struct ImageEntry {
     /// The snapshot name that the stream ends at.
     pub to: String,
     /// The file's name in the point's directory.
-    pub file: String,
+    #[schemars(with = "String")]
+    pub file: ImageFile,
     /// How the file is compressed.
     pub compression: Compression,
     /// Bytes of the uncompressed stream.
@@ -195,23 +202,28 @@ impl Manifest {
     /// # Errors
     /// The text is damaged or of another version; the error says which.
     pub fn parse(bytes: &[u8]) -> Result<Self, UnreadableManifest> {
-        let value = super::seal::open(bytes);
+        let damaged = UnreadableManifest::Damaged;
+        let value = super::seal::value(bytes).map_err(damaged)?;
         // A later format may be sealed in another way, so its number is looked for first.
-        if let Some(why) = newer(bytes) {
+        if let Some(why) = newer(&value) {
             return Err(UnreadableManifest::Newer(why));
         }
-        let damaged = UnreadableManifest::Damaged;
-        let manifest: Self =
-            serde_json::from_value(value.map_err(damaged)?).map_err(|e| damaged(e.to_string()))?;
+        let value = super::seal::check(bytes, value).map_err(damaged)?;
+        let manifest: Self = serde_json::from_value(value).map_err(|e| damaged(e.to_string()))?;
         manifest.sound().map_err(damaged)?;
         Ok(manifest)
     }
 
     fn sound(&self) -> Result<(), String> {
+        if self.seq > SEQ_LIMIT {
+            return Err(format!("its order is {}, as no guest has points", self.seq));
+        }
+        let others = self.images.iter().map(|image| &image.other).chain([&self.other]);
+        let unknown: usize = others.flat_map(Map::values).map(count).sum();
+        if unknown > UNKNOWN_LIMIT {
+            return Err(format!("{unknown} values of it are in fields that nobody knows"));
+        }
         for (n, image) in self.images.iter().enumerate() {
-            if !layout::plain_file_name(&image.file) {
-                return Err(format!("image {} has the file name {:?}", image.id, image.file));
-            }
             if image.parent.is_some() != image.from.is_some() {
                 return Err(format!("image {} is neither base nor increment", image.id));
             }
@@ -243,8 +255,7 @@ pub enum UnreadableManifest {
     Damaged(String),
 }
 
-fn newer(bytes: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(bytes).ok()?;
+fn newer(value: &Value) -> Option<String> {
     let format = value.get("format")?.as_u64()?;
     if format != FORMAT {
         return Some(format!("its format is {format}, and this version reads {FORMAT}"));
@@ -257,4 +268,57 @@ fn newer(bytes: &[u8]) -> Option<String> {
         .collect();
     let list = unknown.join(", ");
     (!unknown.is_empty()).then(|| format!("it requires what this version does not know: {list}"))
+}
+
+/// How many values a value is made of.
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(list) => list.iter().map(count).sum::<usize>(),
+        Value::Object(fields) => fields.values().map(count).sum::<usize>(),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixture;
+    use super::*;
+    use serde_json::json;
+
+    fn read(change: impl FnOnce(&mut Value)) -> Result<Manifest, UnreadableManifest> {
+        let manifest = fixture::manifest(vec![fixture::image(1, None)]);
+        let mut value = serde_json::to_value(&manifest).unwrap();
+        change(&mut value);
+        Manifest::parse(super::super::seal::close(&value).unwrap().as_bytes())
+    }
+
+    /// The seal is no signature: whoever writes a manifest can make a right one.
+    #[test]
+    fn no_manifest_names_a_file_that_is_no_image_of_ours() {
+        assert!(read(|_| ()).is_ok());
+        for name in ["/etc/passwd", "../../x.rbd", "manifest.json", "..", "scsi0.base.rbd/../x"] {
+            let error = read(|value| value["images"][0]["file"] = json!(name)).unwrap_err();
+            assert!(matches!(error, UnreadableManifest::Damaged(_)), "{name}: {error:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_fields_are_kept_as_long_as_they_are_few() {
+        let kept = read(|value| value["later"] = json!(vec![0; 1000])).unwrap();
+        assert_eq!(kept.other["later"].as_array().map(Vec::len), Some(1000));
+        let deep = json!({ "a": { "b": vec![0; 1030] } });
+        for place in ["later", "images"] {
+            let many = read(|value| match place {
+                "images" => value["images"][0]["later"] = deep.clone(),
+                _ => value["later"] = deep.clone(),
+            });
+            assert!(many.is_err(), "{place}");
+        }
+    }
+
+    #[test]
+    fn an_order_after_which_no_other_fits_is_damage() {
+        assert!(read(|value| value["seq"] = json!(SEQ_LIMIT)).is_ok());
+        assert!(read(|value| value["seq"] = json!(u64::MAX - 1)).is_err());
+    }
 }

@@ -12,7 +12,7 @@ use super::history::{History, StoredPoint};
 use super::image::{
     ChainLink, ImageOptions, ImageSink, MergeSource, Merged, ZeroRuns, merge_images,
 };
-use super::layout;
+use super::layout::{self, ImageFile};
 use super::lock::Lock;
 use super::manifest::{ImageEntry, Manifest};
 use crate::model::{Incarnation, PointId};
@@ -164,7 +164,7 @@ fn present<'a>(
 
 fn is_leftover(manifest: &Manifest, name: &str) -> bool {
     let image = name.strip_suffix(".idx").unwrap_or(name);
-    let named = manifest.images.iter().any(|entry| entry.file == image || entry.file == name);
+    let named = manifest.images.iter().any(|entry| *entry.file == *image || *entry.file == *name);
     !named && layout::debris_when_unnamed(name)
 }
 
@@ -251,7 +251,7 @@ impl Merging<'_> {
         oldest: &ImageEntry,
         own: &ImageEntry,
         options: ImageOptions,
-    ) -> Result<String, RepositoryError> {
+    ) -> Result<ImageFile, RepositoryError> {
         let dir = &self.into.dir;
         let there = self.disk.names(dir).about("list", dir)?;
         let mut mark = blake3::hash(format!("{} {}", oldest.digest, own.digest).as_bytes());
@@ -260,7 +260,7 @@ impl Merging<'_> {
             let number = Incarnation(u32::from_le_bytes([a, b, c, d]));
             let kind = oldest.kind();
             let name = layout::merged_file(&own.disk, kind, number, options.compression);
-            if !there.contains(&name) && !there.contains(&layout::index_file(&name)) {
+            if ![name.to_string(), layout::index_file(&name)].iter().any(|n| there.contains(n)) {
                 return Ok(name);
             }
             mark = blake3::hash(mark.as_bytes());

@@ -4,7 +4,9 @@
 //! # Format 1
 //! Everything is below `pve-ferry/` in the directory that the user gives, which a person's run begins
 //! ([`Repository::begin`]): without it there is no repository. Directories are 0700,
-//! files 0600. Names that do not have these forms are foreign and are left alone.
+//! files 0600. Names that do not have these forms are foreign and are left alone. A repository may be a
+//! stranger's: no symbolic link below the given directory is followed, nothing but regular files is
+//! opened, and a JSON document has 4 MiB and 32,768 values at most.
 //!
 //! ```text
 //! pve-ferry/<cluster name>-<8 hex>/<vmid>-<8 hex>/     first 8 digits of the cluster id; incarnation
@@ -135,8 +137,8 @@
 //! A commit fsyncs all files, writes `manifest.json.tmp`, fsyncs it and the directory, confirms the
 //! lock, renames, fsyncs the directory. Removal unlinks the sealed copies and then the manifest first. Other files are replaced by
 //! rename. Every change needs an exclusive lock; restoring, verifying and copying need a shared one. A
-//! lock is a file with `host`, `boot_id`, `pid`, `pid_namespace`, `started`, `random`, `mode`, `what`,
-//! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it; on a full file
+//! lock is a file with `host`, `boot_id`, `machine_id`, `pid`, `pid_namespace`, `started`, `random`, `mode`,
+//! `what`, `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it; on a full file
 //! system one may be without its content.
 
 mod audit;
@@ -183,7 +185,7 @@ pub use error::RepositoryError;
 pub use files::Foreign;
 pub use guest_dir::GuestDir;
 pub use history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
-pub use layout::{GuestKey, GuestNames, ImageKind};
+pub use layout::{GuestKey, GuestNames, ImageFile, ImageKind};
 pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use mend::Mending;

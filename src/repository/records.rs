@@ -2,6 +2,7 @@
 //! Not for what a point contains: that is the manifest and never changes.
 
 use super::layout::GuestKey;
+use super::manifest::SEQ_LIMIT;
 use super::seal;
 use crate::model::{ChainId, GuestKind, ImageId, Label, Moment, PointId, Share};
 use schemars::JsonSchema;
@@ -37,7 +38,12 @@ impl GuestRecord {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        serde_json::from_value(seal::open_or_old(bytes)?).map_err(|error| error.to_string())
+        let record: Self =
+            serde_json::from_value(seal::open_or_old(bytes)?).map_err(|error| error.to_string())?;
+        match record.last_seq < SEQ_LIMIT {
+            true => Ok(record),
+            false => Err(format!("no point can come after order {}", record.last_seq)),
+        }
     }
 
     /// The text of guest.json.

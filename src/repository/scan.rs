@@ -6,7 +6,7 @@ use super::error::{About, RepositoryError};
 use super::history::{History, StoredPoint, Unreadable, UnreadableKind};
 use super::layout::{self, GuestNames};
 use super::lost::{Bare, Search};
-use super::manifest::{Manifest, UnreadableManifest};
+use super::manifest::{Manifest, SEQ_LIMIT, UnreadableManifest};
 use super::records::{Attributes, GuestRecord};
 use crate::model::{Label, Moment};
 use std::path::{Path, PathBuf};
@@ -158,12 +158,12 @@ impl Scanner<'_> {
 
     /// A manifest tells where it belongs; a copy in another place is not believed.
     fn misplaced(&self, manifest: &Manifest, label: &Label, moment: Moment) -> Option<String> {
-        let place = (label, moment, &self.names.vmid, &self.names.incarnation);
-        let told =
-            (&manifest.label, manifest.time, &manifest.guest.vmid, &manifest.guest.incarnation);
+        let place = (label, moment, self.names.clone());
+        let told = (&manifest.label, manifest.time, manifest.guest.names());
         (place != told).then(|| {
             let Manifest { label, time, guest, .. } = manifest;
-            format!("it is the manifest of guest {}, {label} {time}", guest.vmid)
+            let (vmid, cluster) = (guest.vmid, &guest.cluster_name);
+            format!("it is the manifest of guest {vmid} of cluster {cluster}, {label} {time}")
         })
     }
 
@@ -200,8 +200,8 @@ fn kind_of(has_copy: bool) -> UnreadableKind {
     if has_copy { UnreadableKind::Copied } else { UnreadableKind::Damaged }
 }
 
-/// The order that even a manifest of another version tells.
+/// The order that even a manifest of another version tells, unless no point can come after it.
 fn seq_of(bytes: &[u8]) -> Option<u64> {
-    let value: serde_json::Value = serde_json::from_slice(bytes).ok()?;
-    value.get("seq")?.as_u64()
+    let value = super::seal::value(bytes).ok()?;
+    value.get("seq")?.as_u64().filter(|seq| *seq < SEQ_LIMIT)
 }

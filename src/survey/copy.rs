@@ -3,7 +3,7 @@
 use super::{prune, relative, stored};
 use crate::model::{Label, PointId};
 use crate::plan::copy::CopyFacts;
-use crate::repository::{Debris, GuestDir, GuestKey, History, Repository, StoredPoint};
+use crate::repository::{Debris, GuestDir, GuestKey, History, ImageFile, Repository, StoredPoint};
 use anyhow::Context as _;
 use std::collections::BTreeSet;
 
@@ -74,7 +74,7 @@ fn arrived(source: &GuestDir, history: &History, target: &GuestDir, debris: &Deb
     let wanted = place(&debris.path, target);
     let point = history.points.iter().find(|point| place(&point.dir, source) == wanted);
     let Some(point) = point else { return 0 };
-    let length = |file: &String| {
+    let length = |file: &ImageFile| {
         let facts = target.disk().facts(&debris.path.join(file)).ok().flatten();
         facts.map_or(0, |facts| facts.len())
     };

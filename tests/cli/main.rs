@@ -14,6 +14,7 @@ mod copying;
 mod damaged;
 mod documents;
 mod env;
+mod foreign;
 mod frozen;
 mod golden;
 mod hanging;

@@ -61,7 +61,7 @@ fn image_files(point: &StoredPoint) -> Vec<String> {
 fn named_files(point: &StoredPoint) -> Vec<String> {
     let images = point.manifest.images.iter();
     let mut names: Vec<String> =
-        images.flat_map(|i| [i.file.clone(), format!("{}.idx", i.file)]).collect();
+        images.flat_map(|i| [i.file.to_string(), format!("{}.idx", i.file)]).collect();
     names.sort();
     names
 }

@@ -38,6 +38,15 @@ pub(crate) const DOCUMENT_LIMIT: u64 = 4 << 20;
 /// The most bytes of a lock file or a note of a few lines.
 pub(crate) const NOTE_LIMIT: u64 = 64 << 10;
 
+/// Whose clock gives files their dates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dates {
+    /// One clock all of them.
+    OfServer,
+    /// Each host its own.
+    OfClients,
+}
+
 /// The path of a directory that the user gave, without the links that may stand in it: they are
 /// followed here and nowhere else.
 ///
@@ -166,6 +175,18 @@ impl Disk {
         self.alive()?;
         let facts = nix::sys::statvfs::statvfs(path).map_err(io::Error::from)?;
         Ok(facts.blocks_available().saturating_mul(facts.fragment_size()))
+    }
+
+    /// Whose clock dates files in a directory; where that cannot be told, the server's.
+    pub(crate) fn dates(&self, path: &Path) -> Dates {
+        use nix::sys::statfs;
+        // CephFS, FUSE (sshfs, and virtiofs), 9p; CIFS and SMB2 have no constant everywhere.
+        let by_clients = [0x00c3_6400, 0x6573_5546, 0x0102_1997, 0xff53_4d42, 0xfe53_4d42, 0x517b];
+        let kind = statfs::statfs(path).map(|facts| facts.filesystem_type().0);
+        match kind.ok().and_then(|kind| u32::try_from(kind & 0xffff_ffff).ok()) {
+            Some(kind) if by_clients.contains(&kind) => Dates::OfClients,
+            _ => Dates::OfServer,
+        }
     }
 
     /// Reads a document whole; one of more than 4 MiB is an error and not an allocation.

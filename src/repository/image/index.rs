@@ -192,6 +192,37 @@ pub(super) fn foreign(path: &Path, why: impl Into<String>) -> ImageError {
     ImageError::Foreign { path: path.to_owned(), why: why.into() }
 }
 
+/// Whether a record may stand in an image of ours: runs of zeros lie at multiples of 64 KiB and cross
+/// no multiple of 64 MiB. Without that rule a file of a few MiB could hold millions of records.
+pub(super) fn fits_the_format(extent: &Extent) -> bool {
+    const PART: u64 = 64 << 10;
+    const RUN: u64 = 64 << 20;
+    extent.content == Content::Data
+        || (extent.offset % PART == 0
+            && extent.length % PART == 0
+            && extent.length > 0
+            && extent.offset / RUN == (extent.end() - 1) / RUN)
+}
+
 fn data_length(extent: &Extent) -> u64 {
     if extent.content == Content::Data { extent.length } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_zeros_are_those_that_we_write() {
+        const PART: u64 = 64 << 10;
+        let zero = |offset, length| Extent { offset, length, content: Content::Zero };
+        for fits in [zero(0, PART), zero(PART, 3 * PART), zero(0, 64 << 20), zero(64 << 20, PART)] {
+            assert!(fits_the_format(&fits), "{fits:?}");
+        }
+        let across = zero((64 << 20) - PART, 2 * PART);
+        for other in [zero(0, 0), zero(1, PART), zero(0, 1), zero(0, 65 << 20), across] {
+            assert!(!fits_the_format(&other), "{other:?}");
+        }
+        assert!(fits_the_format(&Extent { offset: 7, length: 1, content: Content::Data }));
+    }
 }

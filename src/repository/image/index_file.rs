@@ -11,7 +11,7 @@
 
 use super::codec::{FRAME_LIMIT, STORED_LIMIT};
 use super::compression::Codec;
-use super::index::ImageIndex;
+use super::index::{ImageIndex, fits_the_format};
 use crate::stream::{Content, Extent, Header, NAME_LIMIT};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 
@@ -208,7 +208,9 @@ impl<R: BufRead> Hashed<R> {
         let limit = if content == Content::Data { FRAME_LIMIT as u64 } else { u64::MAX };
         match (offset, end) {
             (Some(offset), Some(end)) if end <= size && length > 0 && length <= limit => {
-                Ok(Extent { offset, length, content })
+                let extent = Extent { offset, length, content };
+                let fits = || invalid("a run of zeros is none that we write");
+                fits_the_format(&extent).then_some(extent).ok_or_else(fits)
             }
             _ => Err(invalid("a record lies outside of the volume")),
         }
@@ -235,7 +237,7 @@ mod tests {
         let header = Header { from: Some("a".into()), to: Some("b".into()), size: 1 << 40 };
         let mut index = ImageIndex::new(header, Codec::Zstd);
         let data = |offset, length| Extent { offset, length, content: Content::Data };
-        let zero = Extent { offset: 1 << 20, length: 1 << 30, content: Content::Zero };
+        let zero = Extent { offset: 1 << 20, length: 63 << 20, content: Content::Zero };
         // The header has 12 + 6 + 6 + 9 bytes.
         index.push(50, 33 + 17 + 100 + 17, [7; 32], &[data(5, 100), zero]);
         index.push(1, 17 + 4096 + 1, [9; 32], &[data(1 << 35, 4096)]);

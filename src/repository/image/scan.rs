@@ -5,7 +5,7 @@ use super::codec::{Decoder, FRAME_TARGET, STORED_LIMIT};
 use super::compression::Codec;
 use super::digest::{FrameDigest, frame_digest};
 use super::error::{Damage, ImageError};
-use super::index::{ImageIndex, foreign};
+use super::index::{ImageIndex, fits_the_format, foreign};
 use crate::repository::disk::open_file;
 use crate::stream::{Content, Extent, Header, Record, StreamError, StreamReader};
 use std::fs::File;
@@ -85,7 +85,7 @@ struct Records {
     end: u64,
 }
 
-fn read_records(input: impl Read) -> Result<Records, StreamError> {
+fn read_records(input: impl Read) -> Result<Records, Fault> {
     let mut reader = StreamReader::new(input)?;
     let header = reader.read_header()?;
     let mut extents = Vec::new();
@@ -97,7 +97,11 @@ fn read_records(input: impl Read) -> Result<Records, StreamError> {
             _ => break,
         };
         let start = reader.position() - crate::stream::RECORD_HEAD as u64;
-        extents.push((start, Extent { offset, length, content }));
+        let extent = Extent { offset, length, content };
+        if !fits_the_format(&extent) {
+            return Err(Fault::Foreign("it has a run of zeros that we do not write".to_owned()));
+        }
+        extents.push((start, extent));
     }
     let end = reader.finish()? - 1;
     Ok(Records { header, extents, end })
@@ -107,7 +111,7 @@ fn scan_frames(file: &File, codec: Codec) -> Result<ImageIndex, Fault> {
     let mut members = Members::new(file, codec)?;
     let records = match read_records(&mut members) {
         Ok(records) => records,
-        Err(error) => return Err(members.fault.take().unwrap_or(error.into())),
+        Err(error) => return Err(members.fault.take().unwrap_or(error)),
     };
     let mut index = ImageIndex::new(records.header, codec);
     let mut extents = records.extents.iter().peekable();

@@ -156,11 +156,34 @@ fn stream(
         };
         if length > 0 {
             let extent = Extent { offset, length, content };
-            pieces.push(Piece { extent, image, at: reader.position() });
+            add(&mut pieces, Piece { extent, image, at: reader.position() });
+        }
+        if pieces.len() as u64 > most_pieces(link.stored_bytes) {
+            let why = format!("it has more than {} records, too many for its size", pieces.len());
+            return Err(damaged(&link.path, why));
         }
     }
     reader.finish().map_err(failed)?;
     Ok(Scanned { size: header.size, pieces })
+}
+
+/// Adds a piece; zeros that touch the zeros before them are one with them.
+fn add(pieces: &mut Vec<Piece>, piece: Piece) {
+    let is_zero = |piece: &Piece| piece.extent.content == Content::Zero;
+    match pieces.last_mut() {
+        Some(last)
+            if is_zero(last) && is_zero(&piece) && last.extent.end() == piece.extent.offset =>
+        {
+            last.extent.length += piece.extent.length;
+        }
+        _ => pieces.push(piece),
+    }
+}
+
+/// How many pieces are held in memory of a file of so many bytes. A record has 17 bytes and its data;
+/// only one that was made for it could hold more than this, and fill the memory with a small file.
+fn most_pieces(stored_bytes: u64) -> u64 {
+    (4 << 20) + stored_bytes / 2
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -226,5 +249,24 @@ fn check_length(link: &LegacyLink, length: u64) -> Result<(), ImageError> {
             Err(damaged(&link.path, what))
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_that_touch_are_one_piece_and_nothing_else_is() {
+        let mut pieces = Vec::new();
+        let (data, zero) = (Content::Data, Content::Zero);
+        for (offset, length, content) in
+            [(0, 1, zero), (1, 1, zero), (2, 1, data), (3, 1, data), (4, 1, zero), (6, 1, zero)]
+        {
+            let extent = Extent { offset, length, content };
+            add(&mut pieces, Piece { extent, image: 0, at: 0 });
+        }
+        let found: Vec<_> = pieces.iter().map(|p| (p.extent.offset, p.extent.length)).collect();
+        assert_eq!(found, [(0, 2), (2, 1), (3, 1), (4, 1), (6, 1)]);
     }
 }

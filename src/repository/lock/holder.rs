@@ -25,6 +25,9 @@ pub struct Holder {
     pub host: String,
     /// The kernel's id of that host's boot.
     pub boot_id: String,
+    /// The machine's own id (`/etc/machine-id`): it stays while the boot's changes.
+    #[serde(default)]
+    pub machine_id: String,
     /// The process id.
     pub pid: u32,
     /// The pid namespace: process ids of other containers on the same kernel mean nothing here.
@@ -52,6 +55,7 @@ impl Holder {
         Self {
             host: String::new(),
             boot_id: String::new(),
+            machine_id: String::new(),
             pid: 0,
             pid_namespace: String::new(),
             started: 0,
@@ -90,6 +94,7 @@ impl fmt::Display for Holder {
 pub(crate) struct Whoami {
     pub(crate) host: String,
     pub(crate) boot_id: String,
+    pub(crate) machine_id: String,
     pub(crate) pid: u32,
     pub(crate) pid_namespace: String,
     pub(crate) started: u64,
@@ -101,10 +106,12 @@ impl Whoami {
         let pid = std::process::id();
         let host = nix::unistd::gethostname().unwrap_or_default();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let machine_id = std::fs::read_to_string("/etc/machine-id");
         let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
         Self {
             host: host.to_string_lossy().into_owned(),
             boot_id: boot_id.unwrap_or_default().trim().to_owned(),
+            machine_id: machine_id.unwrap_or_default().trim().to_owned(),
             pid,
             pid_namespace: namespace.to_string_lossy().into_owned(),
             started: match Process::look(pid) {
@@ -120,6 +127,7 @@ impl Whoami {
         Holder {
             host: self.host.clone(),
             boot_id: self.boot_id.clone(),
+            machine_id: self.machine_id.clone(),
             pid: self.pid,
             pid_namespace: self.pid_namespace.clone(),
             started: self.started,
@@ -131,18 +139,42 @@ impl Whoami {
         }
     }
 
-    /// Whether the holder was a process of this very boot that does not run any more.
-    pub(crate) fn knows_dead(&self, holder: &Holder) -> bool {
-        let ours = self.host == holder.host
-            && !self.boot_id.is_empty()
-            && self.boot_id == holder.boot_id
-            && self.pid_namespace == holder.pid_namespace;
-        ours && match Process::look(holder.pid) {
-            Process::Gone => true,
-            Process::Runs { since } => holder.started != 0 && since != holder.started,
-            Process::CannotTell => false,
+    /// What this host knows of a holder, whatever the date of its file: whether it is a process of
+    /// this very boot that runs, and whether it was one, or one of an earlier boot.
+    pub(crate) fn liveness(&self, holder: &Holder) -> Liveness {
+        let known = |own: &str, its: &str| !own.is_empty() && own == its;
+        if self.host != holder.host || self.boot_id.is_empty() || holder.boot_id.is_empty() {
+            return Liveness::Unknown;
+        }
+        if self.boot_id != holder.boot_id {
+            // Cloned machines share an id, but no name.
+            return match known(&self.machine_id, &holder.machine_id) {
+                true => Liveness::Dead,
+                false => Liveness::Unknown,
+            };
+        }
+        if self.pid_namespace != holder.pid_namespace {
+            return Liveness::Unknown;
+        }
+        match Process::look(holder.pid) {
+            Process::Gone => Liveness::Dead,
+            Process::Runs { .. } if holder.started == 0 => Liveness::Unknown,
+            Process::Runs { since } if since == holder.started => Liveness::Lives,
+            Process::Runs { .. } => Liveness::Dead,
+            Process::CannotTell => Liveness::Unknown,
         }
     }
+}
+
+/// What is known of the process that holds a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Liveness {
+    /// It runs on this host.
+    Lives,
+    /// It ran on this host and does not any more.
+    Dead,
+    /// It is another host's, or its file does not tell.
+    Unknown,
 }
 
 /// What the kernel tells of a process id.

@@ -6,18 +6,20 @@
 //! at the same time at least one sees the other. Whoever sees a conflict takes its file away and
 //! tries again after a random pause, so that both never hold. A holder touches its file every five
 //! minutes; after 30 minutes without that the lock is stale. Ages are differences of times that
-//! the server itself gave to files, so that no host's clock matters.
+//! the server itself gave to files, so that no host's clock matters. Some servers leave that to
+//! their clients, and clocks are set: where a date may be wrong, whoever waits watches whether it
+//! changes. A process that this host can see counts as what it is, whatever its lock's date.
 
 mod holder;
 mod others;
 
 pub use holder::{Holder, LockMode};
 
-use super::disk::Disk;
+use super::disk::{Dates, Disk};
 use super::error::{About, RepositoryError};
 use crate::waits::Waiting;
 use holder::Whoami;
-use others::Others;
+use others::{Others, Watched};
 use std::io;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -179,12 +181,20 @@ pub(crate) struct Wanted<'a> {
     pub(crate) options: &'a LockOptions,
     pub(crate) timing: Timing,
     pub(crate) whoami: Whoami,
+    /// Whose clock dates files there.
+    pub(crate) dates: Dates,
 }
 
 impl<'a> Wanted<'a> {
     /// What this process asks for.
-    pub(crate) fn by_us(disk: &'a Disk, mode: LockMode, options: &'a LockOptions) -> Self {
-        Self { disk, mode, options, timing: TIMING, whoami: Whoami::this_process() }
+    pub(crate) fn by_us(
+        guest_dir: &Path,
+        disk: &'a Disk,
+        mode: LockMode,
+        options: &'a LockOptions,
+    ) -> Self {
+        let (timing, whoami) = (TIMING, Whoami::this_process());
+        Self { disk, mode, options, timing, whoami, dates: disk.dates(guest_dir) }
     }
 }
 
@@ -193,8 +203,9 @@ pub(crate) fn acquire(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Lock, Rep
     let start = Instant::now();
     let mut races = 0;
     let mut waiting = Waiting::at(guest_dir.display());
+    let mut watched = Watched::default();
     loop {
-        match attempt(guest_dir, wanted)? {
+        match attempt(guest_dir, wanted, &mut watched)? {
             Attempt::Held(lock) => return Ok(lock),
             // Two came at the same time: a random pause, and one of them is first.
             Attempt::Race if races < 50 => {
@@ -223,7 +234,11 @@ enum Attempt {
     Race,
 }
 
-fn attempt(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Attempt, RepositoryError> {
+fn attempt(
+    guest_dir: &Path,
+    wanted: &Wanted<'_>,
+    watched: &mut Watched,
+) -> Result<Attempt, RepositoryError> {
     let dir = guest_dir.join(super::layout::LOCKS);
     let own = match OwnFile::write(&dir, wanted) {
         Ok(own) => own,
@@ -235,7 +250,7 @@ fn attempt(guest_dir: &Path, wanted: &Wanted<'_>) -> Result<Attempt, RepositoryE
         }
         Err(error) => return Err(error),
     };
-    let result = own.contend(&dir, guest_dir, wanted);
+    let result = own.contend(guest_dir, wanted, watched);
     if !matches!(result, Ok(Attempt::Held(_))) {
         own.remove(wanted.disk);
     }
@@ -288,12 +303,13 @@ impl OwnFile {
 
     fn contend(
         &self,
-        dir: &Path,
         guest_dir: &Path,
         wanted: &Wanted<'_>,
+        watched: &mut Watched,
     ) -> Result<Attempt, RepositoryError> {
+        let dir = &guest_dir.join(super::layout::LOCKS);
+        Others { dir, now: self.now, own: &self.draft }.remove_stale(wanted, watched)?;
         let others = Others { dir, now: self.now, own: &self.lock };
-        others.remove_stale(wanted)?;
         if let Some(holder) = others.conflict(wanted)? {
             return Ok(Attempt::Conflict(Box::new(holder)));
         }

@@ -1,5 +1,6 @@
 //! Locks between hosts, dead holders and lost ones. Processes are played by their `Whoami`.
 
+use super::others::ByDate;
 use super::*;
 use std::fs;
 use std::sync::atomic::AtomicU32;
@@ -29,7 +30,8 @@ fn take_with(
     disk: &Disk,
 ) -> Result<Lock, RepositoryError> {
     let options = LockOptions { wait: None, what: "backup".into() };
-    acquire(dir, &Wanted { disk, mode, options: &options, timing: quick(), whoami })
+    let dates = Dates::OfServer;
+    acquire(dir, &Wanted { disk, mode, options: &options, timing: quick(), whoami, dates })
 }
 
 fn lock_files(dir: &Path) -> Vec<PathBuf> {
@@ -89,8 +91,8 @@ fn of_many_at_once_never_two_hold_and_every_one_gets_its_turn() {
                 let whoami = host(&format!("h{n}"));
                 let disk = Disk::real();
                 let mode = LockMode::Exclusive;
-                let wanted =
-                    Wanted { disk: &disk, mode, options: &options, timing: quick(), whoami };
+                let (timing, dates) = (quick(), Dates::OfServer);
+                let wanted = Wanted { disk: &disk, mode, options: &options, timing, whoami, dates };
                 for _ in 0..5 {
                     let lock = acquire(dir, &wanted).unwrap();
                     assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
@@ -154,7 +156,8 @@ fn the_refresh_happens_by_itself() {
     let (disk, options) = (Disk::real(), LockOptions::default());
     let timing = Timing { refresh: Duration::from_millis(20), ..quick() };
     let mode = LockMode::Exclusive;
-    let wanted = Wanted { disk: &disk, mode, options: &options, timing, whoami: host("a") };
+    let (whoami, dates) = (host("a"), Dates::OfServer);
+    let wanted = Wanted { disk: &disk, mode, options: &options, timing, whoami, dates };
     let _lock = acquire(dir.path(), &wanted).unwrap();
     let file = lock_files(dir.path()).remove(0);
     age(&file, Duration::from_secs(3600));
@@ -191,7 +194,8 @@ fn a_process_id_that_means_nothing_here_proves_nothing() {
     let dead = Whoami { pid: (1 << 22) + 1, ..us.clone() };
     for elsewhere in [
         Whoami { host: "other".into(), ..dead.clone() },
-        Whoami { boot_id: "other".into(), ..dead.clone() },
+        Whoami { boot_id: "other".into(), machine_id: "other".into(), ..dead.clone() },
+        Whoami { boot_id: "other".into(), machine_id: String::new(), ..dead.clone() },
         Whoami { pid_namespace: "other".into(), ..dead.clone() },
     ] {
         let dir = tempfile::tempdir().unwrap();
@@ -220,7 +224,8 @@ fn a_lock_whose_server_fails_is_lost_before_it_is_stale_for_others() {
     let (mode, options) = (LockMode::Exclusive, LockOptions::default());
     let (refresh, stale) = (Duration::from_millis(25), Duration::from_millis(50));
     let timing = Timing { refresh, stale, ..quick() };
-    let wanted = Wanted { disk: &disk, mode, options: &options, timing, whoami: host("a") };
+    let (whoami, dates) = (host("a"), Dates::OfServer);
+    let wanted = Wanted { disk: &disk, mode, options: &options, timing, whoami, dates };
     let lock = acquire(dir.path(), &wanted).unwrap();
     std::thread::sleep(Duration::from_millis(60));
     assert!(!lock.still_held());
@@ -295,4 +300,106 @@ fn a_file_system_without_room_for_a_name_can_be_read() {
     assert!(take_with(dir.path(), LockMode::Shared, host("a"), &disk()).unwrap().still_held());
     assert!(take_with(dir.path(), LockMode::Exclusive, host("a"), &disk()).is_err());
     assert!(lock_files(dir.path()).is_empty());
+}
+
+/// A process of this host, which its lock's date makes look old, or young: it can be seen.
+#[test]
+fn a_live_holder_of_this_boot_is_never_stale_however_the_clock_was_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = take(dir.path(), LockMode::Exclusive, Whoami::this_process()).unwrap();
+    age(&lock_files(dir.path())[0], Duration::from_secs(30 * 24 * 3600));
+    assert!(take(dir.path(), LockMode::Exclusive, Whoami::this_process()).is_err());
+    assert_eq!(lock_files(dir.path()).len(), 1);
+    assert!(held.confirm(dir.path()).is_ok());
+}
+
+#[test]
+fn what_an_earlier_boot_of_this_machine_held_is_free_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let us = Whoami { machine_id: "m".into(), ..Whoami::this_process() };
+    let earlier = Whoami { boot_id: "before".into(), ..us.clone() };
+    std::mem::forget(take(dir.path(), LockMode::Exclusive, earlier.clone()).unwrap());
+    // A clone has the same id and another name: it may well live.
+    let clone = Whoami { host: "clone".into(), ..us.clone() };
+    assert!(take(dir.path(), LockMode::Exclusive, clone).is_err());
+    take(dir.path(), LockMode::Exclusive, us).unwrap();
+}
+
+fn date_ahead(path: &Path, ahead: Duration) {
+    let then = fs::metadata(path).unwrap().modified().unwrap() + ahead;
+    fs::File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
+}
+
+#[test]
+fn a_lock_that_is_dated_in_the_future_is_not_eternal() {
+    let dir = tempfile::tempdir().unwrap();
+    std::mem::forget(take(dir.path(), LockMode::Exclusive, host("a")).unwrap());
+    let file = lock_files(dir.path()).remove(0);
+    date_ahead(&file, Duration::from_secs(3600));
+    // It may be a living one: whoever does not wait does not get it, whoever does sees whether it
+    // is refreshed.
+    assert!(take(dir.path(), LockMode::Exclusive, host("b")).is_err());
+    let wait = Some(Duration::from_secs(600));
+    let (disk, options) = (Disk::real(), LockOptions { wait, what: "backup".into() });
+    let timing = Timing { refresh: Duration::from_millis(20), ..quick() };
+    let (mode, whoami, dates) = (LockMode::Exclusive, host("b"), Dates::OfServer);
+    let wanted = Wanted { disk: &disk, mode, options: &options, timing, whoami, dates };
+    drop(acquire(dir.path(), &wanted).unwrap());
+    assert!(!file.exists());
+    // Ten years ahead, nobody has to wait at all.
+    std::mem::forget(take(dir.path(), LockMode::Exclusive, host("a")).unwrap());
+    date_ahead(&lock_files(dir.path())[0], Duration::from_secs(3650 * 24 * 3600));
+    take(dir.path(), LockMode::Exclusive, host("b")).unwrap();
+}
+
+#[test]
+fn a_date_is_believed_as_far_as_one_clock_gave_it() {
+    let now = SystemTime::now();
+    let minutes = |n: u64| Duration::from_secs(n * 60);
+    let judge = |date, dates| others::by_date(now, date, dates, &TIMING);
+    for dates in [Dates::OfServer, Dates::OfClients] {
+        for near in [now, now - minutes(29), now + minutes(29)] {
+            assert_eq!(judge(near, dates), ByDate::Held);
+        }
+        for far in [now - minutes(25 * 60), now + minutes(25 * 60)] {
+            assert_eq!(judge(far, dates), ByDate::Stale);
+        }
+        assert_eq!(judge(now + minutes(31), dates), ByDate::Watch);
+    }
+    assert_eq!(judge(now - minutes(31), Dates::OfServer), ByDate::Stale);
+    // Two hosts whose clocks differ must not take each other's locks.
+    assert_eq!(judge(now - minutes(31), Dates::OfClients), ByDate::Watch);
+}
+
+#[test]
+fn only_our_own_names_are_ever_removed_and_unfinished_ones_of_ours_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let locks = dir.path().join("locks");
+    fs::create_dir(&locks).unwrap();
+    let foreign = [".pwd.lock", "x.lock", "notes.tmp", "0123456789ABCDEF.lock", "0123.tmp"];
+    for name in foreign.iter().chain(&["0123456789abcdef.tmp", "fedcba9876543210.tmp"]) {
+        fs::write(locks.join(name), "").unwrap();
+        age(&locks.join(name), Duration::from_secs(3600));
+    }
+    fs::write(locks.join("0000000000000001.tmp"), "young").unwrap();
+    drop(take(dir.path(), LockMode::Exclusive, host("a")).unwrap());
+    for name in foreign.iter().chain(&["0000000000000001.tmp"]) {
+        assert!(locks.join(name).exists(), "{name}");
+    }
+    assert!(!locks.join("0123456789abcdef.tmp").exists());
+    assert!(!locks.join("fedcba9876543210.tmp").exists());
+}
+
+#[test]
+fn a_directory_of_locks_that_is_a_link_is_not_entered() {
+    let (dir, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let victim = outside.path().join("0123456789abcdef.lock");
+    fs::write(&victim, "").unwrap();
+    age(&victim, Duration::from_secs(3600));
+    std::os::unix::fs::symlink(outside.path(), dir.path().join("locks")).unwrap();
+    for mode in [LockMode::Shared, LockMode::Exclusive] {
+        assert!(take(dir.path(), mode, host("a")).is_err());
+    }
+    assert!(victim.exists());
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 1);
 }

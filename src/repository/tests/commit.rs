@@ -181,8 +181,6 @@ fn a_manifest_that_does_not_fit_its_files_is_not_committed() {
     let draft = guest.begin(&lock, &label(), noon()).unwrap();
     let error = draft.commit(&lock, manifest(vec![image(2, None)])).unwrap_err();
     assert!(matches!(error, RepositoryError::Unfit { .. }), "{error:?}");
-    let outside = ImageEntry { file: "../x".into(), ..image(2, None) };
-    assert!(draft.commit(&lock, manifest(vec![outside])).is_err());
     draft.abandon().unwrap();
     let history = guest.load().unwrap();
     assert_eq!((history.points.len(), history.debris.len()), (1, 0));

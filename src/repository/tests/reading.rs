@@ -265,3 +265,24 @@ fn a_label_called_locks_and_foreign_files_are_no_trouble() {
     drop(lock);
     world.lock();
 }
+
+#[test]
+fn a_manifest_with_the_last_of_all_orders_does_not_make_all_later_points_equal() {
+    let world = World::new();
+    let first = world.point(1, None);
+    edit(&first.dir.join("manifest.json"), |v| v["seq"] = json!(u64::MAX));
+    let second = world.point(2, None);
+    let third = world.point(3, Some(2));
+    assert!(second.manifest.seq < third.manifest.seq);
+    assert_eq!(world.guest().load().unwrap().unreadable.len(), 1);
+}
+
+#[test]
+fn the_manifest_of_the_same_guest_of_another_cluster_is_not_believed() {
+    let world = World::new();
+    let point = world.point(1, None);
+    edit(&point.dir.join("manifest.json"), |v| v["cluster_name"] = json!("other"));
+    let history = world.guest().load().unwrap();
+    assert_eq!((history.points.len(), history.unreadable.len()), (0, 1));
+    assert!(history.unreadable[0].why.contains("of cluster other"), "{history:?}");
+}

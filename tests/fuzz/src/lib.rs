@@ -64,11 +64,26 @@ pub fn image(data: &[u8]) {
     assert_eq!(index.file_length(), data.len() as u64);
 }
 
-/// The manifest reader: whatever is in the file, it answers, and what it accepts reads the same.
+/// The manifest reader: whatever is in the file, it answers, and what it accepts reads the same and
+/// names no file but its own. The seal is made right as well, or nothing behind it would be reached.
 pub fn manifest(data: &[u8]) {
-    if let Ok(manifest) = Manifest::parse(data) {
-        assert_eq!(Manifest::parse(data).expect("the same bytes"), manifest);
+    for bytes in [data.to_vec(), sealed(data)] {
+        let Ok(manifest) = Manifest::parse(&bytes) else { continue };
+        assert_eq!(Manifest::parse(&bytes).expect("the same bytes"), manifest);
+        for image in &manifest.images {
+            let file = Path::new(&*image.file);
+            assert_eq!(file.file_name(), Some(file.as_os_str()), "{file:?} leads elsewhere");
+            assert!(image.file.ends_with(".rbd") || image.file.contains(".rbd."), "{file:?}");
+        }
     }
+}
+
+/// The document with the seal that fits what stands before it.
+fn sealed(data: &[u8]) -> Vec<u8> {
+    const SEAL: &[u8] = b",\n  \"seal\": \"blake3:";
+    let end = data.windows(SEAL.len()).rposition(|part| part == SEAL).unwrap_or(data.len());
+    let hash = blake3::hash(&data[..end]).to_hex();
+    [&data[..end], SEAL, hash.as_bytes(), b"\"\n}\n"].concat()
 }
 
 /// The parsers of guest configurations and storage.cfg, which must not lose a byte, and what a
