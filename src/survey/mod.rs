@@ -16,6 +16,7 @@ mod prune;
 mod repair;
 mod reset;
 mod restore;
+mod several;
 mod snapshot;
 mod sought;
 mod source;
