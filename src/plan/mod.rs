@@ -35,10 +35,6 @@ pub use action::Action;
 
 use crate::model::{Guest, ImageId, Label, Moment, PointId, SkippedDisk, SnapshotIdentity};
 
-/// Why no snapshot of a volume goes for the time being. Ceph aborts the client that next writes to a
-/// part which was not copied yet (its issue 15831), and that client is the guest.
-pub(crate) const MIGRATING: &str = "is being migrated (rbd migration), and until `rbd migration commit` a deleted snapshot would make the guest's writes fail";
-
 /// Seconds that a guest may stay frozen, from its agent's answer on. Windows' VSS gives up by itself
 /// after ten.
 pub const FREEZE_SECONDS: u32 = 10;
