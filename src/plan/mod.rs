@@ -15,6 +15,7 @@ mod display;
 mod drives;
 pub mod facts;
 pub mod left;
+mod links;
 mod old_snapshots;
 mod placing;
 pub mod prune;

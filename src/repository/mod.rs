@@ -142,6 +142,7 @@ pub mod image;
 pub mod layout;
 pub mod legacy;
 mod lock;
+mod lookup;
 mod manifest;
 mod marks;
 mod merge;
@@ -157,7 +158,8 @@ mod verify_image;
 
 pub use audit::AuditFindings;
 pub use chain::{
-    BrokenChain, HeldImage, chain_of, damage_of_chain, images_of_chain, point_usable_as_base,
+    BaseCheck, BrokenChain, HeldImage, chain_of, damage_of_chain, images_of_chain,
+    point_usable_as_base,
 };
 pub use copy::Copying;
 pub use disk::{Disk, DiskFile, Fault};
@@ -170,6 +172,7 @@ pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use merge::MergeOptions;
 pub use records::{Attributes, AuditRecord, FreezeRecord, GuestRecord, Verified, VerifiedState};
+pub use removal::Remaining;
 pub use store::Repository;
 pub use stored_chain::{OpenChain, StoredChain};
 pub use verify::{DamageFound, Subset, VerifyReport, VerifyRequest};
