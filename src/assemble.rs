@@ -128,5 +128,10 @@ fn publish(file: &File, partial: &Path, output: &Path) -> anyhow::Result<()> {
             std::fs::rename(partial, output).context("give it its name")
         }
         other => other.context("give it its name"),
-    }
+    }?;
+    // The name must outlive a loss of power, too: who was told that the file is there relies on it.
+    let dir = output.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = dir.unwrap_or_else(|| Path::new("."));
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
+    synced.with_context(|| format!("make its name durable in {}", dir.display()))
 }

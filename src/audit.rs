@@ -126,7 +126,8 @@ fn compare(
         return Ok((0, None));
     }
     let read = theirs.as_ref().map_or(0, Vec::len);
-    watch.throttle.pass(read);
+    let go_on = || watch.cancel.check();
+    watch.throttle.pass(read, &go_on).map_err(|_| AuditStopped::Interrupted)?;
     let theirs = theirs.unwrap_or_else(|| vec![0; usize::try_from(length).unwrap_or(usize::MAX)]);
     let mut ours = vec![0; theirs.len()];
     chain.read_at(offset, &mut ours).map_err(|error| AuditStopped::Image(Box::new(error)))?;

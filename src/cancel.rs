@@ -1,32 +1,41 @@
-//! The user's wish to stop, and the list of what would stay if we stopped at once. Not for
-//! deadlines: those belong to the commands.
+//! The user's wish to stop, and the lists of what would stay and of what is waited for if we stopped
+//! at once. Not for deadlines: those belong to the commands.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// Shared by everything in a run; cloning it is cheap.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Cancel {
-    wish: Arc<watch::Sender<bool>>,
-    open: Arc<Mutex<BTreeMap<u64, String>>>,
+    wish: CancellationToken,
+    lists: Arc<Lists>,
 }
 
-impl Default for Cancel {
-    fn default() -> Self {
-        Self { wish: Arc::new(watch::Sender::new(false)), open: Arc::default() }
-    }
+#[derive(Debug, Default)]
+struct Lists {
+    open: List,
+    busy: List,
 }
+
+type List = Mutex<BTreeMap<u64, String>>;
 
 impl Cancel {
     /// Says that the run is to end as soon as nothing half is left.
     pub fn cancel(&self) {
-        self.wish.send_replace(true);
+        self.wish.cancel();
     }
 
     /// Whether the run is to end.
     pub fn is_cancelled(&self) -> bool {
-        *self.wish.borrow()
+        self.wish.is_cancelled()
+    }
+
+    /// A part of the run that hears this wish, and can be stopped by itself. What it notes stands in
+    /// the same lists.
+    #[must_use]
+    pub fn child(&self) -> Self {
+        Self { wish: self.wish.child_token(), lists: Arc::clone(&self.lists) }
     }
 
     /// Stops reading or writing files once it was called: the error is ECANCELED.
@@ -42,40 +51,53 @@ impl Cancel {
 
     /// Returns when the run is to end; never before.
     pub async fn cancelled(&self) {
-        let mut wish = self.wish.subscribe();
-        // The sender lives as long as `self`, so this ends only when the wish is there.
-        let _ = wish.wait_for(|cancelled| *cancelled).await;
+        self.wish.cancelled().await;
     }
 
     /// Notes by name what would stay if the run were killed now.
     pub fn open(&self, what: impl Into<String>) -> Open {
-        let mut open = self.lock();
-        let key = open.last_key_value().map_or(0, |(key, _)| key + 1);
-        open.insert(key, what.into());
-        Open { cancel: self.clone(), key }
+        self.note(|lists| &lists.open, what.into())
+    }
+
+    /// Notes by name what is under way; a user who wishes to stop is told of what is waited for still.
+    pub fn busy_with(&self, what: impl Into<String>) -> Open {
+        self.note(|lists| &lists.busy, what.into())
     }
 
     /// What would stay if the run were killed now, in the order in which it was made.
     pub fn what_stays(&self) -> Vec<String> {
-        self.lock().values().cloned().collect()
+        lock(&self.lists.open).values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, String>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is under way, in the order in which it was begun.
+    pub fn what_is_under_way(&self) -> Vec<String> {
+        lock(&self.lists.busy).values().cloned().collect()
+    }
+
+    fn note(&self, list: fn(&Lists) -> &List, what: String) -> Open {
+        let mut noted = lock(list(&self.lists));
+        let key = noted.last_key_value().map_or(0, |(key, _)| key + 1);
+        noted.insert(key, what);
+        Open { lists: Arc::clone(&self.lists), list, key }
     }
 }
 
-/// Something that would stay; dropping it says that it is gone or is meant to stay.
+/// Something that is noted; dropping it takes the note back.
 #[derive(Debug)]
 pub struct Open {
-    cancel: Cancel,
+    lists: Arc<Lists>,
+    list: fn(&Lists) -> &List,
     key: u64,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.cancel.lock().remove(&self.key);
+        lock((self.list)(&self.lists)).remove(&self.key);
     }
+}
+
+fn lock(list: &List) -> MutexGuard<'_, BTreeMap<u64, String>> {
+    list.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -101,5 +123,18 @@ mod tests {
         cancel.cancel();
         waiter.await.unwrap();
         assert!(cancel.is_cancelled());
+    }
+
+    #[tokio::test]
+    async fn a_part_stops_alone_and_with_the_whole_and_its_notes_are_the_runs() {
+        let run = Cancel::default();
+        let (part, other) = (run.child(), run.child());
+        let _work = part.busy_with("delete snapshot a");
+        assert_eq!(run.what_is_under_way(), ["delete snapshot a"]);
+        assert!(run.what_stays().is_empty());
+        part.cancel();
+        assert_eq!([&run, &part, &other].map(Cancel::is_cancelled), [false, true, false]);
+        run.cancel();
+        other.cancelled().await;
     }
 }

@@ -32,8 +32,8 @@
 //! - [`storage`] and [`repository`] do not know each other: what moves between them is a stream.
 //! - A snapshot or point whose whole name and identity are not ours is never deleted.
 //! - The snapshot that the next increment needs goes only after its successor is committed.
-//! - A frozen scope holds nothing but snapshot creation, and a guard on the guest's node, armed
-//!   before it, thaws at the deadline whatever becomes of us.
+//! - A frozen scope holds nothing but snapshot creation. A guard on the guest's node freezes and thaws,
+//!   whatever becomes of us, and no run is ok whose guest was not seen thawed.
 //! - Hooks stand around steps (`execute/hooked.rs`), turns and runs (`operation/hooked.rs`), never
 //!   inside a frozen scope. Who is told of a run, or cannot be told, never changes its result.
 //! - A restore point exists when its `manifest.json` has been renamed into place, and not before.
@@ -64,6 +64,7 @@ pub mod hooks;
 pub mod notify;
 pub mod progress;
 pub mod secret;
+pub mod stall;
 pub mod throttle;
 pub mod transport;
 pub mod waits;

@@ -5,7 +5,7 @@ use crate::model::{Moment, SkippedDisk, VmId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// How a run or a guest ended.
+/// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -17,12 +17,26 @@ pub enum Status {
     Failed,
 }
 
+impl Status {
+    /// What an exit code says of a run: the one table that everybody who tells of it follows.
+    pub fn of_code(code: u8) -> Self {
+        match code {
+            0 => Self::Ok,
+            3 => Self::Partial,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// How one guest ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum GuestStatus {
     /// All that was asked for was done.
     Ok,
+    /// It was done without a disk that should have been, or something of it is not whole.
+    // A turn knows failures only: [`Report::new`] tells these guests from those that are ok.
+    Partial,
     /// It was not done, and nothing half is left.
     Failed,
     /// It was left out by its own configuration.
@@ -127,7 +141,7 @@ impl Failure {
 pub struct Totals {
     /// Guests that the selection named.
     pub guests: usize,
-    /// Guests that are ok.
+    /// Guests that were done with all that was asked for.
     pub guests_ok: usize,
     /// Volumes that were transferred.
     pub volumes: usize,
@@ -166,14 +180,16 @@ pub struct Report {
 }
 
 impl Report {
-    /// Makes the report of a run whose guests have all had their turn.
+    /// Makes the report of a run whose guests have all had their turn. How each of them and the run
+    /// ended is decided here, and nowhere else.
     pub fn new(
         operation: &'static str,
         span: (Moment, Moment),
         guests: Vec<GuestOutcome>,
         not_found: Vec<String>,
     ) -> Self {
-        let status = status_of(&guests, &not_found);
+        let guests: Vec<GuestOutcome> = guests.into_iter().map(GuestOutcome::settled).collect();
+        let status = Status::of_code(code_of(&guests, &not_found));
         let totals = totals_of(&guests);
         let (started, finished) = span;
         let warnings = Vec::new();
@@ -205,50 +221,59 @@ impl Report {
         report
     }
 
+    /// The same, for an operation that knows better than its guests tell how it ended.
+    #[must_use]
+    pub fn ended_with(mut self, code: u8) -> Self {
+        (self.status, self.error_code) = (Status::of_code(code), Some(code));
+        self
+    }
+
+    /// How many guests were asked for and not left out by their own configuration.
+    pub fn guests_asked(&self) -> usize {
+        self.guests.iter().filter(|guest| guest.status != GuestStatus::Skipped).count()
+    }
+
     /// The exit code of the run.
     pub fn exit_code(&self) -> u8 {
         if let Some(code) = self.error_code {
             return code;
         }
-        let failures: Vec<Failure> = self.guests.iter().filter_map(|g| g.failure).collect();
-        if failures.contains(&Failure::Interrupted) {
-            return Failure::Interrupted.code();
-        }
-        // What is stored and wrong is worse than what is missing.
-        if failures.contains(&Failure::Damage) {
-            return Failure::Damage.code();
-        }
-        if self.guests.is_empty() {
-            return 4;
-        }
-        match (self.status, &failures[..]) {
-            (Status::Ok, _) => 0,
-            // One guest, or all for the same reason: the reason is the code.
-            (Status::Failed, [first, rest @ ..]) if rest.iter().all(|f| f == first) => first.code(),
-            (Status::Failed, _) => 1,
-            (Status::Partial, _) => 3,
-        }
+        code_of(&self.guests, &self.not_found)
     }
 }
 
-fn status_of(guests: &[GuestOutcome], not_found: &[String]) -> Status {
-    if guests.iter().all(|guest| guest.status == GuestStatus::Skipped || guest.is_whole())
-        && not_found.is_empty()
-    {
-        return Status::Ok;
+/// The exit code of a run whose guests have had their turn.
+fn code_of(guests: &[GuestOutcome], not_found: &[String]) -> u8 {
+    let failures: Vec<Failure> = guests.iter().filter_map(|guest| guest.failure).collect();
+    if failures.contains(&Failure::Interrupted) {
+        return Failure::Interrupted.code();
     }
-    let any_done = guests.iter().any(|guest| guest.status != GuestStatus::Failed);
-    if any_done { Status::Partial } else { Status::Failed }
+    // What is stored and wrong is worse than what is missing.
+    if failures.contains(&Failure::Damage) {
+        return Failure::Damage.code();
+    }
+    if guests.is_empty() {
+        return 4;
+    }
+    let is_good = |g: &GuestOutcome| matches!(g.status, GuestStatus::Ok | GuestStatus::Skipped);
+    if guests.iter().all(is_good) && not_found.is_empty() {
+        return 0;
+    }
+    if guests.iter().any(|guest| guest.status != GuestStatus::Failed) {
+        return 3;
+    }
+    match &failures[..] {
+        // One guest, or all for the same reason: the reason is the code.
+        [first, rest @ ..] if rest.iter().all(|f| f == first) => first.code(),
+        _ => Failure::Other.code(),
+    }
 }
 
 fn totals_of(guests: &[GuestOutcome]) -> Totals {
     let volumes = || guests.iter().flat_map(|guest| &guest.volumes);
     Totals {
         guests: guests.len(),
-        guests_ok: guests
-            .iter()
-            .filter(|g| g.status == GuestStatus::Ok && g.not_whole.is_empty())
-            .count(),
+        guests_ok: guests.iter().filter(|guest| guest.status == GuestStatus::Ok).count(),
         volumes: volumes().count(),
         stream_bytes: volumes().map(|volume| volume.stream_bytes).sum(),
         stored_bytes: volumes().map(|volume| volume.stored_bytes).sum(),
@@ -277,12 +302,23 @@ impl GuestOutcome {
         }
     }
 
-    /// Whether it was done with every disk that should have been, and nothing of it is known to be
-    /// damaged.
-    pub fn is_whole(&self) -> bool {
-        self.status == GuestStatus::Ok
-            && self.skipped.iter().all(|disk| disk.by_configuration)
-            && self.not_whole.is_empty()
+    /// How it ended, with what is missing counted: what its turn knows of no failure is not yet ok.
+    pub fn ending(&self) -> GuestStatus {
+        let lacks_something = self.missing_disks() > 0 || !self.not_whole.is_empty();
+        match self.status {
+            GuestStatus::Ok if lacks_something => GuestStatus::Partial,
+            status => status,
+        }
+    }
+
+    /// How many of its disks should have been done and were not.
+    pub fn missing_disks(&self) -> usize {
+        self.skipped.iter().filter(|disk| !disk.by_configuration).count()
+    }
+
+    fn settled(mut self) -> Self {
+        self.status = self.ending();
+        self
     }
 
     /// The same, failed.
@@ -355,7 +391,39 @@ mod tests {
     fn what_is_known_to_be_damaged_is_never_ok() {
         let mut guest = outcome(100);
         guest.not_whole = vec!["scsi0 is known to be damaged".into()];
-        assert_eq!(totals_of(std::slice::from_ref(&guest)).guests_ok, 0);
         assert_eq!(code(vec![guest], &[]), 3);
+    }
+
+    #[test]
+    fn a_guest_that_lacks_a_disk_is_partial_in_the_status_the_totals_and_the_document_alike() {
+        let mut half = outcome(101);
+        half.skipped = vec![SkippedDisk {
+            disk: "scsi5".into(),
+            reason: "storage local is of the kind dir".into(),
+            by_configuration: false,
+        }];
+        let now = Moment::from_unix(0);
+        let report = Report::new("backup", (now, now), vec![outcome(100), half], vec![]);
+        assert_eq!((report.status, report.totals.guests_ok), (Status::Partial, 1));
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["guests"][1]["status"], "partial");
+        assert_eq!((&json["status"], &json["totals"]["guests_ok"]), (&"partial".into(), &1.into()));
+    }
+
+    #[test]
+    fn status_and_exit_code_never_disagree() {
+        let now = Moment::from_unix(0);
+        let report = |guests| Report::new("backup", (now, now), guests, vec![]);
+        let failed = |f| outcome(101).failed(f, "x".into());
+        for (report, code, status) in [
+            (report(vec![]), 4, Status::Failed),
+            (report(vec![outcome(100)]), 0, Status::Ok),
+            (report(vec![outcome(100), failed(Failure::Other)]), 3, Status::Partial),
+            (report(vec![outcome(100), failed(Failure::Damage)]), 12, Status::Failed),
+            (report(vec![outcome(100)]).ended_with(3), 3, Status::Partial),
+            (Report::broken_off("backup", (now, now), "x".into(), 10), 10, Status::Failed),
+        ] {
+            assert_eq!((report.exit_code(), report.status), (code, status), "{report:?}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 
 use std::fmt;
 use std::io::BufRead as _;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A password or token. It has no `Display`, and its `Debug` shows nothing.
@@ -109,6 +110,23 @@ impl SecretSource {
         Ok(Secret::new(secret))
     }
 
+    /// What is wrong with where it stands: a file that everybody on this machine can read, which keeps no
+    /// secret. A file that cannot be looked at is for [`SecretSource::read`] to name.
+    pub fn exposure(&self) -> Option<String> {
+        let Self::File(path) = self else { return None };
+        let mode = |path: &Path| Some(std::fs::metadata(path).ok()?.mode() & 0o7777);
+        let whole = std::fs::canonicalize(path).ok()?;
+        let own = mode(&whole).filter(|mode| mode & 0o004 != 0 && whole.is_file())?;
+        let is_open =
+            whole.ancestors().skip(1).all(|above| mode(above).is_some_and(|m| m & 1 != 0));
+        is_open.then(|| {
+            let path = path.display();
+            format!(
+                "{path} holds a secret and can be read by everybody (mode {own:04o}): chmod 600 it"
+            )
+        })
+    }
+
     /// The variable that holds it, which no hook should inherit.
     pub fn variable(&self) -> Option<&str> {
         match self {
@@ -116,6 +134,16 @@ impl SecretSource {
             _ => None,
         }
     }
+}
+
+/// Whether an address has credentials in it: a user before the host, or a parameter that names one.
+pub fn is_in_url(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (place, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let names = ["u", "p", "user", "username", "password", "token", "access_token", "api_key"];
+    let mut parameters = parameters.split(['&', ';', '#']);
+    place.contains('@')
+        || parameters.any(|pair| names.contains(&pair.split('=').next().unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -142,5 +170,42 @@ mod tests {
         assert!(source.read().unwrap_err().to_string().contains("token"));
         let missing: SecretSource = "env:PVE_FERRY_NO_SUCH_VARIABLE".parse().unwrap();
         assert!(matches!(missing.read(), Err(SecretError::Empty(_))));
+    }
+
+    #[test]
+    fn a_file_that_everybody_can_read_is_said_to_keep_no_secret() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "s3cret\n").unwrap();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let exposure = || SecretSource::File(path.clone()).exposure();
+        mode(dir.path(), 0o700);
+        mode(&path, 0o644);
+        assert_eq!(exposure(), None, "nobody else enters its directory");
+        mode(dir.path(), 0o755);
+        let said = exposure().unwrap();
+        assert!(said.contains("token") && said.contains("0644") && !said.contains("s3c"), "{said}");
+        mode(&path, 0o640);
+        assert_eq!(exposure(), None);
+        assert_eq!(SecretSource::Variable("HOME".into()).exposure(), None);
+    }
+
+    #[test]
+    fn credentials_in_an_address_are_seen() {
+        for url in [
+            "http://user:sekrit@host:8086",
+            "https://token@host/api",
+            "user:p/w@host",
+            "http://host:8086/write?db=x&p=sekrit",
+            "http://host?token=x",
+        ] {
+            assert!(is_in_url(url), "{url}");
+        }
+        for url in ["http://host:8086", "https://host/api?db=u", "host:8086", "http://[::1]:1/"] {
+            assert!(!is_in_url(url), "{url}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
+use crate::node::freezes::Freezes;
 use crate::node::unfinished::UnfinishedRestores;
 use crate::progress::Progress;
 use crate::pve::files::ClusterFiles;
@@ -39,6 +40,11 @@ pub struct World {
     pub hooks: Arc<Hooks>,
     /// What restores on this node have made and not finished.
     pub unfinished: UnfinishedRestores,
+    /// The freezes that runs on this node have begun and whose thaw nobody has seen.
+    pub freezes: Freezes,
+    /// Where the guards of freezes keep their locks, on each node: `/run/pve-ferry`, or what
+    /// `PVE_FERRY_RUN` says.
+    pub guards: PathBuf,
 }
 
 /// How much happens at once, and how images are written.
@@ -50,6 +56,11 @@ pub struct Limits {
     pub transfers: Arc<Semaphore>,
     /// How many bytes per second all transfers together may move.
     pub throttle: Throttle,
+    /// How long a stream may be without a byte before it is given up.
+    pub stall_timeout: Duration,
+    /// There as soon as a transfer was left hanging in the file system of a repository: nothing more is
+    /// begun that needs it.
+    pub repository_hangs: Cancel,
     /// How images are written.
     pub image: ImageOptions,
     /// How long to wait for locks; `None` waits without limit.

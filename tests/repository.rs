@@ -19,6 +19,8 @@ mod long_chain;
 mod merge_diff;
 #[path = "repository/merging.rs"]
 mod merging;
+#[path = "repository/missing.rs"]
+mod missing;
 #[path = "repository/processes.rs"]
 mod processes;
 #[path = "repository/rescue.rs"]

@@ -18,6 +18,7 @@ const LAYERS: [&[&str]; 5] = [
         "secret",
         "hooks",
         "notify",
+        "stall",
         "throttle",
         "transport",
         "waits",
@@ -78,7 +79,8 @@ fn sources() -> Vec<Source> {
             let end = if is_test_file {
                 0
             } else {
-                text.find("#[cfg(test)]\nmod ").unwrap_or(text.len())
+                let tests = ["#[cfg(test)]\nmod ", "#[cfg(test)]\n#[allow("];
+                tests.iter().filter_map(|begin| text.find(begin)).min().unwrap_or(text.len())
             };
             Source { path, module, code: text[..end].to_owned(), text }
         })
@@ -174,6 +176,41 @@ fn repository_and_stream_need_no_runtime() {
         let plain = matches!(source.module.as_str(), "repository" | "stream");
         let uses = code_lines(source).any(|line| line.contains("tokio") || line.contains("async "));
         if plain && uses { vec!["is async".into()] } else { vec![] }
+    });
+}
+
+/// What a repository holds may come from a stranger: whoever opened a file of it past the door would
+/// follow its links and wait for its FIFOs.
+#[test]
+fn the_files_of_a_repository_have_one_door() {
+    const PAST_IT: [&str; 13] = [
+        "File::open(",
+        "File::create",
+        "File::options(",
+        "OpenOptions",
+        "fs::metadata(",
+        "fs::symlink_metadata(",
+        "fs::read",
+        "fs::write(",
+        "fs::remove",
+        "fs::rename(",
+        "fs::create_dir",
+        "fs::canonicalize(",
+        "DirBuilder",
+    ];
+    check(|source| {
+        let may = |part: std::path::Component<'_>| {
+            part.as_os_str() == "disk" || part.as_os_str() == "tests"
+        };
+        let below = source.path.strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/src"));
+        if source.module != "repository" || below.unwrap().components().any(may) {
+            return vec![];
+        }
+        // What the kernel tells of processes is no file of a repository.
+        let is_past = |line: &&str| !line.contains("\"/proc/");
+        let past = code_lines(source).filter(is_past);
+        let past = past.filter(|line| PAST_IT.iter().any(|word| line.contains(word)));
+        past.map(|line| format!("opens past repository/disk: {}", line.trim())).collect()
     });
 }
 

@@ -101,7 +101,7 @@ fn request(args: &Args) -> Result<AdoptRequest, CliError> {
         path: args.path.clone(),
         old_label: args.label.clone(),
         label: new_label,
-        repository: Repository::open(args.to.as_ref().unwrap_or(&args.path), Disk::real())?,
+        repository: Repository::open_target(args.to.as_ref().unwrap_or(&args.path), Disk::real())?,
         home: world::home(),
     })
 }

@@ -8,6 +8,7 @@ use super::told::{Nature, Subject};
 use super::{blocking, output, signals, world};
 use crate::hooks::Hooks;
 use crate::operation::{BackupRequest, Mode, Operation, Performed, perform};
+use crate::plan::FREEZE_TIMEOUT;
 use crate::plan::facts::SnapshotProtection;
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
@@ -48,12 +49,17 @@ pub struct Args {
     /// each run: 1/50. A difference fails the guest with 12, and the next backup is a base.
     #[arg(long, value_name = "1/N", value_parser = crate::model::parts)]
     audit: Option<u64>,
+    /// Seconds that a guest's agent may take to answer the freeze; then the guest is saved without.
+    #[arg(long, value_name = "SECONDS", default_value_t = FREEZE_TIMEOUT,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    freeze_timeout: u32,
     #[command(flatten)]
     parallel: Parallel,
     /// none, zstd[:LEVEL], gzip or bzip2.
     #[arg(long, value_name = "METHOD", default_value = "zstd:1")]
     compress: String,
-    /// Protect the snapshot that stays on each volume; PVE cannot delete the guest then.
+    /// Protect the snapshot that stays on each volume against `rbd snap rm` and `rbd snap purge` by hand;
+    /// PVE deletes the guest all the same.
     #[arg(long)]
     protect_snap: bool,
     /// Print what would be done, and stop.
@@ -166,7 +172,7 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
     let compression: Compression = args.compress.parse()?;
     let selection = selection(args)?;
     let label = label(&args.label)?;
-    let repository = Repository::open(&args.common.path, Disk::real())?;
+    let repository = Repository::open_target(&args.common.path, Disk::real())?;
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let snapshots = match args.protect_snap {
         true => SnapshotProtection::Protected,
@@ -178,8 +184,17 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
     let renew = args.renew.as_deref().map(str::parse).transpose()?;
     let retention = args.retention.rules()?;
     let audit = args.audit;
-    let request =
-        BackupRequest { selection, label, repository, snapshots, renew, audit, retention };
+    let freeze_timeout = args.freeze_timeout;
+    let request = BackupRequest {
+        selection,
+        label,
+        repository,
+        snapshots,
+        renew,
+        audit,
+        retention,
+        freeze_timeout,
+    };
     blocking(async {
         signals::listen(&world.cancel)?;
         perform(world.clone(), Operation::Backup(request), mode).await

@@ -8,7 +8,7 @@ use crate::pve::api::{
     Api, Credentials, Endpoint, Fingerprint, Https, HttpsSettings, Pvesh, RENEWED_AFTER, Trust,
     password_in,
 };
-use crate::secret::{Secret, SecretSource};
+use crate::secret::{Secret, SecretSource, is_in_url};
 use crate::transport::Host;
 use crate::world::Hosts;
 use std::ffi::OsString;
@@ -73,8 +73,21 @@ pub fn refuse_typed_secrets(words: &[OsString]) -> Result<(), CliError> {
             );
             return Err(CliError::usage(text));
         }
+        if name == INFLUXURL && typed.is_some_and(is_in_url) {
+            return Err(secret_in_url());
+        }
     }
     Ok(())
+}
+
+/// The option whose value is an address.
+const INFLUXURL: &str = "--influxurl";
+
+/// The error about an address with credentials in it, which it does not repeat.
+pub fn secret_in_url() -> CliError {
+    CliError::usage(format!(
+        "{INFLUXURL} has a user, password or token in it, which everybody on this machine can read: give it by --influxtoken file:PATH (USER:PASSWORD for InfluxDB 1.x)"
+    ))
 }
 
 impl Connection {
@@ -172,6 +185,8 @@ impl Connection {
 fn secret(text: &str) -> Result<Secret, CliError> {
     match text.parse::<SecretSource>() {
         Ok(source) => {
+            let exposed = source.exposure();
+            exposed.iter().for_each(|what| output::warning(&format!("warning: {what}")));
             source.read().map_err(|e| CliError::usage(format!("{:#}", anyhow::Error::from(e))))
         }
         Err(_) => Ok(Secret::new(text)),
@@ -209,7 +224,10 @@ mod tests {
             let error = refused(line).unwrap_err();
             assert!(error.contains("file:PATH") && !error.contains("s3cret"), "{error}");
         }
+        let url = refused("backup --influxurl=http://a:s3cret@host").unwrap_err();
+        assert!(url.contains("--influxtoken") && !url.contains("s3cret"), "{url}");
         for line in [
+            "--influxurl http://host:8086",
             "--password file:/x",
             "--api-token=env:T",
             "--password -",

@@ -81,7 +81,7 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let request = CopyRequest {
         from: Repository::open(&args.from, Disk::real())?,
-        to: Repository::open(&args.to, Disk::real())?,
+        to: Repository::open_target(&args.to, Disk::real())?,
         selection: selection.map_err(|e| CliError::usage(e.to_string()))?,
         label: args.label.as_deref().map(label).transpose()?,
         source: if args.moves { Source::Moves } else { Source::Stays },

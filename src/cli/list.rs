@@ -11,7 +11,9 @@ use crate::model::{Age, Bytes, Moment, counted};
 use crate::repository::ImageEntry;
 use crate::repository::VerifiedState;
 use crate::repository::legacy::LegacyHistory;
-use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
+use crate::repository::{
+    Disk, GuestDir, History, Repository, RepositoryError, StoredPoint, Unreadable, UnreadableKind,
+};
 use crate::survey;
 use std::fmt::Write as _;
 
@@ -68,6 +70,12 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
     }
     let found = guests.iter().any(|guest| !guest.points.is_empty())
         || barc.iter().any(|history| !history.points.is_empty());
+    let has_unread = |guest: &Listed| {
+        guest.history.unreadable.iter().any(|unreadable| unreadable.path == guest.directory.path())
+    };
+    if guests.iter().any(has_unread) {
+        return Ok(3);
+    }
     let asked = !args.vmid.is_empty() || args.label.is_some();
     Ok(if asked && !found { 4 } else { 0 })
 }
@@ -80,13 +88,25 @@ fn listed(args: &Args, repository: &Repository) -> Result<Vec<Listed>, CliError>
         if !vmids.is_empty() && !vmids.contains(&directory.names().vmid) {
             continue;
         }
-        let history = directory.load()?;
+        // One guest that cannot be read is no reason to say nothing of the others.
+        let history = directory.load().unwrap_or_else(|error| unread(&directory, error));
+        // A guest that was always left out has a directory with nothing but its lock.
+        if history.points.is_empty() && history.unreadable.is_empty() {
+            continue;
+        }
         let mut points =
             if args.all { history.points.clone() } else { history.visible().cloned().collect() };
         points.retain(|p| label.as_ref().is_none_or(|label| p.manifest.label == *label));
         guests.push(Listed { directory, history, points });
     }
     Ok(guests)
+}
+
+fn unread(directory: &GuestDir, error: RepositoryError) -> History {
+    let why = format!("{:#}", anyhow::Error::from(error));
+    let (path, kind) = (directory.path().to_owned(), UnreadableKind::Damaged);
+    let unreadable = vec![Unreadable { path, why, kind, seq: None }];
+    History { unreadable, ..History::default() }
 }
 
 fn text(args: &Args, guests: &[Listed], barc: &[LegacyHistory]) -> String {
@@ -101,6 +121,16 @@ fn text(args: &Args, guests: &[Listed], barc: &[LegacyHistory]) -> String {
         for unreadable in &guest.history.unreadable {
             // Writing to a string does not fail.
             let _ = writeln!(text, "  unreadable (kept, and protects this guest): {unreadable}");
+        }
+        for missing in &guest.history.missing {
+            let _ = writeln!(text, "  missing (protects this guest): {}", missing.display());
+        }
+        for gone in &guest.history.gone {
+            let _ = writeln!(
+                text,
+                "  gone with its directory: {} {} (`repair` tells more)",
+                gone.label, gone.time
+            );
         }
         text.push('\n');
     }

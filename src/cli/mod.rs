@@ -25,6 +25,7 @@ mod output;
 mod pages;
 mod prune;
 mod reference;
+mod repair;
 mod report;
 mod reset;
 mod restore;
@@ -85,6 +86,7 @@ enum Command {
     Assemble(assemble::Args),
     List(list::Args),
     Verify(verify::Args),
+    Repair(repair::Args),
     Prune(prune::Args),
     Copy(copy::Args),
     Delete(mark::DeleteArgs),
@@ -139,6 +141,7 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Assemble(args) => assemble::run(args, &cli.logging),
         Command::List(args) => list::run(args),
         Command::Verify(args) => verify::run(args, &cli.logging),
+        Command::Repair(args) => repair::run(args, &cli.logging),
         Command::Prune(args) => prune::run(args, &cli.logging),
         Command::Copy(args) => copy::run(args, &cli.logging),
         Command::Delete(args) => mark::delete(args, &cli.logging),
@@ -167,7 +170,10 @@ fn blocking<T>(work: impl Future<Output = anyhow::Result<T>>) -> Result<T, CliEr
         .enable_all()
         .build()
         .map_err(|e| CliError::from(anyhow::Error::from(e)))?;
-    Ok(runtime.block_on(work)?)
+    let done = runtime.block_on(work);
+    // Threads that hang in a file system that does not answer are not waited for: the report says so.
+    runtime.shutdown_background();
+    Ok(done?)
 }
 
 #[cfg(test)]
@@ -198,6 +204,7 @@ mod tests {
             "assemble",
             "list",
             "verify",
+            "repair",
             "prune",
             "delete",
             "protect",

@@ -49,6 +49,10 @@ pub struct Parallel {
     /// Seconds to wait for locks of other runs [default: not at all].
     #[arg(long, value_name = "SECONDS")]
     pub lock_wait: Option<u64>,
+    /// A transfer without a byte for so many seconds is warned of at half of them and then fails.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600,
+        value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub stall_timeout: u64,
 }
 
 /// A label as it is typed.
@@ -83,6 +87,8 @@ impl Parallel {
             guests: jobs,
             transfers: Arc::new(Semaphore::new(jobs)),
             throttle: Throttle::new(self.bwlimit),
+            stall_timeout: Duration::from_secs(self.stall_timeout),
+            repository_hangs: Cancel::default(),
             image: ImageOptions {
                 compression,
                 threads: self.threads(),

@@ -96,6 +96,12 @@ pub fn notice(text: &str) {
     }
 }
 
+/// The same for what is to be seen also when a job ends well.
+pub fn warning(text: &str) {
+    important();
+    notice(text);
+}
+
 /// Prints the error that ends the program; the help that was asked for goes to stdout.
 pub fn error(error: &CliError) {
     match error {

@@ -37,9 +37,52 @@ pub struct ManArgs {
 /// They are no text, which does not happen.
 pub fn completions(args: &CompletionsArgs) -> Result<u8, CliError> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "pve-ferry", &mut text);
-    output::line(String::from_utf8_lossy(&text).trim_end());
+    let mut program = offered(&super::Cli::command(), "")?;
+    clap_complete::generate(args.shell, &mut program, "pve-ferry", &mut text);
+    let mut text = String::from_utf8_lossy(&text).into_owned();
+    if args.shell == clap_complete::Shell::Bash {
+        // The script sets one name of the program and asks for another: with a hyphen in it, clap_complete
+        // 4.6 takes the hyphen for a step to a subcommand in one of the two places, and completes nothing
+        // behind a subcommand (clap-rs/clap#6421).
+        text = text.replace("pve__subcmd__ferry", "pve__ferry");
+    }
+    output::line(text.trim_end());
     Ok(0)
+}
+
+/// A command with what completions offer of it: nothing that is hidden, all options where the command
+/// itself takes free words, and the words of an option that has a choice of them.
+fn offered(command: &clap::Command, above: &str) -> Result<clap::Command, CliError> {
+    let name = command.get_name().to_owned();
+    let full = match above {
+        "job" => job::page(&name)?,
+        _ => None,
+    };
+    let command = full.as_ref().unwrap_or(command);
+    let arguments = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let mut copy = clap::Command::default()
+        .name(name.clone())
+        .args(arguments.cloned().map(with_choice))
+        .visible_aliases(command.get_visible_aliases().map(str::to_owned).collect::<Vec<_>>());
+    if let Some(about) = command.get_about() {
+        copy = copy.about(about.clone());
+    }
+    for below in command.get_subcommands().filter(|below| !below.is_hide_set()) {
+        copy = copy.subcommand(offered(below, &name)?);
+    }
+    Ok(copy)
+}
+
+/// An option whose value is one of several words says so in its help, as `always|failure|change`. Its
+/// parser gives errors of its own for others, so that clap does not know them.
+fn with_choice(argument: clap::Arg) -> clap::Arg {
+    let Some([name]) = argument.get_value_names() else { return argument };
+    let words: Vec<String> = name.split('|').map(str::to_owned).collect();
+    let is_plain = |word: &String| word.bytes().all(|b| b.is_ascii_lowercase());
+    match words.len() > 1 && words.iter().all(is_plain) {
+        true => argument.value_parser(clap::builder::PossibleValuesParser::new(words)),
+        false => argument,
+    }
 }
 
 /// Writes the man pages: pve-ferry.8, pve-ferry-COMMAND.8 of each command, pve-ferry-FORMAT.5 of each

@@ -34,10 +34,11 @@ fn guest_lines(text: &mut String, guest: &GuestOutcome) {
     let name = if guest.name.is_empty() { String::new() } else { format!(" {}", guest.name) };
     let about = format!("guest {}{name} on {}", guest.vmid, guest.node);
     let error = guest.error.as_deref().unwrap_or_default();
-    let ending = match guest.status {
+    let ending = match guest.ending() {
         GuestStatus::Failed => format!("FAILED: {error}"),
         GuestStatus::Skipped => format!("skipped because {error}"),
-        GuestStatus::Ok => ending(guest),
+        GuestStatus::Partial => ending("PARTIAL", guest),
+        GuestStatus::Ok => ending("ok", guest),
     };
     line(text, &format!("{about}: {ending}"));
     guest.volumes.iter().for_each(|volume| line(text, &volume_line(volume)));
@@ -50,8 +51,8 @@ fn guest_lines(text: &mut String, guest: &GuestOutcome) {
     guest.warnings.iter().for_each(|warning| line(text, &format!("  warning: {warning}")));
 }
 
-fn ending(guest: &GuestOutcome) -> String {
-    let mut parts = vec![if guest.not_whole.is_empty() { "ok" } else { "NOT WHOLE" }.to_owned()];
+fn ending(word: &str, guest: &GuestOutcome) -> String {
+    let mut parts = vec![word.to_owned()];
     parts.extend(guest.point.map(|point| format!("point {point}")));
     parts.extend(guest.consistency.clone());
     parts.extend(guest.frozen_seconds.map(|seconds| format!("frozen for {seconds:.1} s")));
@@ -89,10 +90,16 @@ fn summary(report: &Report) -> String {
         "copy" => format!("{} copied", Bytes(totals.stored_bytes)),
         _ => format!("{} read, {} stored", Bytes(totals.stream_bytes), Bytes(totals.stored_bytes)),
     };
-    format!(
-        "{}: {} of {} guests ok, {volumes}, {bytes}, {seconds} s",
-        report.operation, totals.guests_ok, totals.guests,
-    )
+    format!("{}: {}, {volumes}, {bytes}, {seconds} s", report.operation, guests_ok(report))
+}
+
+/// `1 of 2 guests ok, 1 skipped`: with the numbers that everybody else is told, too.
+pub fn guests_ok(report: &Report) -> String {
+    let (ok, asked) = (report.totals.guests_ok, report.guests_asked());
+    match report.guests.len() - asked {
+        0 => format!("{ok} of {asked} guests ok"),
+        skipped => format!("{ok} of {asked} guests ok, {skipped} skipped"),
+    }
 }
 
 /// The plans of a dry run as text, with the guests that would get none.
@@ -101,7 +108,7 @@ pub fn dry_run(performed: &Performed) -> String {
     for plan in &performed.plans {
         text.push_str(&plan.to_string());
     }
-    let refused = performed.report.guests.iter().filter(|g| g.status != GuestStatus::Ok);
+    let refused = performed.report.guests.iter().filter(|guest| is_refused(guest));
     for guest in refused {
         guest_lines(&mut text, guest);
     }
@@ -181,13 +188,17 @@ pub fn plans(performed: &Performed) -> Plans<'_> {
         warnings: plan.warnings.clone(),
         kept: plan.kept.iter().map(kept_view).collect(),
     };
-    let refused = |guest: &&GuestOutcome| guest.status != GuestStatus::Ok;
     Plans {
         operation: performed.report.operation,
         dry_run: true,
         plans: performed.plans.iter().map(plan).collect(),
-        refused: performed.report.guests.iter().filter(refused).collect(),
+        refused: performed.report.guests.iter().filter(|guest| is_refused(guest)).collect(),
     }
+}
+
+/// Whether a dry run has no plan for it.
+fn is_refused(guest: &GuestOutcome) -> bool {
+    matches!(guest.status, GuestStatus::Failed | GuestStatus::Skipped)
 }
 
 fn kept_view(kept: &crate::plan::KeptPoint) -> KeptView {
@@ -208,16 +219,33 @@ mod tests {
     use crate::model::{Guest, GuestKind, Moment};
     use crate::report::Failure;
 
+    fn guest(vmid: u32, name: &str) -> GuestOutcome {
+        GuestOutcome::new(&Guest {
+            vmid: vmid.try_into().unwrap(),
+            kind: GuestKind::Qemu,
+            name: name.into(),
+            node: "pve1".into(),
+        })
+    }
+
+    #[test]
+    fn a_guest_that_lacks_a_disk_is_partial_and_not_counted_as_ok() {
+        let now = Moment::from_unix(0);
+        let mut half = guest(101, "half");
+        half.skipped = vec![crate::model::SkippedDisk {
+            disk: "scsi5".into(),
+            reason: "storage local is of the kind dir".into(),
+            by_configuration: false,
+        }];
+        let template = guest(102, "t").skipped_because("it is a template".into());
+        let guests = vec![guest(100, "web"), half, template];
+        let text = text(&Report::new("backup", (now, now), guests, vec![]));
+        assert!(text.contains("guest 101 half on pve1: PARTIAL\n"), "{text}");
+        assert!(text.contains("backup: 1 of 2 guests ok, 1 skipped, 0 volumes"), "{text}");
+    }
+
     #[test]
     fn failures_come_first_and_a_run_of_no_time_is_no_problem() {
-        let guest = |vmid: u32, name: &str| {
-            GuestOutcome::new(&Guest {
-                vmid: vmid.try_into().unwrap(),
-                kind: GuestKind::Qemu,
-                name: name.into(),
-                node: "pve1".into(),
-            })
-        };
         let now = Moment::from_unix(0);
         let mut web = guest(100, "web");
         web.point = Some(now);

@@ -9,7 +9,7 @@ use crate::model::VmId;
 use crate::select::{Candidate, Selected, Selection, Verdict, select};
 use crate::survey::{self, SurveyedGuests};
 use crate::transport::Host;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Show what the cluster has
 #[derive(Debug, clap::Args)]
@@ -94,20 +94,24 @@ fn rows<'a>(args: &GuestsArgs, found: &'a SurveyedGuests, selected: &'a Selected
 /// What keeps the answer from being whole, or is likely a mistake.
 struct Problems {
     not_found: Vec<String>,
-    /// Selected guests by the node that is down.
+    /// Selected guests by the node that is down, or is no member.
     unreachable: BTreeMap<String, Vec<VmId>>,
+    /// Those of these nodes that are no members.
+    removed: BTreeSet<String>,
     warnings: Vec<String>,
 }
 
 fn problems(found: &SurveyedGuests, selected: &Selected) -> Problems {
     let mut unreachable: BTreeMap<String, Vec<VmId>> = BTreeMap::new();
-    for guest in selected.guests.iter().filter(|guest| found.offline.contains(&guest.node)) {
+    let is_away = |node: &String| found.offline.contains(node) || found.removed.contains(node);
+    for guest in selected.guests.iter().filter(|guest| is_away(&guest.node)) {
         unreachable.entry(guest.node.clone()).or_default().push(guest.vmid);
     }
     let idle = selected.idle_exclusions.iter();
     let mut warnings: Vec<String> = idle.map(|item| format!("{item} excludes nothing")).collect();
     warnings.extend(found.no_states.iter().map(|why| format!("states are not shown: {why}")));
-    Problems { not_found: selected.empty_items.clone(), unreachable, warnings }
+    let removed = found.removed.clone();
+    Problems { not_found: selected.empty_items.clone(), unreachable, removed, warnings }
 }
 
 impl Problems {
@@ -115,7 +119,11 @@ impl Problems {
         let nothing = self.not_found.iter().map(|item| format!("nothing selected by {item}"));
         let down = self.unreachable.iter().map(|(node, vmids)| {
             let vmids: Vec<String> = vmids.iter().map(ToString::to_string).collect();
-            format!("node {node} is down: no command reaches its guests {}", vmids.join(", "))
+            let why = match self.removed.contains(node) {
+                true => "is no member of the cluster (its directory below nodes/ was left when it was removed)",
+                false => "is down",
+            };
+            format!("node {node} {why}: no command reaches its guests {}", vmids.join(", "))
         });
         let warnings = self.warnings.iter().map(|warning| format!("warning: {warning}"));
         nothing.chain(down).chain(warnings).collect()

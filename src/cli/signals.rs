@@ -46,6 +46,7 @@ async fn obey(mut signals: Signal, cancel: Cancel, first: Arc<OnceLock<Stopwatch
                 first.get_or_init(Stopwatch::start);
                 output::notice("pve-ferry: stopping cleanly; once more to stop at once");
                 cancel.cancel();
+                tokio::spawn(name_what_is_waited_for(cancel.clone()));
             }
             Some(since) if since.elapsed() < SAME_WISH => {}
             Some(_) => leave(&cancel),
@@ -53,9 +54,29 @@ async fn obey(mut signals: Signal, cancel: Cancel, first: Arc<OnceLock<Stopwatch
     }
 }
 
+/// What could be stopped at once has stopped by then.
+const UNTIL_NAMED: Duration = Duration::from_secs(2);
+
+/// Between two times that somebody is told for what the end waits.
+const BETWEEN_TIMES: Duration = Duration::from_secs(30);
+
+/// Says what is still under way although the user wishes to stop, and why the run has not ended.
+async fn name_what_is_waited_for(cancel: Cancel) {
+    tokio::time::sleep(UNTIL_NAMED).await;
+    loop {
+        for what in cancel.what_is_under_way() {
+            output::notice(&format!("pve-ferry: waits for its end: {what}"));
+        }
+        tokio::time::sleep(BETWEEN_TIMES).await;
+    }
+}
+
 // The user asked twice: what stays is named, and the next run of the same guest finds it.
 #[allow(clippy::exit)]
 fn leave(cancel: &Cancel) {
+    for what in cancel.what_is_under_way() {
+        output::notice(&format!("pve-ferry: left in the middle of: {what}"));
+    }
     let stays = cancel.what_stays();
     for what in &stays {
         output::notice(&format!("pve-ferry: stays: {what}"));

@@ -188,16 +188,9 @@ fn text(report: &Report) -> String {
     let mut lines: Vec<&str> = whole.lines().collect();
     lines.pop();
     let seconds = report.finished.unix() - report.started.unix();
-    let (ok, all) = (report.totals.guests_ok, report.totals.guests);
-    let skipped = report.guests.iter().filter(|g| g.status == crate::report::GuestStatus::Skipped);
-    let last = match (all, skipped.count()) {
-        (0, _) => {
-            "no guest is selected; without the privilege VM.Audit PVE hides guests".to_owned()
-        }
-        (_, 0) => format!("{}: {ok} of {all} guests ok, {seconds} s", report.operation),
-        (_, n) => {
-            format!("{}: {ok} of {all} guests ok, {n} skipped, {seconds} s", report.operation)
-        }
+    let last = match report.guests.is_empty() {
+        true => "no guest is selected; without the privilege VM.Audit PVE hides guests".to_owned(),
+        false => format!("{}: {}, {seconds} s", report.operation, super::report::guests_ok(report)),
     };
     lines.push(&last);
     lines.join("\n") + "\n"

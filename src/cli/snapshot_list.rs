@@ -76,6 +76,15 @@ impl ListArgs {
     }
 }
 
+/// PVE lists a snapshot that it never finished, or not yet, like any other.
+fn described(snapshot: &GuestSnapshot) -> String {
+    let text = snapshot.description.trim_end();
+    match &snapshot.unfinished {
+        Some(state) => format!("(not finished: {state}) {text}").trim_end().to_owned(),
+        None => text.to_owned(),
+    }
+}
+
 fn row(guest: &ApiGuest, snapshot: &GuestSnapshot) -> Row {
     let guest = &guest.candidate.guest;
     [
@@ -84,7 +93,7 @@ fn row(guest: &ApiGuest, snapshot: &GuestSnapshot) -> Row {
         local(Moment::from_unix(snapshot.taken), "%y/%m/%d %H:%M:%S"),
         snapshot.parent.clone().unwrap_or_else(|| "no-parent".to_owned()),
         snapshot.name.clone(),
-        snapshot.description.trim_end().to_owned(),
+        described(snapshot),
         if snapshot.has_memory { "X" } else { "" }.to_owned(),
     ]
 }

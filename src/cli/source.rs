@@ -12,7 +12,7 @@ use crate::hooks::Hooks;
 use crate::model::{Bytes, Moment, VmId};
 use crate::operation::hooked::Caller;
 use crate::operation::{
-    AuditRequest, DiskAudit, Interrupted, Meant, PointAudit, audit, failure_of,
+    AuditRequest, DiskAudit, GuestAudit, Interrupted, Meant, PointAudit, audit, failure_of,
 };
 use crate::report::{Failure, GuestOutcome, Report, Status};
 use crate::repository::{GuestDir, Repository};
@@ -39,7 +39,7 @@ pub struct Wanted {
 struct Compared {
     vmid: VmId,
     directory: String,
-    result: anyhow::Result<Vec<PointAudit>>,
+    result: anyhow::Result<GuestAudit>,
 }
 
 /// Compares, prints, and says how it ended. Blocks; a runtime must be there for the work itself.
@@ -55,9 +55,11 @@ pub fn run(
     let hooks = wanted.hooks.clone();
     let world = world::world(wanted.limits, 1, &wanted.logging, cancel.clone(), hooks)?;
     let directories: Vec<GuestDir> = wanted.meant.directories(repository)?;
-    let found: Vec<VmId> = directories.iter().map(|dir| dir.names().vmid).collect();
+    let (mut compared, warnings) = in_turns(&world, &directories, &wanted.request);
+    // Where no point is, nothing was compared: that must not be counted as good.
+    compared.retain(|guest| !guest.result.as_ref().is_ok_and(|audit| audit.points.is_empty()));
+    let found: Vec<VmId> = compared.iter().map(|guest| guest.vmid).collect();
     let not_found = wanted.meant.not_found(&found);
-    let (compared, warnings) = in_turns(&world, &directories, &wanted.request);
     match wanted.json {
         true => output::json(&document(&compared, &not_found)),
         false => output::text(&text(&compared, &not_found)),
@@ -65,8 +67,8 @@ pub fn run(
     let code = exit_code(&compared, &not_found);
     let code = if cancel.is_cancelled() { Failure::Interrupted.code() } else { code };
     let outcomes = compared.iter().map(|guest| outcome(guest.vmid, &guest.result));
-    let mut report = Report::new("verify", span(), outcomes.collect(), not_found);
-    report.error_code = Some(code);
+    let report = Report::new("verify", span(), outcomes.collect(), not_found);
+    let mut report = report.ended_with(code);
     report.warnings = warnings;
     Ok(report)
 }
@@ -97,18 +99,21 @@ fn in_turns(
 }
 
 /// A guest's comparison, as others are told of it.
-fn outcome(vmid: VmId, result: &anyhow::Result<Vec<PointAudit>>) -> GuestOutcome {
-    let outcome = GuestOutcome::new(&verified::guest(vmid));
-    match result {
-        Err(error) => outcome.failed(failure_of(error), format!("{error:#}")),
-        Ok(points) if disks_of(points).any(|disk| differs(disk).is_some()) => {
-            let lines: Vec<String> = points.iter().flat_map(point_lines).collect();
-            outcome.failed(Failure::Damage, format!("{}\n{}", summary(points), lines.join("\n")))
-        }
-        Ok(points) if disks_of(points).any(|disk| disk.result.is_err()) => {
-            outcome.failed(Failure::Other, summary(points).to_owned())
-        }
-        Ok(_) => outcome,
+fn outcome(vmid: VmId, result: &anyhow::Result<GuestAudit>) -> GuestOutcome {
+    let mut outcome = GuestOutcome::new(&verified::guest(vmid));
+    let GuestAudit { points, unnoted } = match result {
+        Err(error) => return outcome.failed(failure_of(error), format!("{error:#}")),
+        Ok(audit) => audit,
+    };
+    outcome.warnings.extend(unnoted.clone());
+    if disks_of(points).any(|disk| differs(disk).is_some()) {
+        let lines: Vec<String> = points.iter().flat_map(point_lines).collect();
+        let text = format!("{}\n{}", summary(points), lines.join("\n"));
+        return outcome.failed(Failure::Damage, text);
+    }
+    match disks_of(points).any(|disk| disk.result.is_err()) {
+        true => outcome.failed(Failure::Other, summary(points).to_owned()),
+        false => outcome,
     }
 }
 
@@ -131,8 +136,8 @@ fn exit_code(compared: &[Compared], not_found: &[String]) -> u8 {
 }
 
 fn disks(compared: &[Compared]) -> impl Iterator<Item = &DiskAudit> {
-    let points = compared.iter().filter_map(|guest| guest.result.as_ref().ok()).flatten();
-    points.flat_map(|point| &point.disks)
+    let audits = compared.iter().filter_map(|guest| guest.result.as_ref().ok());
+    audits.flat_map(|audit| disks_of(&audit.points))
 }
 
 fn differs(disk: &DiskAudit) -> Option<String> {
@@ -145,9 +150,10 @@ fn text(compared: &[Compared], not_found: &[String]) -> String {
         let about = format!("guest {vmid} ({directory})");
         match result {
             Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
-            Ok(points) => {
+            Ok(GuestAudit { points, unnoted }) => {
                 lines.push(format!("{about}: {}", summary(points)));
                 lines.extend(points.iter().flat_map(point_lines));
+                lines.extend(unnoted.iter().map(|why| format!("  warning: {why}")));
             }
         }
     }
@@ -199,15 +205,19 @@ fn document(compared: &[Compared], not_found: &[String]) -> SourceVerification {
 }
 
 fn guest_document(guest: &Compared) -> ComparedGuest {
-    let (status, error, points) = match &guest.result {
-        Err(error) => (SourceStatus::Failed, Some(format!("{error:#}")), None),
-        Ok(points) => {
-            let documents = points.iter().map(point_document).collect();
-            (guest_status(points), None, Some(documents))
-        }
+    let (status, error) = match &guest.result {
+        Err(error) => (SourceStatus::Failed, Some(format!("{error:#}"))),
+        Ok(audit) => (guest_status(&audit.points), None),
     };
-    let directory = guest.directory.clone();
-    ComparedGuest { vmid: guest.vmid, directory, status, error, points }
+    let audit = guest.result.as_ref().ok();
+    ComparedGuest {
+        vmid: guest.vmid,
+        directory: guest.directory.clone(),
+        status,
+        error,
+        points: audit.map(|audit| audit.points.iter().map(point_document).collect()),
+        unnoted: audit.and_then(|audit| audit.unnoted.clone()),
+    }
 }
 
 fn guest_status(points: &[PointAudit]) -> SourceStatus {

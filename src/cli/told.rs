@@ -4,10 +4,14 @@
 mod log;
 mod of_job;
 mod of_jobs_cfg;
+mod slip;
+mod untold;
 
 pub use log::log;
 pub use of_job::of_job;
 pub use of_jobs_cfg::{of_jobs_cfg, of_jobs_cfg_again};
+pub use slip::unwatched;
+pub use untold::untold;
 
 use super::error::CliError;
 use super::hooks::HookOptions;
@@ -179,6 +183,10 @@ impl Listeners {
             let error = crate::secret::SecretError::InClear;
             return Err(CliError::usage(format!("--influxtoken: {error}")));
         }
+        // Those that are typed are refused before; this one stands in an @FILE or a job.
+        if self.influxurl.as_deref().is_some_and(crate::secret::is_in_url) {
+            return Err(super::connection::secret_in_url());
+        }
         let influx = self.influxurl.as_ref().zip(self.influxbucket.as_ref());
         Ok(Wishes {
             mail: self.mail.iter().flat_map(|text| told::addresses(text)).collect(),
@@ -232,7 +240,8 @@ impl Teller {
     }
 
     /// Prints the result, tells everybody, and gives the exit code of the result. A dry run tells
-    /// nobody; a run that ended before any guest had its turn is told of, too.
+    /// nobody; a run that ended before any guest had its turn is told of, too, unless it is between the
+    /// program and who typed it.
     ///
     /// # Errors
     /// The result's own.
@@ -253,21 +262,12 @@ impl Teller {
         result: Result<Performed, CliError>,
         print: impl FnOnce(&Performed),
     ) -> Result<u8, CliError> {
-        match result {
-            Ok(performed) => {
-                print(&performed);
-                let code = performed.report.exit_code();
-                self.tell(&performed.report);
-                Ok(code)
-            }
-            Err(error) => {
-                let span = (self.started, Clock::System.now());
-                let code = error.exit_code();
-                let report = Report::broken_off(self.operation, span, error.to_string(), code);
-                self.tell(&report);
-                Err(error)
-            }
-        }
+        let started = self.started;
+        let report = result.map(|performed| {
+            print(&performed);
+            performed.report
+        });
+        self.told(|| (started, Clock::System.now()), report)
     }
 
     /// The same for what is done to one guest and said in one line.
@@ -307,27 +307,29 @@ impl Teller {
         span: impl Fn() -> (Moment, Moment),
         result: Result<Report, CliError>,
     ) -> Result<u8, CliError> {
-        let report = match &result {
-            Ok(report) => report.clone(),
+        match &result {
+            Ok(report) if slip::selects_nothing(report) => {}
+            Ok(report) => self.tell(report),
+            Err(error) if slip::is_slip(error) => {}
             Err(error) => {
-                let code = error.exit_code();
-                Report::broken_off(self.operation, span(), error.to_string(), code)
+                let (operation, code) = (self.operation, error.exit_code());
+                self.tell(&Report::broken_off(operation, span(), error.to_string(), code));
             }
-        };
-        self.tell(&report);
+        }
         result.map(|report| report.exit_code())
     }
 
     /// Tells everybody of a report that is printed already.
-    pub fn tell(mut self, report: &Report) {
+    fn tell(mut self, report: &Report) {
         of_job::TOLD.store(true, Ordering::Relaxed);
         if self.settings.sinks.is_empty() && self.settings.problems.is_empty() {
             return;
         }
         self.add_points(report);
         log::find(&mut self.settings);
-        for problem in &self.settings.problems {
-            output::notice(&format!("pve-ferry: warning: {problem}"));
+        self.settings.problems.iter().for_each(|problem| untold::warn(problem));
+        for caution in &self.settings.cautions {
+            output::notice(&format!("pve-ferry: warning: {caution}"));
         }
         let cancel = Cancel::default();
         let problems = blocking(async {
@@ -336,10 +338,8 @@ impl Teller {
             Ok(told::tell(&self.settings, about, &world::state_directory(), &cancel).await)
         });
         match problems {
-            Ok(problems) => {
-                problems.iter().for_each(|p| output::notice(&format!("pve-ferry: warning: {p}")));
-            }
-            Err(error) => output::notice(&format!("pve-ferry: warning: nobody was told: {error}")),
+            Ok(problems) => problems.iter().for_each(|problem| untold::warn(problem)),
+            Err(error) => untold::warn(&format!("nobody was told: {error}")),
         }
     }
 

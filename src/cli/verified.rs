@@ -37,7 +37,7 @@ pub fn text(verified: &AllVerified) -> String {
         let about = format!("guest {vmid} ({directory})");
         match result {
             Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
-            Ok(Checked { report, unnoted }) => {
+            Ok(checked @ Checked { report, unnoted, .. }) => {
                 let ending = match (report.damage.is_empty(), report.stopped) {
                     (false, _) => "DAMAGED",
                     (true, true) => "NOT ALL READ",
@@ -56,7 +56,8 @@ pub fn text(verified: &AllVerified) -> String {
                     lines.push(format!("  restore points that this costs: {}", lost.join(", ")));
                 }
                 lines.extend(report.stopped.then(|| format!("  {STOPPED}")));
-                lines.extend(unnoted.iter().map(|why| format!("  warning: {why}")));
+                let warnings = unnoted.iter().cloned().chain(checked.blind_spots());
+                lines.extend(warnings.map(|warning| format!("  warning: {warning}")));
             }
         }
     }
@@ -115,22 +116,24 @@ pub fn guest(vmid: VmId) -> Guest {
 /// What was found of one guest, as others are told of it.
 pub fn outcome(vmid: VmId, result: &anyhow::Result<Checked>) -> GuestOutcome {
     let mut outcome = GuestOutcome::new(&guest(vmid));
-    match result {
-        Err(error) => outcome.failed(failure_of(error), format!("{error:#}")),
-        Ok(Checked { report, .. }) if report.damage.is_empty() => match report.stopped {
+    let checked = match result {
+        Err(error) => return outcome.failed(failure_of(error), format!("{error:#}")),
+        Ok(checked) => checked,
+    };
+    let report = &checked.report;
+    outcome.warnings.extend(checked.blind_spots());
+    if report.damage.is_empty() {
+        return match report.stopped {
             true => outcome.failed(Failure::Interrupted, STOPPED.to_owned()),
             false => outcome,
-        },
-        Ok(Checked { report, unnoted }) => {
-            outcome.warnings.extend(unnoted.clone());
-            outcome.warnings.extend(report.stopped.then(|| STOPPED.to_owned()));
-            let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
-            let lost = report.points_lost();
-            let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
-            let cost = format!("restore points that this costs: {}", lost.join(", "));
-            outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
-        }
+        };
     }
+    outcome.warnings.extend(checked.unnoted.clone());
+    outcome.warnings.extend(report.stopped.then(|| STOPPED.to_owned()));
+    let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
+    let lost: Vec<String> = report.points_lost().iter().map(|dir| point_name(dir)).collect();
+    let cost = format!("restore points that this costs: {}", lost.join(", "));
+    outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
 }
 
 /// What was found, as the one report that others are told from.
@@ -138,10 +141,7 @@ pub fn report(verified: AllVerified, span: (Moment, Moment)) -> Report {
     let code = exit_code(&verified);
     let outcome = |verified: &Verified| outcome(verified.vmid, &verified.result);
     let outcomes = verified.guests.iter().map(outcome).collect();
-    let mut report = Report::new("verify", span, outcomes, verified.not_found);
-    // Mail and exit code never disagree.
-    report.error_code = Some(code);
-    report
+    Report::new("verify", span, outcomes, verified.not_found).ended_with(code)
 }
 
 /// A point as `list` shows it: label and moment.
@@ -165,7 +165,7 @@ fn damage_line(damage: &DamageFound) -> String {
 
 fn guest_document(verified: &Verified) -> VerifiedGuest {
     let vmid = verified.vmid;
-    let Checked { report, unnoted } = match &verified.result {
+    let Checked { report, unnoted, unsummed } = match &verified.result {
         Err(error) => return failed(vmid, format!("{error:#}")),
         Ok(checked) => checked,
     };
@@ -185,6 +185,7 @@ fn guest_document(verified: &Verified) -> VerifiedGuest {
         bytes: Some(report.bytes),
         damage: Some(report.damage.iter().map(damage_document).collect()),
         points_lost: Some(lost),
+        without_checksum: Some(*unsummed).filter(|count| *count > 0),
         unnoted: unnoted.clone(),
     }
 }
@@ -200,6 +201,7 @@ fn failed(vmid: VmId, error: String) -> VerifiedGuest {
         bytes: None,
         damage: None,
         points_lost: None,
+        without_checksum: None,
         unnoted: None,
     }
 }

@@ -18,6 +18,7 @@ use crate::progress::Progress;
 use crate::report::Report;
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::repository::{Disk, Repository, Subset};
+use crate::stall::STALL_TIMEOUT;
 use crate::survey;
 use crate::throttle::Throttle;
 use crate::world::Limits;
@@ -189,10 +190,14 @@ impl Check<'_> {
                     self.caller.cancel.check()
                 };
                 let report = history.verify(request.subset, request.threads, &told)?;
-                Ok(Checked { report, unnoted: None })
+                let images = history.points.iter().flat_map(|point| &point.images);
+                let unsummed = images.filter(|image| image.sums.is_empty()).count();
+                Ok(Checked { report, unnoted: None, unsummed })
             };
             verified.push(self.turn((vmid, name), check, &mut warnings));
         }
+        // Where nothing is, nothing was verified: that must not be counted as good.
+        verified.retain(|one| !one.result.as_ref().is_ok_and(Checked::is_of_nothing));
         let found: Vec<VmId> = verified.iter().map(|verified| verified.vmid).collect();
         let not_found = meant.not_found(&found);
         Ok((AllVerified { guests: verified, not_found }, warnings))
@@ -247,6 +252,8 @@ fn with_source(
         guests: 1,
         transfers: Arc::new(Semaphore::new(1)),
         throttle: Throttle::default(),
+        stall_timeout: STALL_TIMEOUT,
+        repository_hangs: Cancel::default(),
         image,
         lock_wait: Some(Duration::from_secs(args.lock_wait)),
     };

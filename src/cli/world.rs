@@ -5,6 +5,7 @@ use super::options::Logging;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
+use crate::node::freezes::Freezes;
 use crate::node::unfinished::UnfinishedRestores;
 use crate::pve::OurFiles;
 use crate::pve::ceph_access::ceph_access;
@@ -97,6 +98,8 @@ pub fn world(
         limits,
         hooks,
         unfinished: UnfinishedRestores::new(&state_directory()),
+        freezes: Freezes::new(&state_directory()),
+        guards: directory("PVE_FERRY_RUN", "/run/pve-ferry"),
     }))
 }
 

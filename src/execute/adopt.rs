@@ -1,6 +1,7 @@
 //! The steps of an adoption: the old tool's files become base images of ours, each compared with the
 //! snapshot that the next increment begins at. Nothing of the old tool's is written.
 
+use super::moving::Direction;
 use super::save::BackupWork;
 use super::transfer::{Written, outcome};
 use super::{Execution, Stopped};
@@ -92,18 +93,15 @@ impl Execution {
         work: &AdoptWork,
         adopting: &Adopting,
     ) -> Result<(), Stopped> {
-        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
-        if self.world.cancel.is_cancelled() {
-            return Err(Stopped::Interrupted);
-        }
+        let _turn = self.turn_to_transfer().await?;
         let begun = Stopwatch::start();
         let Adopting { disk, volume, snapshot, .. } = adopting;
         let storage = self.storage(volume)?;
-        let facts = storage.volume(&volume.name).await?;
+        let facts = self.until_stopped(storage.volume(&volume.name)).await?;
         let facts = facts.with_context(|| format!("volume {volume} is gone"))?;
         facts.find(&format!("{volume}@{}", snapshot.name), snapshot)?;
         let imported = Arc::new(self.import_files(work, adopting).await?);
-        let export = storage.export(&volume.name, snapshot, None).await?;
+        let export = self.until_stopped(storage.export(&volume.name, snapshot, None)).await?;
         self.compare(adopting, imported.clone(), export).await?;
         let compression = adopting.options.compression;
         let written = Written { disk, volume, source: snapshot, since: None, compression };
@@ -129,7 +127,7 @@ impl Execution {
             .with_draft(|draft| draft.image_files(&disk, ImageKind::Base, options.compression))??;
         let total = links.iter().map(|link| link.stored_bytes).sum();
         let meter = self.world.progress.begin(&format!("check {volume}"), total);
-        let (bar, cancel) = (meter.clone(), self.world.cancel.clone());
+        let (bar, cancel) = (meter.clone(), self.stop.clone());
         let task = tokio::task::spawn_blocking(move || -> Result<ImportedImage, ImageError> {
             let chain = LegacyChain::open(&links, &|bytes: u64| {
                 bar.add(bytes);
@@ -145,8 +143,8 @@ impl Execution {
         });
         let imported = task.await;
         meter.end();
-        if self.world.cancel.is_cancelled() {
-            return Err(Stopped::Interrupted);
+        if self.stop.is_cancelled() {
+            return Err(self.stopped());
         }
         imported?.map_err(|error| match error {
             ImageError::Damaged(_) | ImageError::BrokenChain { .. } => {
@@ -167,12 +165,13 @@ impl Execution {
         let meter =
             self.world.progress.begin(&format!("compare {snapshot}"), imported.summary.size);
         let Export { reader, exit } = export;
-        let mut reader = self.world.limits.throttle.reader(reader);
+        let moving = self.moving(Direction::OutOf, &adopting.volume);
+        let mut reader = self.paced(reader, &moving);
         let bar = meter.clone();
         let task = tokio::task::spawn_blocking(move || {
             imported.differs_from(&mut reader, &|bytes| bar.add(bytes))
         });
-        let differs = self.until_done_or_cancelled(task, exit).await;
+        let differs = self.until_moved(task, exit, &moving).await;
         meter.end();
         match differs? {
             Some(why) => Err(FoundDamage::Differs { snapshot, why }.into()),

@@ -2,8 +2,9 @@
 //! stands in the plan.
 
 use super::save::BackupWork;
+use super::stopping::GRACE;
 use super::{Execution, Stopped, Work};
-use crate::audit::{Audited, Watch, audit};
+use crate::audit::{AuditStopped, Audited, Watch, audit};
 use crate::model::{DiskKey, Share, VolumeId};
 use crate::repository::image::{ChainReader, ImageError};
 use crate::repository::{AuditFindings, ImageEntry, chain_of};
@@ -110,7 +111,18 @@ pub async fn compare_with_source(
         };
         (audit(&chain, &source, share, &watch), source)
     };
-    let (audited, source) = tokio::task::spawn_blocking(compare).await?;
+    let mut compared = tokio::task::spawn_blocking(compare);
+    let compared = tokio::select! {
+        biased;
+        compared = &mut compared => compared,
+        // It hears the wish between two blocks. Only a cluster that does not answer keeps it, in a read
+        // that nobody can end: then the thread is left to itself.
+        () = world.cancel.cancelled() => match tokio::time::timeout(GRACE, compared).await {
+            Ok(compared) => compared,
+            Err(_) => return Err(AuditStopped::Interrupted.into()),
+        },
+    };
+    let (audited, source) = compared?;
     let audited = audited?;
     source.finish().await?;
     Ok(audited)

@@ -130,9 +130,10 @@ impl CopyWork<'_> {
         ensure!(proven, "its copy was not read whole in this run; it was not touched");
         // Whatever the plan knew: what a person or a check noted is never gone with the source.
         self.carry_marks(&point)?;
-        self.source.delete_point(&self.source_lock, &point)?;
+        let stays = self.source.delete_point(&self.source_lock, &point)?;
         refresh(self.source, &self.source_lock);
-        Ok(format!("removed point {} {} from the source", wanted.label, wanted.moment))
+        let stays = stays.map_or_else(String::new, |foreign| format!("; {foreign}"));
+        Ok(format!("removed point {} {} from the source{stays}", wanted.label, wanted.moment))
     }
 
     fn watched<T>(

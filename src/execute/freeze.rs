@@ -1,14 +1,12 @@
 //! The frozen scope: guard, freeze, snapshots, thaw, in this order and on every path. It contains
-//! nothing but snapshot creation, and what a point is worth is decided by the thaw.
+//! nothing but snapshot creation, and what a point is worth is decided by the thaw. Whether the guest
+//! was seen thawed is for `thaw.rs`.
 
-use super::guard::{self, Guard};
+use super::guard::{Duty, Guard, Said};
 use super::state::Frozen;
 use super::{BackupWork, Execution, Stopped, Work};
-use crate::clock::{Stopwatch, boot_id};
-use crate::plan::Step;
-use crate::pve::{GuestConfig, GuestControl};
-use crate::repository::FreezeRecord;
-use anyhow::Context as _;
+use crate::clock::Stopwatch;
+use crate::plan::{Scope, Step};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle};
@@ -19,39 +17,89 @@ impl Execution {
     /// says that it is worth less.
     pub(super) async fn while_frozen(
         self: Arc<Self>,
-        seconds: u32,
+        scope: Scope,
         steps: &[Step],
     ) -> Result<(), Stopped> {
+        let Scope::Frozen { seconds, answer } = scope;
         let Work::Backup(work) = &self.work else {
             return Err(Stopped::Failed(anyhow::anyhow!("only a backup freezes a guest")));
         };
         self.state().seen_running = true;
         self.state().frozen = Frozen::Broken;
-        let guard = match self.arm(seconds).await {
+        let mut guard = match self.guard(work, seconds).await? {
             Ok(guard) => guard,
-            Err(error) => {
-                self.warn(format!("not frozen, as nothing would thaw it for sure: {error:#}"));
+            Err(why) => {
+                self.warn(format!("not frozen, as nothing would thaw it for sure: {why}"));
                 return self.run_beside(steps.to_vec()).await;
             }
         };
-        let (vmid, node) = (self.plan.guest.vmid, &self.plan.guest.node);
-        let what = format!("guest {vmid} on {node} frozen until its guard ({guard}) thaws it");
-        let stays = self.world.cancel.open(what);
+        let watch = self.thaw_to_be_seen(&guard, &work.token()).await;
+        let frozen = self.freeze(&mut guard, answer).await;
+        if self.world.cancel.is_cancelled() {
+            guard.thaw().await;
+            self.watch(watch, Some(guard));
+            return Err(Stopped::Interrupted);
+        }
         let begun = Stopwatch::start();
-        let deadline = Duration::from_secs(seconds.into());
-        let frozen = work.control.freeze(deadline).await;
         let mut snapshots = tokio::spawn(self.clone().run_beside(steps.to_vec()));
+        let deadline = Duration::from_secs(seconds.into());
         let joined = self.while_it_may_stay_frozen(&mut snapshots, deadline, begun).await;
-        let snapshots_done = joined.as_ref().map(|_| begun.elapsed());
-        let thawed = self.thaw(&work.control).await;
-        self.state().outcome.frozen_seconds = Some(begun.elapsed().as_secs_f64());
-        drop(stays);
-        self.close(&work.control, guard, thawed.is_ok()).await;
-        match verdict(&frozen, &thawed, snapshots_done, seconds) {
+        guard.thaw().await;
+        let verdict = match frozen {
+            Ok(count) => {
+                let thawed = thawed(&mut guard).await;
+                self.state().outcome.frozen_seconds = Some(begun.elapsed().as_secs_f64());
+                let made = if joined.is_some() { Made::All } else { Made::TooLate };
+                verdict(count, thawed, made, seconds)
+            }
+            Err(why) => Err(format!("the guest did not freeze ({why})")),
+        };
+        self.watch(watch, Some(guard));
+        match verdict {
             Ok(()) => self.state().frozen = Frozen::Held,
             Err(why) => self.warn(format!("crash-consistent only: {why}")),
         }
         self.outcome_of(joined, snapshots).await
+    }
+
+    /// The guard that will freeze; or why there is none, and the guest must not be frozen.
+    async fn guard(
+        &self,
+        work: &BackupWork,
+        seconds: u32,
+    ) -> Result<Result<Guard, String>, Stopped> {
+        let (post, token) =
+            (super::thaw::surveyed_post(&self.world, &self.plan.guest), work.token());
+        let guard = tokio::select! {
+            guard = Guard::start(&post, Duty::Freeze { seconds }, &token) => guard,
+            () = self.world.cancel.cancelled() => return Err(Stopped::Interrupted),
+        };
+        Ok(guard.map_err(|error| format!("{:#}", anyhow::Error::from(error))))
+    }
+
+    /// Freezes and says how many file systems; or why not, or why nobody knows.
+    async fn freeze(&self, guard: &mut Guard, answer: u32) -> Result<u64, String> {
+        guard.freeze().await;
+        let waits = async {
+            tokio::time::sleep(UNUSUAL).await;
+            self.note("the guest's agent takes long to answer the freeze");
+            std::future::pending::<()>().await;
+        };
+        let limit = Duration::from_secs(answer.into());
+        let said = tokio::select! {
+            said = tokio::time::timeout(limit, guard.next()) => said,
+            () = self.world.cancel.cancelled() => return Err("interrupted".to_owned()),
+            () = waits => return Err("nobody waited".to_owned()),
+        };
+        match said {
+            Ok(Some(Said::Frozen(count))) => Ok(count),
+            Ok(Some(Said::NotFrozen(why))) => Err(why),
+            Ok(Some(other)) => Err(format!("the guard said {other:?}")),
+            Ok(None) => Err(UNHEARD.to_owned()),
+            Err(_) => {
+                Err(format!("no answer within {answer} s; if it still freezes, its guard thaws it"))
+            }
+        }
     }
 
     /// Waits for the snapshots, but no longer than the guest may stay frozen for them: not beyond
@@ -78,8 +126,8 @@ impl Execution {
         let joined = match joined {
             Some(joined) => joined,
             None if self.world.cancel.is_cancelled() => {
-                snapshots.abort();
-                // Its end is all that matters: what was begun is undone.
+                // They hear the wish, too, and end by themselves. Aborted, they could still begin to make
+                // something while what was made is undone.
                 let _ = snapshots.await;
                 return Err(Stopped::Interrupted);
             }
@@ -87,172 +135,67 @@ impl Execution {
         };
         joined.unwrap_or_else(|panic| Err(Stopped::Failed(panic.into())))
     }
+}
 
-    async fn arm(&self, seconds: u32) -> anyhow::Result<Guard> {
-        let Work::Backup(work) = &self.work else { anyhow::bail!("only a backup freezes a guest") };
-        let guest = &self.plan.guest;
-        let token = work.token();
-        work.with_draft(|draft| {
-            draft.note_freeze(&FreezeRecord {
-                host: crate::clock::host_name(),
-                boot_id: boot_id().unwrap_or_default(),
-                pid: std::process::id(),
-                node: guest.node.clone(),
-                vmid: guest.vmid,
-                armed_at: self.world.clock.now(),
-                deadline_seconds: seconds.into(),
-                guard: format!("pve-ferry-thaw-{}-{token}", guest.vmid),
-            })
-        })??;
-        Ok(guard::arm(&work.control, seconds, &token).await?)
-    }
+/// How long the run waits for the answer to the thaw before it goes on; the guard goes on, too.
+const ANSWER: Duration = Duration::from_secs(30);
 
-    /// Ends the guard when the guest is thawed; leaves it to its work when it is not.
-    async fn close(&self, control: &GuestControl, guard: Guard, thawed: bool) {
-        let Work::Backup(work) = &self.work else { return };
-        if !thawed {
-            self.state().unthawed = true;
-            let (vmid, now) = (control.vmid, self.present_place(control));
-            let guard = match now.node == self.plan.guest.node {
-                true => format!("its guard ({guard}) thaws it at the deadline"),
-                false => self.guard_there(&now, work).await,
-            };
-            self.warn(format!(
-                "guest {vmid} did not answer the thaw; {guard}: look at it (qm guest cmd {vmid} fsfreeze-status, on {})",
-                now.node
-            ));
-            return;
-        }
-        if let Err(error) = guard::disarm(&control.host, &guard).await {
-            tracing::debug!("the guard could not be ended, it has probably fired: {error:#}");
-        }
-        self.note_thawed(work);
-    }
+/// An agent that takes longer to freeze is worth a line.
+const UNUSUAL: Duration = Duration::from_secs(15);
 
-    /// The freeze is over, and its record goes.
-    fn note_thawed(&self, work: &BackupWork) {
-        if let Err(error) = work.with_draft(|draft| draft.note_thawed()).and_then(|r| Ok(r?)) {
-            self.warn(format!("the record of the freeze stays: {error:#}"));
-        }
-    }
+const UNHEARD: &str = "its guard cannot be heard any more";
 
-    /// Thaws, and tries once more where the guest is by then: one that stays frozen is worse than a
-    /// backup that is late. A live migration stops the guest on its old node, moves its
-    /// configuration, and only then lets it go on on the new one: until that is over, nobody answers
-    /// for a while, and both nodes may be the wrong one to ask.
-    async fn thaw(&self, control: &GuestControl) -> anyhow::Result<u64> {
-        let begun = Stopwatch::start();
-        let first = within_deadline(control).await;
-        let Err(error) = first else { return first };
-        tracing::debug!("the first thaw failed: {error:#}");
+/// The first answer to a thaw.
+#[derive(Debug, Clone, Copy)]
+struct Thawed {
+    count: u64,
+    asked: bool,
+}
+
+/// Which snapshots were made when the word to thaw was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Made {
+    All,
+    TooLate,
+}
+
+async fn thawed(guard: &mut Guard) -> Result<Thawed, String> {
+    let mut why = format!("no answer within {} s", ANSWER.as_secs());
+    let answer = async {
         loop {
-            let now = self.present_place(control);
-            match within_deadline(&now.control).await {
-                Err(error) if now.is_migrating && begun.elapsed() < SWITCH_OVER => {
-                    tracing::debug!("no thaw on {} yet: {error:#}", now.node);
-                }
-                other => return other,
-            }
-            tokio::time::sleep(BETWEEN_TRIES).await;
-        }
-    }
-
-    /// Thaws a guest that was not seen thawed when its freeze ended; by now it may answer, here or on
-    /// another node.
-    pub(super) async fn thaw_what_may_be_frozen(&self) {
-        let Work::Backup(work) = &self.work else { return };
-        if !self.state().unthawed {
-            return;
-        }
-        match self.thaw(&work.control).await {
-            Ok(_) => {
-                self.state().unthawed = false;
-                self.note("thawed the guest at last");
-                self.note_thawed(work);
-            }
-            Err(error) => tracing::debug!("still no answer to the thaw: {error:#}"),
-        }
-    }
-
-    /// Where the guest is now, by the cluster's files; where it was surveyed, when they do not tell.
-    fn present_place(&self, control: &GuestControl) -> Place {
-        let (surveyed, cluster) = (&self.plan.guest.node, &self.world.cluster);
-        let Ok(Some(guest)) = cluster.find(control.vmid) else {
-            let (node, control) = (surveyed.clone(), control.clone());
-            return Place { node, control, is_migrating: false };
-        };
-        let config = cluster.read_config(&guest).map(|text| GuestConfig::parse(&text));
-        let says_so = config.is_ok_and(|config| config.lock() == Some("migrate"));
-        let is_migrating = says_so || guest.node != *surveyed;
-        let control = GuestControl { host: self.world.hosts.host(&guest.node), ..control.clone() };
-        Place { node: guest.node, control, is_migrating }
-    }
-
-    /// Arms a guard on the node that the guest moved to: the first one's commands know it no more.
-    async fn guard_there(&self, now: &Place, work: &BackupWork) -> String {
-        match guard::arm(&now.control, 1, &work.token()).await {
-            Ok(guard) => {
-                format!("it moved to {} meanwhile, where a guard ({guard}) tries on", now.node)
-            }
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                format!(
-                    "it moved to {} meanwhile, and no guard could be armed there ({error:#})",
-                    now.node
-                )
+            match guard.next().await {
+                Some(Said::Thaw { count, asked }) => return Ok(Thawed { count, asked }),
+                Some(Said::NoThaw(text)) => why = text,
+                Some(Said::Thawed) => return Err("it thawed by itself".to_owned()),
+                Some(_) => {}
+                None => return Err(UNHEARD.to_owned()),
             }
         }
-    }
+    };
+    tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(why.clone()))
 }
-
-/// Where a guest is.
-struct Place {
-    node: String,
-    control: GuestControl,
-    is_migrating: bool,
-}
-
-/// How long the end of a live migration may take in which nobody answers for the guest.
-const SWITCH_OVER: Duration = Duration::from_secs(60);
-
-/// Between two tries to thaw meanwhile.
-const BETWEEN_TRIES: Duration = Duration::from_secs(2);
-
-async fn within_deadline(control: &GuestControl) -> anyhow::Result<u64> {
-    let thaw = tokio::time::timeout(THAW_DEADLINE, control.thaw()).await;
-    Ok(thaw.with_context(|| format!("no answer within {} s", THAW_DEADLINE.as_secs()))??)
-}
-
-/// How long one try to thaw may take. Leaving the scope is never cancelled.
-const THAW_DEADLINE: Duration = Duration::from_secs(30);
 
 type Snapshots = JoinHandle<Result<(), Stopped>>;
 
-/// Whether every snapshot was made while everything was frozen.
+/// Whether every snapshot was made while everything was frozen. The guard knows best: it thawed at our
+/// word, which we gave when all snapshots were made, or earlier.
 fn verdict(
-    frozen: &Result<u64, impl std::fmt::Display>,
-    thawed: &anyhow::Result<u64>,
-    snapshots_done: Option<Duration>,
+    frozen: u64,
+    thawed: Result<Thawed, String>,
+    made: Made,
     seconds: u32,
 ) -> Result<(), String> {
-    let frozen = match frozen {
-        Ok(count) => *count,
-        Err(error) => return Err(format!("the guest did not freeze ({error:#})")),
-    };
-    let thawed = match thawed {
-        Ok(count) => *count,
-        Err(error) => return Err(format!("the guest did not answer the thaw ({error:#})")),
-    };
+    let thawed = thawed.map_err(|why| format!("the guest did not answer the thaw ({why})"))?;
     if frozen == 0 {
         return Err("the guest agent froze no file system".to_owned());
     }
-    let in_time = snapshots_done.is_some_and(|d| d < Duration::from_secs(seconds.into()));
-    if !in_time {
+    if made == Made::TooLate || !thawed.asked {
         return Err(format!("the snapshots took longer than {seconds} s, the guard had thawed it"));
     }
-    if thawed < frozen {
+    if thawed.count < frozen {
         return Err(format!(
-            "{frozen} file systems were frozen, {thawed} were still so at the end"
+            "{frozen} file systems were frozen, {} were still so at the end",
+            thawed.count
         ));
     }
     Ok(())
@@ -260,22 +203,19 @@ fn verdict(
 
 #[cfg(test)]
 mod tests {
-    use super::verdict;
-    use std::time::Duration;
-
-    fn judge(frozen: Result<u64, &str>, thawed: Result<u64, &str>, seconds: u64) -> bool {
-        let thawed = thawed.map_err(|e| anyhow::anyhow!(e.to_owned()));
-        verdict(&frozen, &thawed, Some(Duration::from_secs(seconds)), 10).is_ok()
-    }
+    use super::{Made, Thawed, verdict};
 
     #[test]
-    fn only_a_whole_freeze_before_the_deadline_counts() {
-        assert!(judge(Ok(3), Ok(3), 2));
-        assert!(!judge(Ok(3), Ok(2), 2), "one file system thawed by itself");
-        assert!(!judge(Ok(3), Ok(0), 2), "the guard or the guest thawed");
-        assert!(!judge(Ok(3), Ok(3), 10), "the last snapshot came after the deadline");
-        assert!(!judge(Ok(0), Ok(0), 2), "nothing was frozen");
-        assert!(!judge(Err("no agent"), Ok(0), 2));
-        assert!(!judge(Ok(3), Err("no answer"), 2));
+    fn only_a_whole_freeze_that_lasts_until_all_snapshots_are_made_counts() {
+        let thawed = |count, asked| Ok(Thawed { count, asked });
+        let judge = |frozen, thawed, made| verdict(frozen, thawed, made, 10).is_ok();
+        let (all, late) = (Made::All, Made::TooLate);
+        assert!(judge(3, thawed(3, true), all));
+        assert!(!judge(3, thawed(2, true), all), "one file system thawed by itself");
+        assert!(!judge(3, thawed(0, true), all), "the guest thawed by itself");
+        assert!(!judge(3, thawed(3, true), late), "the last snapshot came after the deadline");
+        assert!(!judge(3, thawed(3, false), all), "the guard did not hear us before its deadline");
+        assert!(!judge(0, thawed(0, true), all), "nothing was frozen");
+        assert!(!judge(3, Err("no answer".to_owned()), all));
     }
 }

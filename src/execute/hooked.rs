@@ -21,6 +21,11 @@ struct Hooked {
 impl Execution {
     /// Carries out one step between its hooks.
     pub(super) async fn hooked_step(self: &Arc<Self>, step: &Step) -> Result<(), Stopped> {
+        if self.stop.is_cancelled() && !self.is_committed() {
+            let stopped = self.stopped();
+            self.note_stopped(step, &stopped);
+            return Err(stopped);
+        }
         let steps = std::slice::from_ref(step);
         self.between_hooks(steps, async { self.step(step).await }).await
     }
@@ -61,12 +66,12 @@ impl Execution {
 
     /// Calls the hooks of one phase; what failed without stopping anything is a warning.
     async fn call(&self, event: Event) -> Result<(), Stopped> {
-        match self.world.hooks.call(&event, &self.world.cancel).await {
+        match self.world.hooks.call(&event, &self.stop).await {
             Ok(warnings) => {
                 warnings.into_iter().for_each(|warning| self.warn(warning));
                 Ok(())
             }
-            Err(_) if self.world.cancel.is_cancelled() => Err(Stopped::Interrupted),
+            Err(_) if self.stop.is_cancelled() => Err(self.stopped()),
             Err(veto) if self.is_committed() => Err(Stopped::Failed(veto.into())),
             Err(veto) => Err(Stopped::Failed(anyhow::Error::from(veto).context(self.what_stays()))),
         }

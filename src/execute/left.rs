@@ -1,16 +1,17 @@
-//! The volumes that a restore has under way: noted when they are made, cleared when nothing half is
+//! The volumes that a restore has under way: noted before they are made, cleared when nothing half is
 //! left of them, and removed where an earlier run was killed. Not for what an error undoes.
 
 use super::{Execution, Stopped};
 use crate::model::{VolumeId, VolumeIdentity};
+use crate::node::unfinished::MadeVolume;
 use crate::survey;
 
 impl Execution {
-    /// Notes a volume before anything is written to it. A restore goes on without the note: it is
-    /// needed only if the run is killed.
-    pub(super) fn note_made(&self, volume: &VolumeId, identity: &VolumeIdentity) {
+    /// Notes a volume before it is made. A restore goes on without the note: it is needed only if the
+    /// run is killed.
+    pub(super) fn note_intent(&self, volume: &VolumeId, made_as: &str) {
         let (vmid, now) = (self.plan.guest.vmid, self.world.clock.now());
-        match self.world.unfinished.note(vmid, (volume, identity), now) {
+        match self.world.unfinished.note(vmid, (volume, made_as), now) {
             Ok(note) => _ = self.state().notes.insert(volume.clone(), note),
             Err(error) => self.warn(format!(
                 "{volume} could not be noted, and stays if this run is killed: {:#}",
@@ -19,13 +20,27 @@ impl Execution {
         }
     }
 
+    /// Notes what the volume is, before it gets its own name.
+    pub(super) fn note_identity(&self, volume: &VolumeId, identity: &VolumeIdentity) {
+        let Some(mut note) = self.state().notes.remove(volume) else { return };
+        if let Err(error) = self.world.unfinished.identify(&mut note, identity) {
+            self.warn(format!(
+                "{volume} could not be noted as made, and stays if this run is killed: {:#}",
+                anyhow::Error::from(error)
+            ));
+        }
+        self.state().notes.insert(volume.clone(), note);
+    }
+
     /// Takes all notes back: what they are about is whole, or gone.
     pub(super) fn clear_notes(&self) {
-        let notes = std::mem::take(&mut self.state().notes);
-        for (volume, note) in notes {
+        let (notes, reservation) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.notes), state.reservation.take())
+        };
+        for note in notes.into_values().chain(reservation) {
             if let Err(error) = note.clear() {
-                let error = anyhow::Error::from(error);
-                self.warn(format!("the note of {volume} stays: {error:#}"));
+                self.warn(format!("a note of this run stays: {:#}", anyhow::Error::from(error)));
             }
         }
     }
@@ -35,13 +50,33 @@ impl Execution {
         self.state().notes.remove(volume);
     }
 
+    /// The same with the reservation of the vmid.
+    pub(super) fn leave_reservation(&self) {
+        self.state().reservation = None;
+    }
+
+    /// Takes back the notes of dead runs that are about nothing any more.
+    pub(super) fn settle(&self, settled: &[MadeVolume]) {
+        for made in settled {
+            let Some(note) = self.world.unfinished.take(made) else { continue };
+            if let Err(error) = note.clear() {
+                self.warn(format!("an old note stays: {:#}", anyhow::Error::from(error)));
+            }
+        }
+    }
+
     /// Removes a volume that a dead restore left, if it is that still and nobody uses it.
     pub(super) async fn delete_left(
         &self,
         volume: &VolumeId,
         identity: &VolumeIdentity,
     ) -> Result<(), Stopped> {
-        let note = self.world.unfinished.take(self.plan.guest.vmid, volume, identity);
+        let left = self.world.unfinished.left(self.plan.guest.vmid).into_iter();
+        let mut left = left.filter(|made| made.volume == *volume || made.first_id() == *volume);
+        let is_it = |made: &MadeVolume| {
+            made.first_id() == *volume || made.identity.as_ref() == Some(identity)
+        };
+        let note = left.find(is_it).and_then(|made| self.world.unfinished.take(&made));
         let Some(note) = note else {
             return Err(Stopped::Changed(format!("another restore took {volume} over")));
         };

@@ -13,12 +13,17 @@ mod freeze;
 pub mod guard;
 mod hooked;
 mod left;
+mod moving;
 pub mod prune;
+pub mod repair;
+mod reserve;
 mod reset;
 mod restore;
 mod save;
 pub mod snapshot;
 mod state;
+mod stopping;
+mod thaw;
 mod transfer;
 mod undo;
 
@@ -29,6 +34,7 @@ pub use restore::RestoreWork;
 pub use save::BackupWork;
 pub use state::Frozen;
 
+use crate::cancel::Cancel;
 use crate::plan::{Action, Item, KeptPoint, Plan, Step};
 use crate::report::{Failure, GuestOutcome};
 use crate::world::World;
@@ -43,6 +49,10 @@ pub enum Stopped {
     Changed(String),
     /// The user wished to stop.
     Interrupted,
+    /// The user wished to stop, and not all is as before: the warnings name what is left.
+    InterruptedHalfway,
+    /// Another step of the plan failed, and what this one did would be thrown away.
+    BecauseOfAnother,
     /// The committed restore point is not what its source is.
     Damaged(String),
     /// A step failed.
@@ -53,7 +63,8 @@ impl std::fmt::Display for Stopped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Changed(what) | Self::Damaged(what) => f.write_str(what),
-            Self::Interrupted => f.write_str("interrupted"),
+            Self::Interrupted | Self::InterruptedHalfway => f.write_str("interrupted"),
+            Self::BecauseOfAnother => f.write_str("stopped, as another step failed"),
             Self::Failed(error) => write!(f, "{error:#}"),
         }
     }
@@ -83,6 +94,8 @@ pub struct Execution {
     plan: Plan,
     work: Work,
     state: Mutex<State>,
+    /// The user's wish to stop, or that the plan is to end as a step of it failed.
+    stop: Cancel,
 }
 
 /// Carries out a plan. The outcome is that of the guest, complete but for its status.
@@ -98,13 +111,22 @@ pub async fn run(
     outcome.skipped.clone_from(&plan.skipped);
     outcome.warnings.clone_from(&plan.warnings);
     let state = Mutex::new(State::new(outcome));
-    let execution = Arc::new(Execution { world, plan, work, state });
+    let stop = world.cancel.child();
+    let execution = Arc::new(Execution { world, plan, work, state, stop });
     let result = execution.clone().run_items().await;
-    execution.thaw_what_may_be_frozen().await;
+    execution.see_it_thawed().await;
     if let Err(stopped) = result {
+        let unthawed = execution.state().unthawed.take();
+        unthawed.into_iter().for_each(|text| execution.warn(text));
         execution.undo_all().await;
         execution.clear_notes();
-        return Err((stopped, execution.take_outcome()));
+        let stopped = match stopped {
+            Stopped::Interrupted if execution.state().is_left => Stopped::InterruptedHalfway,
+            other => other,
+        };
+        let outcome = execution.take_outcome();
+        execution.let_go();
+        return Err((stopped, outcome));
     }
     execution.clear_notes();
     let mut outcome = execution.take_outcome();
@@ -158,8 +180,8 @@ impl Execution {
 
     async fn run_group(self: Arc<Self>, group: &[Item]) -> Result<(), Stopped> {
         match group {
-            [Item::Scope(crate::plan::Scope::Frozen { seconds }, steps)] => {
-                self.between_hooks(steps, self.clone().while_frozen(*seconds, steps)).await
+            [Item::Scope(scope, steps)] => {
+                self.between_hooks(steps, self.clone().while_frozen(*scope, steps)).await
             }
             items => {
                 let steps = items.iter().filter_map(|item| match item {
@@ -188,16 +210,15 @@ impl Execution {
         Ok(())
     }
 
-    /// Runs steps at the same time and waits for all of them, so that nothing of a failed group
-    /// is still at work while it is undone. The first failure is the group's. Each runs in a task,
-    /// also a single one, so that a panic in it is its failure and not the whole run's.
+    /// Runs steps at the same time. Each runs in a task, also a single one, so that a panic in it is
+    /// its failure and not the whole run's.
     async fn run_beside(self: Arc<Self>, steps: Vec<Step>) -> Result<(), Stopped> {
         let mut tasks = JoinSet::new();
         for step in steps {
             let execution = self.clone();
             tasks.spawn(async move { execution.step(&step).await });
         }
-        all_of(tasks).await
+        self.all_of(tasks).await
     }
 
     /// The same, each step between its own hooks.
@@ -207,17 +228,23 @@ impl Execution {
             let execution = self.clone();
             tasks.spawn(async move { execution.hooked_step(&step).await });
         }
-        all_of(tasks).await
+        self.all_of(tasks).await
     }
 
     async fn step(self: &Arc<Self>, step: &Step) -> Result<(), Stopped> {
         tracing::debug!(guest = %self.plan.guest.vmid, "begins: {step}");
-        let done = match &self.work {
-            Work::Backup(work) => self.backup_step(work, &step.action).await,
-            Work::Restore(work) => self.restore_step(work, &step.action).await,
-            Work::Reset(work) => self.reset_step(work, step).await,
-            Work::Adopt(work) => self.adopt_step(work, &step.action).await,
+        let work = async {
+            match &self.work {
+                Work::Backup(work) => self.backup_step(work, &step.action).await,
+                Work::Restore(work) => self.restore_step(work, &step.action).await,
+                Work::Reset(work) => self.reset_step(work, step).await,
+                Work::Adopt(work) => self.adopt_step(work, &step.action).await,
+            }
         };
+        let done = self.step_or_stop(step, work).await;
+        if let Err(stopped) = &done {
+            self.note_stopped(step, stopped);
+        }
         match done {
             Err(Stopped::Failed(error)) => Err(Stopped::Failed(error.context(step.to_string()))),
             other => other,
@@ -233,7 +260,7 @@ impl Execution {
         let text = match stopped {
             Stopped::Failed(error) => format!("{error:#}"),
             Stopped::Changed(what) => what,
-            Stopped::Interrupted => {
+            Stopped::Interrupted | Stopped::InterruptedHalfway | Stopped::BecauseOfAnother => {
                 self.note_not_done(group);
                 return Ok(());
             }
@@ -282,6 +309,13 @@ impl Execution {
     /// What was asked for and did not come about although the commit did.
     fn short_of(&self) -> Option<(Failure, String)> {
         let mut state = self.state();
+        if let Some(why) = state.unthawed.take() {
+            let text = match state.committed {
+                true => format!("the restore point is committed, but {why}"),
+                false => why,
+            };
+            return Some((Failure::Other, text));
+        }
         if let Some(why) = state.unaudited.take() {
             let text = format!(
                 "the restore point is committed, but could not be compared with its source: {why}; nothing was pruned"
@@ -348,19 +382,6 @@ fn is_pruning(item: &Item) -> bool {
         action,
         Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_)
     )
-}
-
-/// Waits for all of them; the first failure is theirs.
-async fn all_of(mut tasks: JoinSet<Result<(), Stopped>>) -> Result<(), Stopped> {
-    let mut first_failure = Ok(());
-    while let Some(joined) = tasks.join_next().await {
-        // A step that panicked is a step that failed.
-        let result = joined.unwrap_or_else(|panic| Err(Stopped::Failed(panic.into())));
-        if first_failure.is_ok() {
-            first_failure = result;
-        }
-    }
-    first_failure
 }
 
 fn run_together(first: &Item, other: &Item) -> bool {

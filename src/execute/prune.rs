@@ -54,6 +54,7 @@ impl<'a> Pruner<'a> {
     }
 
     fn act(&mut self, action: &Action) -> anyhow::Result<String> {
+        let mut stays = None;
         let (done, wanted) = match action {
             Action::SweepLeftovers { .. } => {
                 let count = self.directory.sweep_leftovers(self.lock)?.len();
@@ -69,7 +70,7 @@ impl<'a> Pruner<'a> {
                 let point = self.found(wanted)?;
                 self.is_stale = true;
                 let (directory, lock) = (self.directory, self.lock);
-                directory.delete_remaining(lock, self.remaining()?, &point)?;
+                stays = directory.delete_remaining(lock, self.remaining()?, &point)?;
                 ("removed", wanted)
             }
             Action::MergeImages { into, from } => {
@@ -78,7 +79,8 @@ impl<'a> Pruner<'a> {
             }
             other => bail!("{other:?} is no step of pruning"),
         };
-        Ok(format!("{done} point {} {}", wanted.label, wanted.moment))
+        let stays = stays.map_or_else(String::new, |foreign| format!("; {foreign}"));
+        Ok(format!("{done} point {} {}{stays}", wanted.label, wanted.moment))
     }
 
     fn merge(&mut self, into: &RemovedPoint, from: &[RemovedPoint]) -> anyhow::Result<()> {

@@ -1,16 +1,18 @@
 //! The steps of a restore: volumes, then firewall and configuration. Each writes only to what
 //! this run made; reading and checking the chain is the repository's work.
 
+use super::moving::Direction;
 use super::undo::Undo;
 use super::{Execution, Stopped, Work};
 use crate::clock::Stopwatch;
-use crate::model::{DiskKey, GuestKind, VmId, VolumeId, VolumeShape};
+use crate::model::{DiskKey, VolumeId, VolumeShape};
+use crate::node::unfinished::MadeVolume;
 use crate::plan::{Action, Item, Step};
-use crate::pve::{GuestControl, GuestStatus};
+use crate::pve::GuestControl;
 use crate::report::VolumeOutcome;
 use crate::repository::image::ImageError;
 use crate::repository::{Lock, OpenChain, StoredChain};
-use crate::storage::{Import, StorageError};
+use crate::storage::Import;
 use anyhow::{Context as _, anyhow};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -30,6 +32,8 @@ pub struct RestoreWork {
     pub control: GuestControl,
     /// The present configuration, when it is replaced.
     pub present_config: Option<String>,
+    /// The notes of dead restores that are about nothing any more.
+    pub settled: Vec<MadeVolume>,
 }
 
 impl Execution {
@@ -42,13 +46,14 @@ impl Execution {
             Action::CreateVolume { volume, shape, .. } => self.create_volume(volume, shape).await,
             Action::RestoreVolume { disk, volume } => self.restore_volume(work, disk, volume).await,
             Action::DeleteVolume { volume, identity } => self.delete_left(volume, identity).await,
-            Action::WriteConfig { vmid, kind, node, replaces } => {
-                // The volumes are whole: from here on no later restore may take them for debris.
+            Action::ReleaseGuest { .. } => self.release_left(),
+            Action::ReserveGuest { .. } => self.reserve(work),
+            Action::WriteConfig { vmid, kind, node, .. } => {
+                self.write_config(work, (*vmid, *kind), node).await?;
+                // Only now: until they are named by it, a killed run's volumes are debris.
                 self.clear_notes();
-                match replaces {
-                    Some(_) => self.replace_config(work, *vmid, *kind, node).await,
-                    None => self.write_config(work, *vmid, *kind, node),
-                }
+                self.settle(&work.settled);
+                Ok(())
             }
             Action::RescanVolumes { vmid } => {
                 self.clear_notes();
@@ -61,33 +66,21 @@ impl Execution {
         }
     }
 
+    /// Makes a volume under a name that nobody else can have thought of, and gives it its own when
+    /// it is noted what it is: whatever becomes of this run, what it made is known to be its own.
     async fn create_volume(&self, volume: &VolumeId, shape: &VolumeShape) -> Result<(), Stopped> {
         let storage = self.storage(volume)?;
-        let facts = match storage.create_volume(&volume.name, shape).await {
-            Ok(facts) => facts,
-            // Somebody else was faster: that volume is theirs.
-            Err(error @ StorageError::Exists { .. }) => return Err(error.into()),
-            Err(error) => {
-                self.name_what_may_be_ours(volume).await;
-                return Err(error.into());
-            }
-        };
-        self.will_make(Undo::Volume(volume.clone(), facts.identity.clone()));
-        self.note_made(volume, &facts.identity);
-        self.state().volumes.insert(volume.clone(), facts.identity);
+        let mark = crate::entropy::random_u64().context("read random bytes")?;
+        let made_as = format!("ferry-new-{}-{mark:016x}", self.plan.guest.vmid);
+        self.note_intent(volume, &made_as);
+        self.will_make(Undo::Volume(volume.clone(), made_as.clone()));
+        let identity = storage.create_volume(&made_as, shape).await?.identity;
+        self.note_identity(volume, &identity);
+        self.state().volumes.insert(volume.clone(), identity.clone());
+        // Whoever was faster with a volume of that name keeps it.
+        storage.rename_volume(&made_as, &identity, &volume.name).await?;
         self.note(&format!("created volume {volume}"));
         Ok(())
-    }
-
-    /// A volume that was not there before and is there after a failed creation: nothing proves that
-    /// it is ours, so it is not deleted, and whoever reads the report decides.
-    async fn name_what_may_be_ours(&self, volume: &VolumeId) {
-        let Ok(storage) = self.storage(volume) else { return };
-        if !matches!(storage.volume(&volume.name).await, Ok(None)) {
-            self.warn(format!(
-                "volume {volume} may be there now, made by this run and empty: look at it, and remove it"
-            ));
-        }
     }
 
     async fn restore_volume(
@@ -96,7 +89,7 @@ impl Execution {
         disk: &DiskKey,
         volume: &VolumeId,
     ) -> Result<(), Stopped> {
-        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
+        let _turn = self.turn_to_transfer().await?;
         let begun = Stopwatch::start();
         let stored = work.chains.get(disk).with_context(|| format!("no chain for {disk}"))?;
         let chain = self.open_chain(stored.clone(), &format!("check {disk} of {volume}")).await?;
@@ -104,9 +97,10 @@ impl Execution {
         let identity = self.state().volumes.get(volume).cloned();
         let identity = identity.with_context(|| format!("volume {volume} was not made by us"))?;
         let storage = self.storage(volume)?;
-        let import = storage.import(&volume.name, &identity).await?;
-        self.write_volume(chain, import, &format!("{} {volume}", work.control.vmid)).await?;
-        let restored = storage.volume(&volume.name).await?.context("the volume is gone")?;
+        let import = self.until_stopped(storage.import(&volume.name, &identity)).await?;
+        self.write_volume(chain, import, volume).await?;
+        let restored = self.until_stopped(storage.volume(&volume.name)).await?;
+        let restored = restored.context("the volume is gone")?;
         if restored.shape.size != size || restored.identity != identity {
             return Err(
                 anyhow!("volume {volume} has another size or identity than expected").into()
@@ -132,7 +126,7 @@ impl Execution {
     ) -> Result<OpenChain, Stopped> {
         let total = stored.bytes_to_open();
         let meter = (total > 0).then(|| self.world.progress.begin(what, total));
-        let (bar, cancel) = (meter.clone(), self.world.cancel.clone());
+        let (bar, cancel) = (meter.clone(), self.stop.clone());
         let opened = tokio::task::spawn_blocking(move || {
             stored.open(&|bytes: u64| {
                 if let Some(bar) = &bar {
@@ -145,8 +139,8 @@ impl Execution {
         if let Some(meter) = meter {
             meter.end();
         }
-        if self.world.cancel.is_cancelled() {
-            return Err(Stopped::Interrupted);
+        if self.stop.is_cancelled() {
+            return Err(self.stopped());
         }
         Ok(opened?)
     }
@@ -156,79 +150,31 @@ impl Execution {
         &self,
         chain: OpenChain,
         import: Import,
-        what: &str,
+        volume: &VolumeId,
     ) -> Result<(), Stopped> {
         let threads = self.world.limits.image.threads;
-        let meter = self.world.progress.begin(what, chain.data_bytes());
+        let what = format!("{} {volume}", self.plan.guest.vmid);
+        let meter = self.world.progress.begin(&what, chain.data_bytes());
         let Import { writer, exit } = import;
         let (bar, throttle) = (meter.clone(), self.world.limits.throttle.clone());
+        let moving = self.moving(Direction::Into, volume);
+        let (writer, go_on) = (moving.watched_writer(writer), moving.go_on());
         let task = tokio::task::spawn_blocking(move || -> Result<(), ImageError> {
             let told = |bytes: usize| {
-                throttle.pass(bytes);
                 bar.add(bytes as u64);
+                throttle.pass(bytes, &go_on)
             };
             let mut counted = Counted { writer, told };
             chain.write_stream(&mut counted, IMPORT_RECORD, threads)?;
             counted.flush().map_err(ImageError::Write)
         });
-        let done = self.until_done_or_cancelled(task, exit).await;
+        let done = self.until_moved(task, exit, &moving).await;
         meter.end();
         done
     }
 
-    /// The firewall first, so that the guest never exists without it.
-    fn write_config(
-        &self,
-        work: &RestoreWork,
-        vmid: VmId,
-        kind: GuestKind,
-        node: &str,
-    ) -> Result<(), Stopped> {
-        let text = work.config.as_ref().context("the restore point's configuration is missing")?;
-        let cluster = &self.world.cluster;
-        if let Some(firewall) = &work.firewall {
-            match cluster.read_firewall(vmid)? {
-                Some(present) if present == *firewall => {}
-                Some(_) => self.warn(format!(
-                    "a firewall file for {vmid} is there and was kept; the restored guest's own stands in the repository"
-                )),
-                None => {
-                    self.will_make(Undo::Firewall(vmid, firewall.clone()));
-                    cluster.write_firewall_exclusively(vmid, firewall)?;
-                }
-            }
-        }
-        let undo = Undo::Config { node: node.to_owned(), kind, vmid, text: text.clone() };
-        self.will_make(undo);
-        cluster.write_config_exclusively(node, kind, vmid, text)?;
-        self.finished(&format!("wrote the configuration of {vmid} on {node}"));
-        Ok(())
-    }
-
-    /// The guest was stopped when the plan was made; the volumes were written since, for hours maybe.
-    async fn replace_config(
-        &self,
-        work: &RestoreWork,
-        vmid: VmId,
-        kind: GuestKind,
-        node: &str,
-    ) -> Result<(), Stopped> {
-        let text = work.config.as_ref().context("the restore point's configuration is missing")?;
-        let present = work.present_config.as_ref().context("no configuration to replace")?;
-        let status = work.control.status().await?;
-        if status != GuestStatus::Stopped {
-            return Err(anyhow!(
-                "guest {vmid} was started meanwhile: its configuration was not replaced; stop it and restore again"
-            )
-            .into());
-        }
-        self.world.cluster.replace_config(node, kind, vmid, (present, text))?;
-        self.finished(&format!("replaced the configuration of {vmid} on {node}"));
-        Ok(())
-    }
-
     /// The guest exists from here on: nothing of it is undone any more.
-    fn finished(&self, line: &str) {
+    pub(super) fn finished(&self, line: &str) {
         let mut state = self.state();
         state.committed = true;
         state.undo.clear();
@@ -264,12 +210,6 @@ impl Execution {
             restored.join(", ")
         )
     }
-
-    async fn start(&self, work: &RestoreWork, vmid: VmId) -> Result<(), Stopped> {
-        work.control.start().await?;
-        self.note(&format!("started guest {vmid}"));
-        Ok(())
-    }
 }
 
 fn restores_volume(item: &Item) -> bool {
@@ -280,16 +220,16 @@ fn restores_volume(item: &Item) -> bool {
 /// one write fills one object.
 const IMPORT_RECORD: u64 = 4 << 20;
 
-/// A writer that tells how much was written.
+/// A writer that tells how much was written, and is told whether to go on.
 struct Counted<W, F> {
     writer: W,
     told: F,
 }
 
-impl<W: Write, F: FnMut(usize)> Write for Counted<W, F> {
+impl<W: Write, F: FnMut(usize) -> io::Result<()>> Write for Counted<W, F> {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         let count = self.writer.write(buffer)?;
-        (self.told)(count);
+        (self.told)(count)?;
         Ok(count)
     }
 

@@ -7,9 +7,10 @@ use super::{Execution, Stopped};
 use crate::model::{ChainId, Label, Moment, PointId, SnapshotName, VolumeId};
 use crate::plan::Action;
 use crate::plan::facts::RunState;
+use crate::plan::repair::Mend;
 use crate::pve::{GuestControl, GuestStatus};
 use crate::repository::{
-    Debris, GuestDir, GuestRecord, Lock, Manifest, PointDraft, Skipped, State,
+    Debris, GuestDir, GuestRecord, Lock, Manifest, PointDraft, RepositoryError, Skipped, State,
 };
 use crate::storage::{SnapshotFacts, VolumeFacts};
 use anyhow::{Context as _, anyhow, bail};
@@ -66,8 +67,12 @@ impl Execution {
         action: &Action,
     ) -> Result<(), Stopped> {
         match action {
-            Action::ThawGuest => self.thaw_guest(work).await,
-            Action::SweepDebris { directory } => self.sweep(work, directory),
+            Action::ThawGuest { after } => self.thaw_guest(work, *after).await,
+            Action::SweepDebris { directory } => {
+                self.sweep(work, directory);
+                Ok(())
+            }
+            Action::Mend(Mend::Index { file }) => self.rebuild_index(file).await,
             Action::BeginRestorePoint { label, moment } => self.begin(work, label, *moment),
             Action::SaveConfig { .. } => self.save_config(work),
             Action::CheckConfig { digest } => self.check_config(work, digest).await,
@@ -94,25 +99,66 @@ impl Execution {
             Action::AuditVolume { disk, volume, share } => {
                 self.audit_volume(work, (disk, volume), *share).await
             }
-            Action::SweepLeftovers { .. }
-            | Action::HidePoint(_)
-            | Action::MergeImages { .. }
-            | Action::DeleteRestorePoint(_) => self.prune(action).await,
+            Action::SweepLeftovers { .. } => self.sweep_leftovers(action).await,
+            Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_) => {
+                self.prune(action).await
+            }
             other => Err(anyhow!("{other:?} is no step of a backup").into()),
         }
     }
 
-    async fn thaw_guest(&self, work: &BackupWork) -> Result<(), Stopped> {
-        let count = work.control.thaw().await?;
-        self.note(&format!("thawed {count} file systems that an interrupted run had left frozen"));
+    /// What an interrupted run left costs room and nothing else: that it cannot be removed must not
+    /// cost the guest its backup. A lost lock stops the next step.
+    fn sweep(&self, work: &BackupWork, directory: &str) {
+        let debris = work.debris.iter().find(|debris| debris.path.ends_with(directory));
+        match debris.map(|debris| work.directory.sweep(&work.lock, debris)) {
+            Some(Ok(stays)) => {
+                self.note(&format!("removed {directory}, which an interrupted run had left"));
+                self.state().outcome.warnings.extend(stays.map(|foreign| foreign.to_string()));
+            }
+            Some(Err(error)) => self.not_swept(&error.into()),
+            None => self.not_swept(&anyhow!("{directory} was not surveyed")),
+        }
+    }
+
+    fn not_swept(&self, error: &anyhow::Error) {
+        self.warn(format!(
+            "what an interrupted run left stays: {error:#}; the next run tries again"
+        ));
+    }
+
+    /// As [`Execution::sweep`], of single files; after the commit its failure is a warning anyhow.
+    async fn sweep_leftovers(self: &Arc<Self>, action: &Action) -> Result<(), Stopped> {
+        if let Err(Stopped::Failed(error)) = self.prune(action).await {
+            self.not_swept(&error);
+        }
         Ok(())
     }
 
-    fn sweep(&self, work: &BackupWork, directory: &str) -> Result<(), Stopped> {
-        let debris = work.debris.iter().find(|debris| debris.path.ends_with(directory));
-        let debris = debris.with_context(|| format!("{directory} was not surveyed"))?;
-        work.directory.sweep(&work.lock, debris)?;
-        self.note(&format!("removed {directory}, which an interrupted run had left"));
+    /// An image that turns out to be damaged is marked, so that the next survey of this very run makes
+    /// a base. An index that only cannot be written keeps no increment from following.
+    async fn rebuild_index(self: &Arc<Self>, file: &str) -> Result<(), Stopped> {
+        let (execution, image) = (self.clone(), file.to_owned());
+        let work = move || match &execution.work {
+            super::Work::Backup(work) => {
+                let path = work.directory.path().join(&image);
+                let rebuilt = work.directory.rebuild_index(&work.lock, &path);
+                let Err(RepositoryError::Damaged { why, .. }) = &rebuilt else {
+                    return Ok(rebuilt.err());
+                };
+                let now = execution.world.clock.now();
+                work.directory.mark_damaged(&work.lock, &path, (why, now))?;
+                Err(Stopped::Changed(format!("{image} is damaged ({why})")))
+            }
+            _ => Err(anyhow!("only a backup makes indexes again").into()),
+        };
+        match tokio::task::spawn_blocking(work).await?? {
+            None => self.note(&format!("made the index of {file} again")),
+            Some(error) => self.warn(format!(
+                "the index of {file} could not be made again: {:#}",
+                anyhow::Error::from(error)
+            )),
+        }
         Ok(())
     }
 
@@ -166,8 +212,6 @@ impl Execution {
     /// The configuration must be the one that was surveyed, on the node that was surveyed; and a
     /// guest that was stopped before its snapshots must be so after them, or they are torn.
     async fn check_config(&self, work: &BackupWork, digest: &str) -> Result<(), Stopped> {
-        // Not after the transfers, which may take hours.
-        self.thaw_what_may_be_frozen().await;
         let guest = &self.plan.guest;
         let present = self.world.cluster.find(guest.vmid)?;
         let Some(present) = present.filter(|p| p.node == guest.node && p.kind == guest.kind) else {
@@ -177,8 +221,8 @@ impl Execution {
             let text = format!("the configuration is no longer that of digest {digest}");
             return Err(Stopped::Changed(text));
         }
-        let stopped = || async { work.control.status().await.map(|s| s == GuestStatus::Stopped) };
-        if work.run_state == RunState::Stopped && !stopped().await? {
+        let status = || self.until_stopped(work.control.status());
+        if work.run_state == RunState::Stopped && status().await? != GuestStatus::Stopped {
             self.state().seen_running = true;
             self.warn("crash-consistent only: the guest was started meanwhile".to_owned());
         }
@@ -187,7 +231,7 @@ impl Execution {
 
     async fn hold(&self, volume: &VolumeId, name: &SnapshotName) -> Result<(), Stopped> {
         let storage = self.storage(volume)?;
-        let facts = self.present(volume).await?;
+        let facts = self.until_stopped(self.present(volume)).await?;
         let identity = snapshot_in(&facts, volume, name)?.identity.clone();
         Ok(storage.protect_snapshot(&volume.name, &identity).await?)
     }

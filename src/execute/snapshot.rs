@@ -59,7 +59,8 @@ impl Hands<'_> {
                 let text = "interrupted; nothing is half".to_owned();
                 return outcome.failed(Failure::Interrupted, text);
             }
-            let _open = self.cancel.open(format!("guest {}: {step}", plan.guest.vmid));
+            let what = format!("guest {}: {step}", plan.guest.vmid);
+            let _noted = (self.cancel.open(what.clone()), self.cancel.busy_with(what));
             let hooked = hooked(&plan.guest, &step.action);
             let mut done = self.told(hooked.as_ref(), At::Before, None, &mut outcome).await;
             if done.is_ok() {
@@ -177,7 +178,7 @@ impl Hands<'_> {
         loop {
             let found = match self.find(guest, name).await {
                 Ok(found) => found,
-                Err(error) if error.is_outage() && watch.elapsed() < self.patience.task => {
+                Err(error) if error.is_outage() && self.may_wait(watch, self.patience.task) => {
                     tokio::time::sleep(LOCK_PAUSE).await;
                     continue;
                 }
@@ -193,7 +194,7 @@ impl Hands<'_> {
                     ));
                     return Ok(());
                 }
-                Some(Some(_)) if watch.elapsed() < self.patience.task => {}
+                Some(Some(_)) if self.may_wait(watch, self.patience.task) => {}
                 Some(Some(state)) => {
                     return Err(anyhow!(
                         "the connection broke ({why}), and the snapshot is not finished (state {state})"
@@ -280,17 +281,18 @@ impl Hands<'_> {
         let mut waiting = held_by_pve(guest);
         loop {
             match self.api.run(request, self.patience.task).await {
-                Err(error)
-                    if is_locked(&error)
-                        && watch.elapsed() < self.patience.lock
-                        && !self.cancel.is_cancelled() =>
-                {
+                Err(error) if is_locked(&error) && self.may_wait(watch, self.patience.lock) => {
                     waiting.is_for(WaitedFor::pve(error.reason()));
                     tokio::time::sleep(LOCK_PAUSE).await;
                 }
                 ended => return ended,
             }
         }
+    }
+
+    /// Whether something that may take so long is waited for once more.
+    fn may_wait(&self, since: Stopwatch, most: Duration) -> bool {
+        since.elapsed() < most && !self.cancel.is_cancelled()
     }
 
     async fn find(&self, guest: &Guest, name: &str) -> Result<Option<GuestSnapshot>, ApiError> {

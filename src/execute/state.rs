@@ -1,5 +1,6 @@
 //! What an execution knows so far: filled by the steps, read at the commit. Not the plan.
 
+use super::thaw::Watched;
 use super::undo::Undo;
 use crate::cancel::Open;
 use crate::model::{VolumeId, VolumeIdentity};
@@ -34,9 +35,17 @@ pub(super) struct State {
     pub unfinished: Option<String>,
     /// What in the committed point is not what its source is.
     pub damage: Vec<String>,
+    /// Disks that were stopped, or not begun, because another one failed.
+    pub stopped_disks: Vec<String>,
+    /// Whether something is left that the run did not mean to leave; the warnings name it.
+    pub is_left: bool,
+    /// Whether a thread hangs in the file system of the repository.
+    pub is_stuck: bool,
     pub frozen: Frozen,
-    /// Whether the guest may still be frozen: no thaw was answered.
-    pub unthawed: bool,
+    /// The thaw that is being watched.
+    pub watched: Option<Watched>,
+    /// That the guest was not seen thawed, and what to do.
+    pub unthawed: Option<String>,
     /// Whether the guest was seen running before or after the snapshots.
     pub seen_running: bool,
     /// What each snapshotted or created volume is.
@@ -44,6 +53,11 @@ pub(super) struct State {
     pub images: Vec<ImageEntry>,
     /// The notes of volumes that are made and not finished.
     pub notes: BTreeMap<VolumeId, Note>,
+    /// The configuration that reserves the restored guest's vmid, and the note of it.
+    pub reserved: Option<String>,
+    pub reservation: Option<Note>,
+    /// Whether other firewall rules stand where the restored guest's belong.
+    pub other_firewall: bool,
 }
 
 impl State {
@@ -56,12 +70,19 @@ impl State {
             not_done: BTreeSet::new(),
             unfinished: None,
             damage: Vec::new(),
+            stopped_disks: Vec::new(),
+            is_left: false,
+            is_stuck: false,
             frozen: Frozen::default(),
-            unthawed: false,
+            watched: None,
+            unthawed: None,
             seen_running: false,
             volumes: BTreeMap::new(),
             images: Vec::new(),
             notes: BTreeMap::new(),
+            reserved: None,
+            reservation: None,
+            other_firewall: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Moves one volume into the open restore point: export, image file, and the proof that it was all.
 //! Which volume and since when stands in the plan.
 
+use super::moving::Direction;
 use super::save::{BackupWork, snapshot_in};
 use super::{Execution, Stopped};
 use crate::clock::Stopwatch;
@@ -12,10 +13,10 @@ use crate::repository::image::{
 };
 use crate::repository::layout::image_file;
 use crate::repository::{ImageEntry, ImageKind};
-use crate::storage::{Export, Finish, VolumeFacts};
+use crate::storage::{Export, VolumeFacts};
 use crate::stream::Header;
-use anyhow::Context as _;
 use std::sync::Arc;
+use tokio::sync::SemaphorePermit;
 
 /// One volume on its way into the restore point.
 pub(super) struct Saving<'a> {
@@ -88,22 +89,26 @@ fn device(disk: &DiskKey) -> String {
 }
 
 impl Execution {
+    /// Waits until one more transfer may be under way; none is begun for a plan that is to end.
+    pub(super) async fn turn_to_transfer(&self) -> Result<SemaphorePermit<'_>, Stopped> {
+        let turn = self.until_stopped(self.world.limits.transfers.acquire()).await?;
+        if self.stop.is_cancelled() { Err(self.stopped()) } else { Ok(turn) }
+    }
+
     pub(super) async fn save_volume(
         self: &Arc<Self>,
         work: &BackupWork,
         mut saving: Saving<'_>,
     ) -> Result<(), Stopped> {
-        let _turn = self.world.limits.transfers.acquire().await.context("transfers ended")?;
-        if self.world.cancel.is_cancelled() {
-            return Err(Stopped::Interrupted);
-        }
+        let _turn = self.turn_to_transfer().await?;
         let begun = Stopwatch::start();
-        let facts = self.present(saving.volume).await?;
+        let facts = self.until_stopped(self.present(saving.volume)).await?;
         saving.striped = facts.shape.striping.is_some();
         let own = snapshot_in(&facts, saving.volume, saving.snapshot)?.clone();
         let since = saving.since.map(|base| &base.snapshot);
         let storage = self.storage(saving.volume)?;
-        let export = storage.export(&saving.volume.name, &own.identity, since).await?;
+        let export = storage.export(&saving.volume.name, &own.identity, since);
+        let export = self.until_stopped(export).await?;
         let header = Header {
             from: since.map(|identity| identity.name.clone()),
             to: Some(own.identity.name.clone()),
@@ -139,59 +144,18 @@ impl Execution {
         let what = format!("{} {}", self.plan.guest.vmid, saving.volume);
         let meter = self.world.progress.begin(&what, total);
         let Export { reader, exit } = export;
-        let mut reader = self.world.limits.throttle.reader(reader);
+        let moving = self.moving(Direction::OutOf, saving.volume);
+        let mut reader = self.paced(reader, &moving);
         let bar = meter.clone();
         let task = tokio::task::spawn_blocking(move || {
             let files = ImageSink { data, index };
             write_image(&mut reader, &header, files, options, &|bytes| bar.add(bytes))
         });
-        let written = self.until_done_or_cancelled(task, exit).await;
+        let written = self.until_moved(task, exit, &moving).await;
         meter.end();
         written
     }
-
-    /// Waits for a transfer's thread and then for its process; a wish to stop kills the process,
-    /// which ends the thread.
-    pub(super) async fn until_done_or_cancelled<T, E>(
-        &self,
-        mut task: tokio::task::JoinHandle<Result<T, E>>,
-        mut exit: Finish,
-    ) -> Result<T, Stopped>
-    where
-        E: std::error::Error + Send + Sync + 'static,
-    {
-        let joined = tokio::select! {
-            joined = &mut task => joined,
-            () = self.world.cancel.cancelled() => {
-                exit.kill();
-                // The thread ends with its pipe; nothing of it is at work when we undo.
-                let _ = task.await;
-                let _ = exit.wait().await;
-                return Err(Stopped::Interrupted);
-            }
-        };
-        match joined? {
-            Ok(done) => {
-                exit.wait().await?;
-                Ok(done)
-            }
-            Err(error) => {
-                // A process that failed by itself knows better why; one that still runs does not.
-                tokio::time::sleep(GRACE).await;
-                exit.kill();
-                let error = anyhow::Error::new(error);
-                Err(match exit.wait().await {
-                    Err(cause) => error.context(format!("{:#}", anyhow::Error::from(cause))),
-                    Ok(()) => error,
-                }
-                .into())
-            }
-        }
-    }
 }
-
-/// How long a process whose pipe has ended may take to end by itself.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
 
 pub(super) fn outcome(entry: &ImageEntry, seconds: f64) -> VolumeOutcome {
     VolumeOutcome {

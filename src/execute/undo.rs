@@ -2,8 +2,14 @@
 //! its identity before it removes it; nothing that was there before the run is ever touched.
 
 use super::{Execution, Work};
-use crate::model::{GuestKind, SnapshotName, VmId, VolumeId, VolumeIdentity};
+use crate::model::{GuestKind, SnapshotName, VmId, VolumeId};
+use crate::pve::FilesError;
 use anyhow::Context as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a file system may take that kept a thread already.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// One thing that the plan made, or was about to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,10 +18,12 @@ pub(super) enum Undo {
     Draft,
     /// A snapshot of this run.
     Snapshot(VolumeId, SnapshotName),
-    /// A volume of this run.
-    Volume(VolumeId, VolumeIdentity),
+    /// A volume of this run, and the name under which it is made.
+    Volume(VolumeId, String),
     /// A configuration of this run.
     Config { node: String, kind: GuestKind, vmid: VmId, text: String },
+    /// PVE's lock of this run on a guest: the text with it, and the one before.
+    Lock { node: String, kind: GuestKind, vmid: VmId, texts: (String, String) },
     /// A firewall file of this run.
     Firewall(VmId, String),
 }
@@ -27,6 +35,7 @@ impl std::fmt::Display for Undo {
             Self::Snapshot(volume, name) => write!(f, "snapshot {volume}@{name}"),
             Self::Volume(volume, _) => write!(f, "volume {volume}"),
             Self::Config { vmid, node, .. } => write!(f, "configuration of {vmid} on {node}"),
+            Self::Lock { vmid, node, .. } => write!(f, "lock of {vmid} on {node}"),
             Self::Firewall(vmid, _) => write!(f, "firewall file of {vmid}"),
         }
     }
@@ -44,36 +53,61 @@ impl Execution {
     pub(super) async fn undo_all(&self) {
         let list = std::mem::take(&mut self.state().undo);
         for (undo, _open) in list.into_iter().rev() {
-            match self.undo(&undo).await {
+            let what = format!("guest {}: take back {undo}", self.plan.guest.vmid);
+            let _busy = self.world.cancel.busy_with(what.clone());
+            match self.said_while_it_lasts(&what, self.undo(&undo)).await {
                 Ok(()) => self.forget(&undo),
                 Err(error) => {
-                    self.warn(format!("{undo} stays, as it could not be removed: {error:#}"));
+                    self.leave(format!("{undo} stays, as it could not be removed: {error:#}"));
                 }
             }
         }
     }
 
-    /// A volume that is gone is none that was restored.
+    /// A volume that is gone is none that was restored, and a point that is gone holds nothing.
     fn forget(&self, undo: &Undo) {
-        if let Undo::Volume(volume, _) = undo {
-            let gone = volume.to_string();
-            self.state().outcome.volumes.retain(|volume| volume.volume != gone);
+        let outcome = &mut self.state().outcome;
+        match undo {
+            Undo::Draft => {
+                outcome.volumes.clear();
+                outcome.point = None;
+            }
+            Undo::Volume(volume, _) => {
+                let gone = volume.to_string();
+                outcome.volumes.retain(|volume| volume.volume != gone);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets go of what the plan worked on. Where the repository's file system does not answer, even
+    /// giving back a lock may take for ever: then nobody waits for it.
+    pub(super) fn let_go(self: Arc<Self>) {
+        if self.state().is_stuck {
+            tokio::task::spawn_blocking(move || drop(self));
         }
     }
 
     async fn undo(&self, undo: &Undo) -> anyhow::Result<()> {
         match undo {
-            Undo::Draft => self.undo_draft(),
+            Undo::Draft => self.undo_draft().await,
             Undo::Snapshot(volume, name) => self.undo_snapshot(volume, name).await,
-            Undo::Volume(volume, identity) => {
-                let deleted = self.storage(volume)?.delete_volume(&volume.name, identity).await;
+            Undo::Volume(volume, made_as) => {
+                let deleted = self.undo_volume(volume, made_as).await;
                 if deleted.is_err() {
                     self.leave_note(volume);
                 }
-                Ok(deleted.map(drop)?)
+                deleted
             }
             Undo::Config { node, kind, vmid, text } => {
-                Ok(self.world.cluster.remove_config_if_equal(node, *kind, *vmid, text)?)
+                let cluster = &self.world.cluster;
+                let removed = cluster.remove_config_if_equal(node, *kind, *vmid, text);
+                self.left_reserved(removed)
+            }
+            Undo::Lock { node, kind, vmid, texts: (locked, before) } => {
+                let cluster = &self.world.cluster;
+                let unlocked = cluster.replace_config(node, *kind, *vmid, (locked, before));
+                self.left_reserved(unlocked)
             }
             Undo::Firewall(vmid, text) => {
                 Ok(self.world.cluster.remove_firewall_if_equal(*vmid, text)?)
@@ -81,21 +115,46 @@ impl Execution {
         }
     }
 
-    fn undo_draft(&self) -> anyhow::Result<()> {
+    fn left_reserved(&self, undone: Result<(), FilesError>) -> anyhow::Result<()> {
+        if undone.is_err() {
+            self.leave_reservation();
+        }
+        Ok(undone?)
+    }
+
+    /// Under its first name it is ours, whatever the storage said; under its own name it is while it
+    /// is what this run has seen made.
+    async fn undo_volume(&self, volume: &VolumeId, made_as: &str) -> anyhow::Result<()> {
+        let storage = self.storage(volume)?;
+        let first = storage.volume(made_as).await;
+        let first = first.with_context(|| format!("it may be there as {made_as}"))?;
+        if let Some(facts) = first {
+            storage.delete_volume(made_as, &facts.identity).await?;
+            return Ok(());
+        }
+        let identity = self.state().volumes.get(volume).cloned();
+        if let Some(identity) = identity {
+            storage.delete_volume(&volume.name, &identity).await?;
+        }
+        Ok(())
+    }
+
+    async fn undo_draft(&self) -> anyhow::Result<()> {
         let work = match &self.work {
             Work::Backup(work) => work,
             Work::Adopt(work) => &work.open,
             _ => return Ok(()),
         };
-        if self.state().unthawed {
-            anyhow::bail!(
-                "the guest was not seen thawed, and the record of its freeze stands there; the next backup thaws it and removes both"
-            );
-        }
-        match work.take_draft() {
-            Some(draft) => draft.abandon().context("remove the open restore point"),
-            None => Ok(()),
-        }
+        let Some(draft) = work.take_draft() else { return Ok(()) };
+        let removed = tokio::task::spawn_blocking(move || draft.abandon());
+        let is_stuck = self.state().is_stuck;
+        let removed = match is_stuck {
+            true => tokio::time::timeout(STUCK, removed).await,
+            false => Ok(removed.await),
+        };
+        removed
+            .context("the file system of the repository does not answer")??
+            .context("remove the open restore point")
     }
 
     async fn undo_snapshot(&self, volume: &VolumeId, name: &SnapshotName) -> anyhow::Result<()> {

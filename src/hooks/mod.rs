@@ -11,19 +11,22 @@
 pub mod compat;
 mod event;
 mod phase;
+mod trust;
 
 pub use compat::Compat;
 pub use event::{Event, JobFacts, VolumeFacts};
 pub use phase::{About, At, Phase};
+pub use trust::Refusal;
 
 use crate::cancel::Cancel;
 use crate::progress::{Progress, Silent};
 use crate::transport::{Command, Environment, Local, TransportError};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
+use trust::only_ours_to_change;
 
 /// One program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,8 +38,8 @@ struct Hook {
 /// The hooks of one run.
 pub struct Hooks {
     hooks: Vec<Hook>,
-    /// The script of an older tool, where it is not there.
-    missing: Option<PathBuf>,
+    /// What the user may take for a hook and is called in no phase, in words.
+    passed_over: Vec<String>,
     job: JobFacts,
     /// How long one call may take.
     pub patience: Duration,
@@ -51,12 +54,12 @@ pub struct Hooks {
 #[derive(Debug, thiserror::Error)]
 pub enum HooksError {
     /// There is no such program.
-    #[error("the hook {} cannot be used: {why}; nothing was changed", path.display())]
+    #[error("the hook {} cannot be used, nothing was changed", path.display())]
     Unusable {
         /// Its path.
         path: PathBuf,
         /// What is wrong with it.
-        why: String,
+        source: Refusal,
     },
     /// The directory of hooks cannot be read.
     #[error("cannot read the hooks in {}; nothing was changed", path.display())]
@@ -84,7 +87,7 @@ impl Default for Hooks {
     fn default() -> Self {
         Self {
             hooks: Vec::new(),
-            missing: None,
+            passed_over: Vec::new(),
             job: JobFacts::default(),
             patience: Duration::from_secs(600),
             hidden: Vec::new(),
@@ -96,30 +99,36 @@ impl Default for Hooks {
 
 impl Hooks {
     /// The hooks of a run: the script, and what the directory holds (nothing where there is none).
+    /// What of the directory others could change is left out, and the start of the run warns of it.
     ///
     /// # Errors
-    /// The script cannot be started, or the directory cannot be read. Under `compat` a script that
-    /// is not there is left out, as the older tools did, and the start of the run warns of it.
+    /// The script cannot be started or others could change it, or the directory cannot be read. Under
+    /// `compat` a script that is not there is left out, as the older tools did, with a warning, too.
     pub fn load(
         script: Option<(&Path, Option<Compat>)>,
         directory: &Path,
         job: JobFacts,
     ) -> Result<Self, HooksError> {
-        let (mut hooks, mut missing) = (Vec::new(), None);
+        let (mut hooks, mut passed_over) = (Vec::new(), Vec::new());
         if let Some((path, compat)) = script {
             match (usable(path), compat) {
                 (Ok(path), compat) => hooks.push(Hook { path, compat }),
-                (Err(_), Some(_)) if !path.exists() => missing = Some(path.to_owned()),
-                (Err(why), _) => {
-                    return Err(HooksError::Unusable { path: path.to_owned(), why });
+                (Err(_), Some(_)) if !path.exists() => {
+                    passed_over.push(format!(
+                        "there is no hook {}: it is called in no phase",
+                        path.display()
+                    ));
+                }
+                (Err(source), _) => {
+                    return Err(HooksError::Unusable { path: path.to_owned(), source });
                 }
             }
         }
-        let found = executables(directory);
         let failed = |source| HooksError::Directory { path: directory.to_owned(), source };
-        let found = found.map_err(failed)?;
-        hooks.extend(found.into_iter().map(|path| Hook { path, compat: None }));
-        Ok(Self { hooks, missing, job, ..Self::default() })
+        let found = found(directory).map_err(failed)?;
+        hooks.extend(found.hooks.into_iter().map(|path| Hook { path, compat: None }));
+        passed_over.extend(found.passed_over);
+        Ok(Self { hooks, passed_over, job, ..Self::default() })
     }
 
     /// Whether there is none to call: then nobody needs to gather facts for them.
@@ -173,13 +182,12 @@ impl Hooks {
         }
     }
 
-    /// What the start of a run must say: who relies on a script should know that it is not called.
+    /// What the start of a run must say: who relies on a hook should know that it is not called.
     fn absent(&self, event: &Event) -> Vec<String> {
-        let is_start = event.phase == Phase::new(About::Job, At::Before);
-        let missing = self.missing.iter().filter(|_| is_start);
-        missing
-            .map(|path| format!("there is no hook {}: it is called in no phase", path.display()))
-            .collect()
+        match event.phase == Phase::new(About::Job, At::Before) {
+            true => self.passed_over.clone(),
+            false => Vec::new(),
+        }
     }
 
     async fn call_one(
@@ -206,6 +214,7 @@ impl Hooks {
             self.log.note(&format!("hook {name}: {line}"));
             tracing::info!(hook = %name, phase = %event.phase, "{line}");
         };
+        let _busy = cancel.busy_with(format!("hook {name} in phase {}", event.phase));
         let running = Local.run_lines(&command, &environment, &tell);
         match event.phase.can_veto() {
             true => tokio::select! {
@@ -221,46 +230,69 @@ impl Hooks {
     }
 }
 
-/// The absolute path of a program that can be started.
-fn usable(path: &Path) -> Result<PathBuf, String> {
-    let absolute = path.canonicalize().map_err(|error| error.to_string())?;
-    let facts = std::fs::metadata(&absolute).map_err(|error| error.to_string())?;
-    let mode = facts.permissions().mode();
-    match (facts.is_file(), mode & 0o111 != 0, mode & 0o002 != 0) {
-        (false, ..) => Err("it is no file".to_owned()),
-        (_, false, _) => Err("it is not executable (chmod +x)".to_owned()),
-        // Whoever can write it would run as us.
-        (.., true) => Err("everybody may write it (chmod o-w)".to_owned()),
+/// The absolute path of a program that can be started, and that nobody else can change.
+fn usable(path: &Path) -> Result<PathBuf, Refusal> {
+    let facts = only_ours_to_change(path)?;
+    match (facts.is_file(), facts.mode() & 0o111 != 0) {
+        (false, _) => Err(Refusal::NoFile),
+        (true, false) => Err(Refusal::NotExecutable),
         // Its own name, not that of what a link points to: scripts look at $0.
-        _ => std::path::absolute(path).map_err(|error| error.to_string()),
+        (true, true) => Ok(std::path::absolute(path)?),
     }
 }
 
-/// What run-parts would run, by name: files whose names are not those of editors and packages.
-fn executables(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// What a directory of hooks holds.
+#[derive(Default)]
+struct Found {
+    /// Its programs, by name.
+    hooks: Vec<PathBuf>,
+    /// What may be meant as one and is none, in words.
+    passed_over: Vec<String>,
+}
+
+/// What run-parts would run, by name, as far as others cannot change it.
+fn found(directory: &Path) -> std::io::Result<Found> {
+    let mut found = Found::default();
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
         Err(error) => return Err(error),
     };
-    let mut found = Vec::new();
+    let mut paths = Vec::new();
     for entry in entries {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let is_other = name.starts_with('.') || name.ends_with('~') || name.contains(".dpkg-");
-        let is_program = || usable(&path);
-        if is_other {
-            continue;
-        }
-        match is_program() {
-            Ok(path) => found.push(path),
-            // A README beside the hooks is nothing to warn of.
-            Err(why) if why.contains("chmod +x") => {}
-            Err(why) => tracing::warn!("{} is not called: {why}", path.display()),
+        paths.push(entry?.path());
+    }
+    paths.retain(|path| !is_leftover(path));
+    paths.sort();
+    for path in paths {
+        let not_called =
+            |why: &dyn std::fmt::Display| format!("{} is not called: {why}", path.display());
+        match usable(&path) {
+            Ok(path) if has_a_hooks_name(&path) => found.hooks.push(path),
+            Ok(_) => found.passed_over.push(not_called(&NAMES)),
+            // A README beside the hooks, or a directory, is nothing to warn of.
+            Err(Refusal::NotExecutable | Refusal::NoFile) => {}
+            Err(why) => found.passed_over.push(not_called(&why)),
         }
     }
-    found.sort();
     Ok(found)
+}
+
+/// What run-parts takes, which surprises many.
+const NAMES: &str = "the name of a hook has only letters, digits, _ and -, as run-parts wants it";
+
+fn has_a_hooks_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+}
+
+/// What editors, packages and admins leave beside the hooks, and nobody wants called.
+fn is_leftover(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let endings = ["~", ".bak", ".orig", ".save", ".rej", ".swp", ".disabled"];
+    name.starts_with(['.', '#'])
+        || name.contains(".dpkg-")
+        || endings.iter().any(|ending| name.ends_with(ending))
 }
 
 #[cfg(test)]

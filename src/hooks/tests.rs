@@ -4,6 +4,7 @@
 use super::*;
 use crate::model::{Guest, GuestKind};
 use crate::progress::Meter;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Mutex as Lock;
 use std::time::Instant;
 use tempfile::TempDir;
@@ -28,7 +29,10 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let bench = Self { home: tempfile::tempdir().unwrap(), lines: Arc::default() };
-        std::fs::create_dir(bench.home.path().join("hooks.d")).unwrap();
+        let directory = bench.home.path().join("hooks.d");
+        std::fs::create_dir(&directory).unwrap();
+        // Whatever the umask is.
+        std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o755)).unwrap();
         bench
     }
 
@@ -182,13 +186,42 @@ async fn the_directory_gives_its_programs_by_name_and_nothing_else() {
     bench.put("hooks.d/20-b", 0o755, "echo b");
     bench.put("hooks.d/10-a", 0o755, "echo a");
     bench.put("hooks.d/README", 0o644, "echo no");
-    bench.put("hooks.d/.hidden", 0o755, "echo no");
-    bench.put("hooks.d/30-c~", 0o755, "echo no");
-    bench.put("hooks.d/40-d.dpkg-old", 0o755, "echo no");
-    bench.put("hooks.d/50-writable", 0o757, "echo no");
+    let leftovers = [".hidden", "30-c~", "40-d.dpkg-old", "a.bak", "a.orig", "a.save", "a.rej"];
+    for name in leftovers.iter().chain(&["a.swp", "a.disabled", "#a#"]) {
+        bench.put(&format!("hooks.d/{name}"), 0o755, "echo no");
+    }
     std::fs::create_dir(bench.home.path().join("hooks.d/60-directory")).unwrap();
-    call(&bench.hooks(None), &event(About::Job, At::Before)).await.unwrap();
+    let warnings = call(&bench.hooks(None), &event(About::Job, At::Before)).await.unwrap();
     assert_eq!(bench.said(), ["hook 10-a: a", "hook 20-b: b"]);
+    assert_eq!(warnings, [""; 0], "nobody wants to hear of what editors leave");
+}
+
+#[tokio::test]
+async fn what_others_can_change_or_run_parts_would_not_run_is_not_called_and_the_run_warns_of_it() {
+    let bench = Bench::new();
+    bench.put("hooks.d/10-everybody", 0o757, "echo no");
+    bench.put("hooks.d/20-group", 0o775, "echo no");
+    bench.put("hooks.d/30-script.sh", 0o755, "echo no");
+    let hooks = bench.hooks(None);
+    assert!(hooks.is_empty());
+    let warnings = call(&hooks, &event(About::Job, At::Before)).await.unwrap();
+    let expected = [("10-everybody", "0757"), ("20-group", "0775"), ("30-script.sh", "run-parts")];
+    assert_eq!(warnings.len(), expected.len(), "{warnings:?}");
+    for (warning, (name, why)) in warnings.iter().zip(expected) {
+        assert!(warning.contains(&format!("{name} is not called")), "{warning}");
+        assert!(warning.contains(why), "{warning}");
+    }
+    assert_eq!(call(&hooks, &event(About::Guest, At::Before)).await.unwrap(), [""; 0]);
+    // A directory in which others can put things has no hooks of ours.
+    let directory = bench.home.path().join("hooks.d");
+    bench.put("hooks.d/40-good", 0o755, "echo no");
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let hooks = bench.hooks(None);
+    let warnings = call(&hooks, &event(About::Job, At::Before)).await.unwrap();
+    assert!(
+        hooks.is_empty() && warnings.iter().all(|w| w.contains("hooks.d may be")),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -198,9 +231,16 @@ fn a_script_that_cannot_be_started_is_refused_at_once() {
         Hooks::load(Some((path, compat)), Path::new("/nonexistent"), JobFacts::default())
     };
     let plain = bench.put("plain", 0o644, "exit 0");
-    let error = |result: Result<Hooks, HooksError>| result.err().unwrap().to_string();
+    let error = |result: Result<Hooks, HooksError>| {
+        format!("{:#}", anyhow::Error::from(result.err().unwrap()))
+    };
     assert!(error(load(&plain, None)).contains("chmod +x"));
     assert!(error(load(&plain, Some(Compat::Barc))).contains("chmod +x"));
+    for mode in [0o775, 0o757] {
+        let open = bench.put("open", mode, "exit 0");
+        let refused = error(load(&open, None));
+        assert!(refused.contains("open may be written by others"), "{refused}");
+    }
     let missing = bench.home.path().join("missing");
     assert!(error(load(&missing, None)).contains("missing"));
 }

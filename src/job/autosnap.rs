@@ -186,6 +186,7 @@ fn one_sided(selection: &str) -> Vec<String> {
 mod tests {
     use super::super::import::{Found, found};
     use super::*;
+    use crate::job::around_line::Form;
 
     /// A line of a crontab; the files that it names are `/conn` and `/loop`.
     fn one(line: &str) -> Result<Proposal, String> {
@@ -198,7 +199,7 @@ mod tests {
             "/open" => Ok("--vmid \"all".to_owned()),
             _ => Err(format!("cannot read {path}")),
         };
-        let mut all: Vec<Found> = found(&format!("0 0 * * * root {line}\n"), &read);
+        let mut all: Vec<Found> = found(&format!("0 0 * * * root {line}\n"), Form::System, &read);
         assert_eq!(all.len(), 1, "{line}");
         all.remove(0).job
     }

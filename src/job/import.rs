@@ -5,8 +5,10 @@
 //! always wrote: here all of the line counts.
 
 use super::Schedule;
+use super::around_line::{self, Form};
 use super::autosnap;
 use super::crontab::{self, CronLine};
+use super::tools::{TOOLS, Tool};
 use super::words::{split, words_of_file};
 use crate::model::Label;
 
@@ -38,113 +40,18 @@ pub struct Proposal {
     pub notes: Vec<String>,
 }
 
-/// An older tool: the names of its program, its commands, its options.
-struct Tool {
-    names: &'static [&'static str],
-    /// Its commands that a job may be made of, each with our operation.
-    commands: &'static [(&'static str, &'static str)],
-    with_value: &'static [&'static str],
-    flags: &'static [&'static str],
-    /// Options that hold a secret.
-    secrets: &'static [&'static str],
-    /// What stands between an option and its value, besides a blank.
-    separators: &'static [char],
-    /// Whether the words of a file may take the place of `@FILE`.
-    files: bool,
-}
-
 /// Reads a file that a line names by its whole path; the error says why it cannot.
 pub type ReadFile<'a> = &'a dyn Fn(&str) -> Result<String, String>;
 
-const TOOLS: [Tool; 3] = [
-    Tool {
-        names: &["eve4pve-barc", "cv4pve-barc"],
-        commands: &[("backup", "backup")],
-        with_value: &[
-            "vmid",
-            "label",
-            "path",
-            "keep",
-            "renew",
-            "retain",
-            "cksum",
-            "ckmethod",
-            "iothreads",
-            "compress",
-            "compressthreads",
-            "script",
-            "mail",
-        ],
-        flags: &["qemu-freeze", "unprotect-snap", "syslog", "debug", "dry-run"],
-        secrets: &[],
-        separators: &['='],
-        files: false,
-    },
-    Tool {
-        names: &["crossover"],
-        commands: &[("mirror", "mirror")],
-        with_value: &[
-            "jobname",
-            "vmid",
-            "tag",
-            "prefixid",
-            "excludevmids",
-            "destination",
-            "pool",
-            "keeplocal",
-            "keepremote",
-            "rewrite",
-            "sshcipher",
-            "influxurl",
-            "influxorg",
-            "influxtoken",
-            "influxbucket",
-            "mail",
-        ],
-        flags: &[
-            "online",
-            "migrate",
-            "noconfirm",
-            "nolock",
-            "keep-slock",
-            "keep-dlock",
-            "overwrite",
-            "debug",
-            "dry-run",
-            "syslog",
-        ],
-        secrets: &["influxtoken"],
-        separators: &['='],
-        files: false,
-    },
-    Tool {
-        names: &["cv4pve-autosnap", "eve4pve-autosnap"],
-        commands: &[("snap", "snapshot"), ("clean", "snapshot-prune")],
-        with_value: &[
-            "host",
-            "api-token",
-            "username",
-            "password",
-            "vmid",
-            "timeout",
-            "timestamp-format",
-            "max-perc-storage",
-            "label",
-            "keep",
-            "script",
-            "script-hook",
-        ],
-        flags: &["validate-certificate", "state", "only-running", "debug", "dry-run"],
-        secrets: &["api-token", "password"],
-        separators: &['=', ':'],
-        files: true,
-    },
-];
-
-/// The lines of a crontab that run one of the older tools.
-pub fn found(text: &str, read: ReadFile<'_>) -> Vec<Found> {
+/// The lines of a crontab that name one of the older tools, whether or not they can become jobs.
+pub fn found(text: &str, form: Form, read: ReadFile<'_>) -> Vec<Found> {
     let lines = crontab::lines(text);
-    let mut found: Vec<Found> = lines.iter().filter_map(|one| line(one, read)).collect();
+    let with_file = |one: &CronLine| {
+        let mailto = around_line::mailto(text, one.number);
+        let found = line(one, form, read)?;
+        Some(found.noting(mailto))
+    };
+    let mut found: Vec<Found> = lines.iter().filter_map(with_file).collect();
     for (index, text) in text.lines().enumerate() {
         if !lines.iter().any(|line| line.number == index + 1) {
             found.extend(without_schedule(index + 1, text));
@@ -152,6 +59,17 @@ pub fn found(text: &str, read: ReadFile<'_>) -> Vec<Found> {
     }
     found.sort_by_key(|found| found.number);
     found
+}
+
+impl Found {
+    /// The same with who was mailed until now.
+    fn noting(mut self, mailto: Option<String>) -> Self {
+        if let Ok(job) = &mut self.job {
+            let mailto = mailto.filter(|_| !job.options.iter().any(|(key, _)| key == "mail"));
+            job.notes.extend(around_line::Around { mailto, ..Default::default() }.notes());
+        }
+        self
+    }
 }
 
 /// A line that runs one of the tools at times that we do not understand, as `@reboot`.
@@ -168,32 +86,53 @@ fn without_schedule(number: usize, line: &str) -> Option<Found> {
     })
 }
 
-fn line(line: &CronLine, read: ReadFile<'_>) -> Option<Found> {
+fn line(line: &CronLine, form: Form, read: ReadFile<'_>) -> Option<Found> {
     let (tool, name) = TOOLS.iter().find_map(|tool| {
         let name = tool.names.iter().find(|name| line.rest.contains(**name))?;
         Some((tool, *name))
     })?;
-    let found = |job| Some(Found { number: line.number, tool: name, job });
-    let commands = match split(&line.rest) {
-        Ok(split) => split.commands,
-        Err(error) => return found(Err(error.to_string())),
-    };
-    let is_program = |word: &String| {
-        let base = word.rsplit('/').next().unwrap_or(word);
-        tool.names.contains(&base.trim_end_matches(".sh"))
-    };
-    let (place, words) = commands.iter().enumerate().find_map(|(place, command)| {
-        let at = command.iter().position(is_program)?;
-        // `cd /opt/crossover` names the program's directory.
-        Some((place, command[at + 1..].to_vec())).filter(|(_, words)| !words.is_empty())
-    })?;
+    let job = job_of(line, tool, (form, read));
+    Some(Found {
+        number: line.number,
+        tool: name,
+        job: job.map_err(|why| why.replace("NAME", name)),
+    })
+}
+
+fn job_of(
+    line: &CronLine,
+    tool: &Tool,
+    (form, read): (Form, ReadFile<'_>),
+) -> Result<Proposal, String> {
+    let split = split(&line.rest).map_err(|error| error.to_string())?;
+    let mut commands = split.commands;
+    let user = around_line::user(form, &mut commands);
+    let (place, at) = program(tool, &commands).ok_or(HIDDEN)?;
+    let (before, words) = (&commands[place][..at], commands[place][at + 1..].to_vec());
+    if let Some(why) = around_line::refusal(before) {
+        return Err(why);
+    }
     let around = Around { read, directory: directory(&commands[..place]) };
-    let proposal = around.expanded(tool, words).and_then(|words| proposal(tool, line, &words));
-    let proposal = proposal.and_then(|proposal| around.completed(tool, proposal));
-    found(proposal.map(|mut proposal| {
-        proposal.notes.extend(others(&commands, place));
-        proposal
-    }))
+    let words = around.expanded(tool, words)?;
+    let mut proposal = around.completed(tool, proposal(tool, line, &words)?)?;
+    proposal.notes.extend(others(&commands, place));
+    let outputs = &split.redirections;
+    let left_out = around_line::Around { user, before, outputs, mailto: None };
+    proposal.notes.extend(left_out.notes());
+    Ok(proposal)
+}
+
+/// The tool is named and nothing in the line starts it.
+const HIDDEN: &str = "it names NAME inside of another command or program, which is not looked into: \
+                      `pve-ferry job create` makes a job by hand";
+
+/// Which of a line's commands starts the tool, and with which of its words.
+fn program(tool: &Tool, commands: &[Vec<String>]) -> Option<(usize, usize)> {
+    commands.iter().enumerate().find_map(|(place, command)| {
+        let at = command.iter().position(|word| tool.is_program(word))?;
+        // `cd /opt/crossover` names the program's directory.
+        (at + 1 < command.len()).then_some((place, at))
+    })
 }
 
 /// What a line means depends on the files that it names and on where it stands.
@@ -255,10 +194,7 @@ fn directory(before: &[Vec<String>]) -> Option<String> {
 /// secrets.
 fn others(commands: &[Vec<String>], own: usize) -> Option<String> {
     let is_cd = |command: &[String]| command.iter().any(|word| word == "cd");
-    let name = |command: &Vec<String>| {
-        let mut words = command.iter().map(String::as_str);
-        words.find(|word| *word != "root").unwrap_or_default().to_owned()
-    };
+    let name = |command: &Vec<String>| command.first().cloned().unwrap_or_default();
     let others: Vec<String> = commands
         .iter()
         .enumerate()
@@ -396,8 +332,12 @@ fn span(proposal: &mut Proposal, key: &str, value: String) -> String {
 mod tests {
     use super::*;
 
+    fn all(text: &str) -> Vec<Found> {
+        found(text, Form::System, &|path| Err(format!("cannot read {path}")))
+    }
+
     fn one(text: &str) -> Found {
-        let mut all = found(text, &|path| Err(format!("cannot read {path}")));
+        let mut all = all(text);
         assert_eq!(all.len(), 1, "{all:?}");
         all.remove(0)
     }
@@ -474,11 +414,53 @@ mod tests {
         assert!(reason(&format!("{relative}rep")).contains("\"rep\" is named without"));
         assert!(reason(&format!("{relative}/b --script h.sh")).contains("\"h.sh\" is named"));
         assert!(reason("eve4pve-barc backup --nonsense").contains("nonsense"));
-        let found = |text: &str| found(text, &|path| Err(format!("cannot read {path}")));
+        let found = |text: &str| all(text);
         assert!(found("0 0 * * * root vzdump 100\n").is_empty());
         assert!(found("# eve4pve-barc\nPATH=/opt/crossover\n").is_empty());
         let odd = found("@reboot root eve4pve-barc backup\n5-1 * * * * root eve4pve-barc backup\n");
         assert!(odd.len() == 2 && odd.iter().all(|found| found.job.is_err()), "{odd:?}");
+    }
+
+    #[test]
+    fn a_line_that_runs_the_tool_in_a_way_that_is_not_understood_is_named() {
+        for line in [
+            "bash -c \"eve4pve-barc backup --vmid=100 --label=nested --path=/mnt/b --keep=2\"",
+            "/usr/local/bin/eve4pve-barc-wrapper.sh",
+            "cd /opt/eve4pve-barc && ./run",
+        ] {
+            let why = one(&format!("15 4 * * * root {line}\n")).job.unwrap_err();
+            assert!(why.contains("names eve4pve-barc inside of"), "{why}");
+        }
+        let why = one("15 4 * * * root ssh pve2 eve4pve-barc backup --vmid=1 --path=/b\n").job;
+        assert!(why.unwrap_err().contains("another machine, over ssh"));
+    }
+
+    #[test]
+    fn what_surrounds_the_program_and_is_left_out_is_said() {
+        let barc = "eve4pve-barc backup --vmid=1 --label=a --path=/b";
+        let notes = |text: &str| one(text).job.unwrap().notes.join("; ");
+        let line = format!(
+            "PATH=/bin\nMAILTO=\"ops@b.example\"\n\
+             0 0 * * * bob nice -n 10 ionice -c3 flock -n /run/x {barc} >> /var/log/b.log 2>&1\n"
+        );
+        let said = notes(&line);
+        for part in [
+            "as the user bob; here it runs as root",
+            "before the program is left out: nice, ionice, flock",
+            "not written to /var/log/b.log",
+            "MAILTO=ops@b.example does not hold",
+        ] {
+            assert!(said.contains(part), "{part:?} in {said}");
+        }
+        assert!(notes(&format!("0 0 * * * root TOKEN=s3cret {barc}\n")).contains("out: TOKEN="));
+        assert!(notes(&format!("0 0 * * * root /opt/run {barc}\n")).contains("left out: run"));
+        assert_eq!(notes(&format!("MAILTO=root\n0 0 * * * root bash {barc}\n")), "");
+        assert_eq!(notes(&format!("MAILTO=a@b.c\n0 0 * * * root {barc} --mail=a@b.c\n")), "");
+        // Root's own crontab has no user in its lines.
+        let own = format!("0 0 * * * mountpoint /b && {barc}\n");
+        let own = found(&own, Form::Personal, &|_| Err(String::new())).remove(0).job.unwrap();
+        assert_eq!(own.notes, ["the line runs more, which is left out: mountpoint"]);
+        assert_eq!(notes(&format!("0 0 * * * {barc}\n")), "");
     }
 
     #[test]

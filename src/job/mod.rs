@@ -1,12 +1,14 @@
 //! Jobs: an operation with its options, when it runs and on which node. Values and decisions only:
 //! files are read and written elsewhere, and nothing runs here.
 
+pub mod around_line;
 mod autosnap;
 pub mod cover;
 pub mod cron_check;
 pub mod crontab;
 pub mod import;
 pub mod schedule;
+mod tools;
 pub mod words;
 
 pub use schedule::Schedule;

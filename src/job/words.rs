@@ -15,11 +15,13 @@ pub enum WordsError {
 /// A command found in a line of shell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Split {
-    /// The commands that the line consists of, each as its words. What is redirected is left out.
+    /// The commands that the line consists of, each as its words, without redirections.
     pub commands: Vec<Vec<String>>,
+    /// The files of redirections.
+    pub redirections: Vec<String>,
 }
 
-/// Splits a line into commands and their words. Redirections and their files are dropped.
+/// Splits a line into commands and their words.
 ///
 /// # Errors
 /// A quote is open, or a word depends on the shell's state.
@@ -42,7 +44,7 @@ pub fn split(line: &str) -> Result<Split, WordsError> {
         }
     }
     splitter.end_command();
-    Ok(Split { commands: splitter.commands })
+    Ok(Split { commands: splitter.commands, redirections: splitter.redirections })
 }
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
@@ -80,6 +82,7 @@ struct Splitter {
     commands: Vec<Vec<String>>,
     command: Vec<String>,
     word: Option<String>,
+    redirections: Vec<String>,
     /// The next word is the file of a redirection.
     redirected: bool,
 }
@@ -93,6 +96,9 @@ impl Splitter {
         let Some(word) = self.word.take() else { return };
         if !std::mem::take(&mut self.redirected) {
             self.command.push(word);
+        } else if !word.bytes().all(|b| b.is_ascii_digit()) {
+            // In `2>&1` it is no file.
+            self.redirections.push(word);
         }
     }
 
@@ -175,6 +181,9 @@ mod tests {
         );
         assert_eq!(commands("a >> 'the log' b"), [["a", "b"]]);
         assert_eq!(commands("a &> log"), [vec!["a"]]);
+        let files = |line: &str| split(line).unwrap().redirections;
+        assert_eq!(files("a >/dev/null 2>&1; b >> 'the log'"), ["/dev/null", "the log"]);
+        assert_eq!(files("a --b=1"), [""; 0]);
         assert_eq!(commands("  "), [[""; 0]; 0]);
     }
 

@@ -28,9 +28,21 @@ pub struct LastRun {
     /// Its last words, when it did not end well.
     #[serde(default)]
     pub message: String,
+    /// Who could not be told of it, and why; absent when everybody was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub untold: Vec<String>,
     /// For whom it waits now, the longest wait first; absent when it waits for nobody.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Wait>,
+}
+
+/// What a run has to say at its end.
+#[derive(Debug, Clone, Default)]
+pub struct Said {
+    /// Its last words, when it did not end well.
+    pub message: String,
+    /// Who could not be told of it, and why.
+    pub untold: Vec<String>,
 }
 
 /// The runs of this node's jobs.
@@ -72,6 +84,7 @@ impl Runs {
             finished: None,
             exit_code: None,
             message: String::new(),
+            untold: Vec::new(),
             waiting: Vec::new(),
         };
         let run = Run { path: self.path(job), last: Mutex::new(last), _lock: lock };
@@ -137,10 +150,10 @@ impl Run {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn end(&self, now: Moment, exit_code: u8, message: String) -> Result<(), NodeError> {
+    pub fn end(&self, now: Moment, exit_code: u8, said: Said) -> Result<(), NodeError> {
         self.note(|last| {
             (last.finished, last.exit_code) = (Some(now), Some(exit_code));
-            last.message = message;
+            (last.message, last.untold) = (said.message, said.untold);
             last.waiting.clear();
         })
     }
@@ -187,7 +200,8 @@ mod tests {
         assert!(runs.is_running(&job));
         assert!(runs.begin(&job, at(11)).unwrap().is_none());
         assert_eq!(runs.last(&job).unwrap().unwrap().finished, None);
-        run.end(at(20), 3, "db failed".into()).unwrap();
+        let said = Said { message: "db failed".into(), untold: vec!["not told: x".into()] };
+        run.end(at(20), 3, said).unwrap();
         drop(run);
         let last = runs.last(&job).unwrap().unwrap();
         assert_eq!((last.started, last.finished, last.exit_code), (at(10), Some(at(20)), Some(3)));
@@ -219,7 +233,7 @@ mod tests {
         let run = runs.begin(&job, at(20)).unwrap().unwrap();
         assert_eq!(runs.last(&job).unwrap().unwrap().waiting, []);
         run.waits(vec![wait]).unwrap();
-        run.end(at(30), 0, String::new()).unwrap();
+        run.end(at(30), 0, Said::default()).unwrap();
         assert_eq!(runs.last(&job).unwrap().unwrap().waiting, []);
     }
 

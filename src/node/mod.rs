@@ -1,8 +1,9 @@
 //! What stands on this node alone: its cron file, the results of its jobs' last runs, its timers,
-//! what its restores have under way.
+//! what its restores and freezes have under way.
 //! Not for what the cluster shares: that is `pve`.
 
 pub mod cron_d;
+pub mod freezes;
 pub mod last_run;
 pub mod timers;
 pub mod unfinished;

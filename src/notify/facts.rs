@@ -2,7 +2,7 @@
 //! nothing for a particular sink.
 
 use crate::model::{Moment, VmId};
-use crate::report::{GuestOutcome, GuestStatus, Report};
+use crate::report::{GuestOutcome, GuestStatus, Report, Status};
 use std::collections::BTreeMap;
 
 /// What a report does not hold: where, why and for which job the run was.
@@ -45,15 +45,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// How a run ended. The exit code decides, so that mail and code never disagree.
+    /// How a run ended, as its report has decided it.
     pub fn of(report: &Report) -> Self {
         let warned = !report.warnings.is_empty()
             || report.guests.iter().any(|guest| !guest.warnings.is_empty());
-        match report.exit_code() {
-            0 if warned => Self::Warning,
-            0 => Self::Ok,
-            3 => Self::Partial,
-            _ => Self::Failed,
+        match report.status {
+            Status::Ok if warned => Self::Warning,
+            Status::Ok => Self::Ok,
+            Status::Partial => Self::Partial,
+            Status::Failed => Self::Failed,
         }
     }
 
@@ -113,17 +113,11 @@ pub(super) fn key_of(title: &str) -> String {
 
 /// `11 of 12 guests ok`.
 fn count(report: &Report) -> String {
-    let skipped = report.guests.iter().filter(|g| g.status == GuestStatus::Skipped).count();
-    let asked = report.totals.guests - skipped;
+    let asked = report.guests_asked();
     match (asked, &report.error) {
         (0, Some(_)) => "nothing was done".to_owned(),
-        (0, None) if skipped == 0 => "nothing selected".to_owned(),
-        _ => {
-            format!(
-                "{} of {asked} guests ok",
-                report.guests.iter().filter(|g| g.is_whole()).count()
-            )
-        }
+        (0, None) if report.guests.is_empty() => "nothing selected".to_owned(),
+        _ => format!("{} of {asked} guests ok", report.totals.guests_ok),
     }
 }
 
@@ -132,16 +126,13 @@ pub fn failed(report: &Report) -> impl Iterator<Item = &GuestOutcome> {
     report.guests.iter().filter(|guest| guest.status == GuestStatus::Failed)
 }
 
-fn is_half(guest: &GuestOutcome) -> bool {
-    guest.status == GuestStatus::Ok && !guest.is_whole()
-}
-
 /// Guests in the order of importance: failed, half done, warned, the others; within that as
 /// selected.
 pub fn by_importance(report: &Report) -> Vec<&GuestOutcome> {
     let mut guests: Vec<&GuestOutcome> = report.guests.iter().collect();
     let rank = |guest: &GuestOutcome| {
-        (guest.status != GuestStatus::Failed, !is_half(guest), guest.warnings.is_empty())
+        let ending = guest.ending();
+        (ending != GuestStatus::Failed, ending != GuestStatus::Partial, guest.warnings.is_empty())
     };
     guests.sort_by_key(|guest| rank(guest));
     guests
@@ -155,10 +146,10 @@ pub fn name(guest: &GuestOutcome) -> String {
 
 /// The word for a guest's end.
 pub fn status_word(guest: &GuestOutcome) -> &'static str {
-    match guest.status {
+    match guest.ending() {
         GuestStatus::Failed => "FAILED",
         GuestStatus::Skipped => "skipped",
-        GuestStatus::Ok if is_half(guest) => "PARTIAL",
+        GuestStatus::Partial => "PARTIAL",
         GuestStatus::Ok if guest.warnings.is_empty() => "ok",
         GuestStatus::Ok => "ok, look",
     }

@@ -41,6 +41,14 @@ impl Target {
         format!("{scheme}://{host}")
     }
 
+    /// Whether its token can be read on the network between here and there.
+    pub fn shows_its_token(&self) -> bool {
+        let server = self.server();
+        let host = server.strip_prefix("http://").unwrap_or_default();
+        let is_here = ["localhost", "127.", "[::1]"].iter().any(|here| host.starts_with(here));
+        self.token.is_some() && !server.starts_with("https://") && !is_here
+    }
+
     /// The address that lines are posted to.
     pub fn endpoint(&self) -> String {
         let base = self.url.trim_end_matches('/');
@@ -212,6 +220,7 @@ fn job_point(job: &str, report: &Report) -> Point {
         ("perf_vm_stopped", count(worth(&["stopped"]))),
         ("guests", count(report.totals.guests)),
         ("guests_ok", count(report.totals.guests_ok)),
+        ("guests_partial", count(of(GuestStatus::Partial))),
         ("guests_failed", count(failed)),
         ("guests_skipped", count(of(GuestStatus::Skipped))),
         ("bytes_stored", integer(report.totals.stored_bytes)),

@@ -4,11 +4,13 @@
 
 use super::NotifyError;
 use super::facts::{Occasion, key_of, seconds};
+use crate::entropy::random_u64;
 use crate::report::{GuestOutcome, GuestStatus, Report};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Where the node exporter looks for files.
@@ -25,11 +27,14 @@ impl Target {
     /// The directory is not there or not writable.
     pub fn tell(&self, occasion: &Occasion, report: &Report) -> Result<(), NotifyError> {
         let path = self.directory.join(file_name(&occasion.key(report)));
-        // The exporter reads `*.prom` only, so that it never sees the one that is being written.
-        let new = path.with_extension(format!("prom.{}", std::process::id()));
-        let before = std::fs::read_to_string(&path).unwrap_or_default();
-        let write = || {
-            let mut file = std::fs::File::create(&new)?;
+        let before = read(&path).unwrap_or_default();
+        let failed = |source| NotifyError::File { path: path.clone(), source };
+        let number = random_u64().map_err(failed)?;
+        // The exporter reads `*.prom` only, so that it never sees the one that is being written. The
+        // directory is often another user's, who must not know the name before it is there.
+        let new = path.with_extension(format!("prom.{number:016x}"));
+        let mut file = create(&new).map_err(failed)?;
+        let mut write = || {
             // Whatever the umask is: the exporter runs as a user of its own.
             file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
             file.write_all(text(occasion, report, &before).as_bytes())?;
@@ -39,7 +44,7 @@ impl Target {
         write().map_err(|source| {
             // What was begun is of no use to anyone.
             let _ = std::fs::remove_file(&new);
-            NotifyError::File { path: path.clone(), source }
+            failed(source)
         })
     }
 
@@ -61,6 +66,27 @@ impl Target {
     }
 }
 
+/// A file that nothing and nobody has put there before: a link is not followed.
+fn create(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)
+}
+
+/// A regular file of a directory that may be another user's: links are not followed, and what never
+/// ends, as a pipe, is not waited for.
+fn read(path: &Path) -> std::io::Result<String> {
+    let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    file.take(LARGEST).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// The largest file that is read: many times what 10,000 guests need.
+const LARGEST: u64 = 64 << 20;
+
 fn file_name(key: &str) -> String {
     format!("pve-ferry_{key}.prom")
 }
@@ -69,10 +95,10 @@ fn file_name(key: &str) -> String {
 fn job_of_file(path: &Path) -> Option<(String, String)> {
     let name = path.file_name()?.to_str()?;
     let is_ours = name.starts_with("pve-ferry_") && name.ends_with(".prom");
-    if !is_ours || !std::fs::symlink_metadata(path).ok()?.is_file() {
+    if !is_ours {
         return None;
     }
-    let (operation, job) = job_of(&std::fs::read_to_string(path).ok()?)?;
+    let (operation, job) = job_of(&read(path).ok()?)?;
     (name == file_name(&key_of(&format!("{operation} {job}")))).then_some((operation, job))
 }
 
@@ -110,9 +136,16 @@ pub fn text(occasion: &Occasion, report: &Report, before: &str) -> String {
     let failed = |g: &GuestOutcome| {
         (g.status != GuestStatus::Skipped).then(|| flag(g.status == GuestStatus::Failed))
     };
+    let ok = |g: &GuestOutcome| {
+        (g.status != GuestStatus::Skipped).then(|| flag(g.ending() == GuestStatus::Ok))
+    };
+    let missing = |g: &GuestOutcome| {
+        let was_done = matches!(g.status, GuestStatus::Ok | GuestStatus::Partial);
+        was_done.then(|| count(g.missing_disks()))
+    };
     let newest = |g: &GuestOutcome| occasion.points.get(&g.vmid).copied().unwrap_or_default();
     let moment = |moment: crate::model::Moment| number(moment.unix());
-    let metrics: [Metric; 7] = [
+    let metrics: [Metric; 9] = [
         (
             "last_good_point_timestamp_seconds",
             "Moment of the guest's newest restore point that is not known to be damaged.",
@@ -123,7 +156,13 @@ pub fn text(occasion: &Occasion, report: &Report, before: &str) -> String {
             "Moment of the guest's newest restore point that was verified and found whole.",
             &|g| newest(g).verified.map(moment),
         ),
+        ("guest_ok", "1 when the last run did all of the guest that was asked for.", &ok),
         ("guest_failed", "1 when the last run failed for the guest.", &failed),
+        (
+            "guest_missing_disks",
+            "Disks of the guest that the last run should have done and did not.",
+            &missing,
+        ),
         ("guest_read_bytes", "Bytes read from the guest's volumes in the last run.", &|g| {
             sum(g, &|v| bytes(v.stream_bytes))
         }),
@@ -183,12 +222,16 @@ fn vmid_of(line: &str) -> Option<&str> {
 /// What is known of the run as a whole.
 fn run(text: &mut String, occasion: &Occasion, report: &Report) {
     let failed = report.guests.iter().filter(|guest| guest.status == GuestStatus::Failed).count();
-    let count = |count: usize| bytes(u64::try_from(count).unwrap_or(u64::MAX));
     let metrics = [
         (RUN, "When the last run ended.", number(report.finished.unix())),
         ("run_seconds", "How long the last run took.", number(seconds(report))),
         ("run_exit_code", "Exit code of the last run; 0 is good.", f64::from(report.exit_code())),
         ("run_guests", "Guests of the last run.", count(report.totals.guests)),
+        (
+            "run_guests_ok",
+            "Guests that the last run did with all that was asked for.",
+            count(report.totals.guests_ok),
+        ),
         ("run_guests_failed", "Guests that failed in the last run.", count(failed)),
         ("run_read_bytes", "Bytes read in the last run.", bytes(report.totals.stream_bytes)),
         ("run_stored_bytes", "Bytes stored in the last run.", bytes(report.totals.stored_bytes)),
@@ -229,6 +272,10 @@ fn flag(holds: bool) -> f64 {
 #[allow(clippy::cast_precision_loss)]
 fn bytes(count: u64) -> f64 {
     count as f64
+}
+
+fn count(count: usize) -> f64 {
+    bytes(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
 #[allow(clippy::cast_precision_loss)]

@@ -25,10 +25,9 @@ pub fn lines(occasion: &Occasion, report: &Report) -> Vec<(Severity, String)> {
     let mut lines = Vec::new();
     for guest in by_importance(report) {
         let about = format!("{title}: guest {} on {}", name(guest), guest.node);
-        let severity = match guest.status {
-            GuestStatus::Skipped => Severity::Info,
-            _ if guest.is_whole() => Severity::Info,
-            _ => Severity::Error,
+        let severity = match guest.ending() {
+            GuestStatus::Skipped | GuestStatus::Ok => Severity::Info,
+            GuestStatus::Partial | GuestStatus::Failed => Severity::Error,
         };
         lines.push((severity, format!("{about}: {}", ending(guest))));
         let warnings = guest.warnings.iter().map(|w| (Severity::Warning, format!("{about}: {w}")));
@@ -214,11 +213,12 @@ fn table(rows: &[[String; 9]], columns: std::ops::Range<usize>) -> String {
 /// How a guest ended, in a few words.
 fn ending(guest: &GuestOutcome) -> String {
     let error = guest.error.as_deref().unwrap_or_default();
-    match guest.status {
+    match guest.ending() {
         GuestStatus::Failed => format!("FAILED: {error}"),
         GuestStatus::Skipped => format!("left out: {error}"),
-        GuestStatus::Ok => {
-            let mut parts = vec![if guest.is_whole() { "ok" } else { "PARTIAL" }.to_owned()];
+        ending @ (GuestStatus::Ok | GuestStatus::Partial) => {
+            let word = if ending == GuestStatus::Ok { "ok" } else { "PARTIAL" };
+            let mut parts = vec![word.to_owned()];
             parts.extend(guest.point.map(|point| format!("point {point}")));
             parts.extend(guest.consistency.clone());
             let stored: u64 = guest.volumes.iter().map(|volume| volume.stored_bytes).sum();

@@ -45,33 +45,43 @@ pub struct DiskAudit {
     pub result: Result<Audited, String>,
 }
 
+/// What became of one guest.
+pub struct GuestAudit {
+    /// The newest point of each label.
+    pub points: Vec<PointAudit>,
+    /// Why what was found could not be noted, as in a repository that is mounted read-only; `None`
+    /// when it was.
+    pub unnoted: Option<String>,
+}
+
 /// Compares the newest point of each label of a guest, and notes the results.
 ///
 /// # Errors
-/// The guest's directory is locked or cannot be read or marked, or the user wished to stop. What
-/// cannot be compared is in the result.
+/// The guest's directory is locked or cannot be read, or the user wished to stop. What cannot be
+/// compared, or not be noted, is in the result: what was found must be told.
 pub async fn audit(
     world: &Arc<World>,
     directory: &GuestDir,
     request: &AuditRequest,
-) -> anyhow::Result<Vec<PointAudit>> {
+) -> anyhow::Result<GuestAudit> {
     let shared = lock(world, directory, LockMode::Shared, WHAT).await?;
     let history = directory.load()?;
-    let (mut audits, mut findings) = (Vec::new(), Vec::new());
+    let (mut points, mut findings) = (Vec::new(), Vec::new());
     for point in newest_of_labels(&history, request.label.as_ref()) {
         let last = history.audits(point.manifest.chain).into_iter().find(|s| s.of == request.parts);
         let share = Share::after(last, request.parts);
         let audit = point_audit(world, (&history, point), share).await?;
         findings.push(found(point, &audit));
-        audits.push(audit);
+        points.push(audit);
     }
     drop(shared);
     findings.retain(|found| !found.equal.is_empty() || !found.differing.is_empty());
-    if !findings.is_empty() {
-        let noted = note(world, directory, &findings).await;
-        noted.with_context(|| format!("what was found is not noted{}", in_words(&audits)))?;
-    }
-    Ok(audits)
+    let noted = match findings.is_empty() {
+        true => Ok(()),
+        false => note(world, directory, &findings).await,
+    };
+    let unnoted = noted.err().map(|error| format!("what was found could not be noted: {error:#}"));
+    Ok(GuestAudit { points, unnoted })
 }
 
 /// What others read that wait for us.
@@ -85,16 +95,6 @@ async fn note(
     let lock = lock(world, directory, LockMode::Exclusive, WHAT).await?;
     let now = world.clock.now();
     Ok(findings.iter().try_for_each(|found| directory.mark_audited(&lock, found, now))?)
-}
-
-/// A difference must be told even when it cannot be noted.
-fn in_words(audits: &[PointAudit]) -> String {
-    let disks = audits.iter().flat_map(|audit| &audit.disks);
-    let said = disks.filter_map(|disk| {
-        let what = disk.result.as_ref().ok()?.what_differs()?;
-        Some(format!("; {} differs from {}: {what}", disk.disk, disk.volume))
-    });
-    said.collect()
 }
 
 /// Of a label the points may be of several chains: what is older than its newest has been copied here,

@@ -31,6 +31,8 @@ pub struct BackupRequest {
     pub audit: Option<u64>,
     /// Which older points of the label go after the commit.
     pub retention: Rules,
+    /// Seconds that a guest's agent may take to answer the freeze.
+    pub freeze_timeout: u32,
 }
 
 impl BackupRequest {
@@ -60,6 +62,7 @@ impl BackupRequest {
             renew: self.renew,
             audit: self.audit,
             retention: self.retention.clone(),
+            freeze_timeout: self.freeze_timeout,
         };
         let (plan, refused) = match plan(&surveyed.facts, &policy) {
             Ok(plan) => (plan, None),

@@ -47,5 +47,14 @@ pub(super) async fn surveyed(
 
 fn found(world: &World, vmid: VmId) -> anyhow::Result<Guest> {
     let found = world.cluster.find(vmid)?;
-    found.with_context(|| format!("guest {vmid} is gone from the cluster; nothing was changed"))
+    let guest = found
+        .with_context(|| format!("guest {vmid} is gone from the cluster; nothing was changed"))?;
+    let is_member = world.cluster.members()?.is_member(&guest.node);
+    ensure!(
+        is_member != Some(false),
+        "node {} is no member of the cluster: {} is what a removed node left (move the guest's configuration to a member's directory, or delete it); nothing was changed",
+        guest.node,
+        world.cluster.config_path(&guest.node, guest.kind, vmid).display()
+    );
+    Ok(guest)
 }

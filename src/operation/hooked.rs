@@ -16,9 +16,8 @@ use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
 use crate::hooks::{About, At, Event, Hooks, Phase, Veto};
 use crate::model::Guest;
-use crate::notify::Verdict;
 use crate::plan::Action;
-use crate::report::{Failure, GuestOutcome, GuestStatus};
+use crate::report::{Failure, GuestOutcome, GuestStatus, Status};
 
 /// The event before the run.
 pub fn job_start() -> Event {
@@ -36,10 +35,10 @@ pub fn job_end(result: &anyhow::Result<Performed>, begun: Stopwatch) -> Event {
         }
         Ok(performed) => {
             let mut event = Event::new(Phase::new(About::Job, At::After)).ended(None, seconds);
-            event.status = Some(match Verdict::of(&performed.report) {
-                Verdict::Ok | Verdict::Warning => "ok",
-                Verdict::Partial => "partial",
-                Verdict::Failed => "failed",
+            event.status = Some(match performed.report.status {
+                Status::Ok => "ok",
+                Status::Partial => "partial",
+                Status::Failed => "failed",
             });
             event.report = serde_json::to_string(&performed.report).ok();
             event
@@ -54,16 +53,16 @@ pub fn guest_start(guest: &Guest) -> Event {
 
 /// The event after a guest's turn; none for a guest that its own configuration leaves out.
 pub fn guest_end(guest: &Guest, outcome: &GuestOutcome, begun: Stopwatch) -> Option<Event> {
-    let at = match outcome.status {
+    let ending = outcome.ending();
+    let at = match ending {
         GuestStatus::Skipped => return None,
-        GuestStatus::Ok => At::After,
+        GuestStatus::Ok | GuestStatus::Partial => At::After,
         GuestStatus::Failed => At::Abort,
     };
     let event = Event::new(Phase::new(About::Guest, at)).of(guest);
     let mut event = event.ended(outcome.error.clone(), begun.elapsed().as_secs_f64());
     event.point = outcome.point.map(|point| point.to_string());
-    let missed = outcome.skipped.iter().any(|disk| !disk.by_configuration);
-    if missed || !outcome.not_whole.is_empty() {
+    if ending == GuestStatus::Partial {
         event.status = Some("partial");
     }
     Some(event)

@@ -11,6 +11,7 @@ mod guests;
 pub mod hooked;
 mod point;
 mod prune;
+mod repair;
 mod reset;
 mod restore;
 mod snapshot;
@@ -20,18 +21,20 @@ mod waiting;
 
 pub use adopt::AdoptRequest;
 pub use assemble::{AssembleRequest, assemble};
-pub use audit::{AuditRequest, DiskAudit, PointAudit, audit};
+pub use audit::{AuditRequest, DiskAudit, GuestAudit, PointAudit, audit};
 pub use backup::BackupRequest;
 pub use begun::new_repository;
 pub use copy::{CopyRequest, copy};
 pub use point::{PointAct, PointRequest, act_on_point, point_name};
 pub use prune::{PruneRequest, prune};
+pub use repair::{RepairRequest, repair};
 pub use reset::{ResetRequest, ResetTarget, owner_of as volume_owner};
 pub use restore::RestoreRequest;
 pub use snapshot::{RollbackRequest, SnapshotRequest, SnapshotRun, Snapshots, rollback, snapshot};
 pub use verify::{CheckRequest, Checked, Meant, verify};
 pub use waiting::{Interrupted, NoLock, failure_of};
 
+use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
 use crate::execute::{self, FoundDamage, Stopped, Work};
 use crate::model::Guest;
@@ -41,6 +44,7 @@ use crate::repository::{Repository, RepositoryError};
 use crate::world::World;
 use begun::Fresh;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What is to be done.
 // There is one per run: its size in memory does not matter.
@@ -178,7 +182,13 @@ impl Operation {
                 break;
             }
             let outcome = GuestOutcome::new(&guest);
-            let (prepared, refusal) = match self.prepare(world, &guest, mode).await {
+            let prepared = tokio::select! {
+                biased;
+                prepared = until_stopped(&world.cancel, self.prepare(world, &guest, mode)) => prepared,
+                () = world.limits.repository_hangs.cancelled() => Some(Err(Refusal::repository_hangs())),
+            };
+            let Some(prepared) = prepared else { break };
+            let (prepared, refusal) = match prepared {
                 Ok(prepared) => (prepared, None),
                 Err(Refusal::AfterRecovery(prepared, refusal)) => (*prepared, Some(*refusal)),
                 Err(refusal) => return (refusal.outcome(outcome), None),
@@ -225,6 +235,21 @@ impl Operation {
     }
 }
 
+/// Work that changes nothing yet. Once the user wishes to stop it is given a moment to say for what it
+/// waited, and then dropped: none is the result.
+async fn until_stopped<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => return Some(done),
+        () = cancel.cancelled() => {}
+    }
+    tokio::time::timeout(LAST_WORDS, work).await.ok()
+}
+
+/// How long what waits may take to end by itself once the user wishes to stop.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A plan and, when it is to be carried out, what its steps work on.
 struct Prepared {
     plan: Plan,
@@ -251,6 +276,12 @@ enum Refusal {
 }
 
 impl Refusal {
+    /// Another guest's transfer hangs in the file system of the repository.
+    fn repository_hangs() -> Self {
+        let text = "the file system of the repository does not answer, a transfer hangs in it; nothing was changed for this guest: look at its mount and its server, and run this again";
+        Self::Failed(Failure::Other, anyhow::anyhow!(text))
+    }
+
     fn outcome(self, outcome: GuestOutcome) -> GuestOutcome {
         match self {
             Self::Skipped(reason) => outcome.skipped_because(reason),
@@ -289,6 +320,13 @@ fn stopped_outcome(stopped: Stopped, outcome: GuestOutcome) -> GuestOutcome {
     match stopped {
         Stopped::Interrupted => {
             outcome.failed(Failure::Interrupted, "interrupted; nothing half is left".to_owned())
+        }
+        Stopped::InterruptedHalfway => {
+            let text = "interrupted; the warnings name what is left, and the next run of the guest looks for it";
+            outcome.failed(Failure::Interrupted, text.to_owned())
+        }
+        Stopped::BecauseOfAnother => {
+            outcome.failed(Failure::Other, "stopped, as another step failed".to_owned())
         }
         Stopped::Changed(what) => outcome.failed(
             Failure::Other,

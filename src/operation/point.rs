@@ -160,10 +160,10 @@ fn delete(lock: &Lock, found: &SurveyedPoint) -> Result<String, Failed> {
     }
     let done = if found.history.needed_by(point).is_some() {
         directory.hide_point(lock, point).map_err(failed)?;
-        "hidden; newer points need its images, and its files go with them"
+        "hidden; newer points need its images, and its files go with them".to_owned()
     } else {
-        directory.delete_point(lock, point).map_err(failed)?;
-        "removed"
+        let stays = directory.delete_point(lock, point).map_err(failed)?;
+        stays.map_or_else(|| "removed".to_owned(), |foreign| format!("removed; {foreign}"))
     };
     directory.refresh_derived(lock).map_err(failed)?;
     Ok(format!("{}: {done}", point_name(point)))

@@ -98,8 +98,11 @@ pub(super) fn chosen(
 ) -> anyhow::Result<(Vec<Present>, Vec<String>)> {
     let mut present = Vec::new();
     for directory in repository.guests()? {
-        if let Some(facts) = survey::prune(&directory)? {
-            present.push((facts.guest, directory));
+        // One guest that cannot be read is no reason to pass the others by: its own turn says why.
+        match survey::prune(&directory) {
+            Ok(Some(facts)) => present.push((facts.guest, directory)),
+            Ok(None) => {}
+            Err(_) => present.push((survey::unread_guest(&directory), directory)),
         }
     }
     let Some(selection) = selection else { return Ok((present, Vec::new())) };

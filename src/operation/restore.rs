@@ -5,6 +5,7 @@ use super::backup::lock;
 use super::{Mode, Prepared, Refusal};
 use crate::execute::{RestoreWork, Work};
 use crate::model::{DiskKey, Guest, VolumeId};
+use crate::node::unfinished::MadeVolume;
 use crate::plan::restore::{
     MOST_UNUSED, PresentGuest, RestoreFacts, RestorePolicy, StoredVolume, made_anew, plan,
 };
@@ -14,7 +15,7 @@ use crate::pve::{
 };
 use crate::report::Failure;
 use crate::repository::{Lock, LockMode, StoredChain};
-use crate::survey::{self, RestorePoint, Sought};
+use crate::survey::{self, RestorePoint, Sought, SurveyedRestore};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
@@ -53,14 +54,15 @@ impl RestoreRequest {
             Mode::Execute => (Some(self.lock(world).await?), self.point.read_again()?),
             Mode::DryRun => (None, self.point.clone()),
         };
-        let facts = survey::restore(world, &point, &self.sought, &self.policy).await?;
+        let SurveyedRestore { facts, settled } =
+            survey::restore(world, &point, &self.sought, &self.policy).await?;
         let plan = plan(&facts, &self.policy)
             .map_err(|refusal| Refusal::Failed(Failure::Conflict, refusal.into()))?;
         let chains = chains(&point, &plan)?;
-        let present = present_config(world, &plan)?;
         let config = self.config(&point, &plan, (&facts, world.cluster.mac_prefix()?))?;
         let firewall = facts.firewall.unwrap_or_default();
-        let files = Files { chains, config, firewall, present };
+        let present = facts.present.map(|present| present.config);
+        let files = Files { chains, config, firewall, present, settled };
         let work = shared.map(|lock| work(world, &plan, lock, files));
         Ok(Prepared { plan, work: work.transpose()? })
     }
@@ -133,6 +135,8 @@ struct Files {
     firewall: Option<String>,
     /// The configuration that is replaced.
     present: Option<String>,
+    /// The notes that nobody needs any more.
+    settled: Vec<MadeVolume>,
 }
 
 fn work(world: &World, plan: &Plan, lock: Option<Lock>, files: Files) -> anyhow::Result<Work> {
@@ -147,15 +151,8 @@ fn work(world: &World, plan: &Plan, lock: Option<Lock>, files: Files) -> anyhow:
         firewall: files.firewall,
         control: GuestControl { host: world.hosts.host(host_node), kind, vmid },
         present_config: files.present,
+        settled: files.settled,
     })))
-}
-
-/// The configuration that the plan replaces.
-fn present_config(world: &World, plan: &Plan) -> anyhow::Result<Option<String>> {
-    let replaces =
-        plan.steps().any(|s| matches!(&s.action, Action::WriteConfig { replaces: Some(_), .. }));
-    let guest = world.cluster.find(plan.guest.vmid)?.filter(|_| replaces);
-    Ok(guest.map(|guest| world.cluster.read_config(&guest)).transpose()?)
 }
 
 /// Keeps the volumes of a replaced configuration as unused disks, so that nothing is lost by it.

@@ -366,19 +366,24 @@ fn doubt(selection: &Selection, guest: &ApiGuest, unread: &Doubts) -> Option<Str
         tags: is_away && candidate.tags.is_empty(),
         storages: is_away || unread.is_some(),
     };
-    let away =
-        "its node is offline or does not answer, and the selection asks for what only that knows";
-    let why = unread.map_or(away, String::as_str);
+    let away = || format!("{}, and the selection asks for what only that knows", silence(guest));
+    let why = unread.cloned().unwrap_or_else(away);
     is_undecided(selection, candidate, hidden)
         .then(|| format!("it cannot be told whether it is meant: {why}"))
 }
 
 async fn listed_one(api: &Api, guest: ApiGuest) -> Snapshots {
     let found = match guest.status.as_str() {
-        "unknown" => Err("its node is offline or does not answer".to_owned()),
+        "unknown" => Err(silence(&guest)),
         _ => api.snapshots(&guest.candidate.guest).await.map_err(|e| chain(e.into())),
     };
     (guest, found)
+}
+
+/// Why a guest's state is not known.
+fn silence(guest: &ApiGuest) -> String {
+    let unknown = || "its node is offline or does not answer".to_owned();
+    guest.unseen.clone().unwrap_or_else(unknown)
 }
 
 fn refused(outcome: GuestOutcome, why: SnapshotRefusal) -> GuestOutcome {

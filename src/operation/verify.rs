@@ -4,7 +4,7 @@
 use super::waiting::take;
 use crate::cancel::Cancel;
 use crate::clock::Clock;
-use crate::model::{Label, VmId};
+use crate::model::{Label, VmId, counted};
 use crate::repository::{
     GuestDir, LockMode, LockOptions, Repository, RepositoryError, StoredPoint, Subset,
     VerifyReport, VerifyRequest,
@@ -81,6 +81,24 @@ pub struct Checked {
     pub report: VerifyReport,
     /// Why the damage could not be noted; `None` when it was, or when nobody asked for that.
     pub unnoted: Option<String>,
+    /// Images without a checksum, of which only the form could be checked; ours all have one.
+    pub unsummed: usize,
+}
+
+impl Checked {
+    /// Whether there was nothing to check, as in the directory of a guest that was always left out.
+    pub fn is_of_nothing(&self) -> bool {
+        let VerifyReport { points, damage, stopped, .. } = &self.report;
+        points.is_empty() && damage.is_empty() && !stopped
+    }
+
+    /// What the check could not see, in words.
+    pub fn blind_spots(&self) -> Option<String> {
+        (self.unsummed > 0).then(|| {
+            let images = counted(self.unsummed, "image");
+            format!("no checksum stands beside {images}: whether a byte was changed there cannot be seen")
+        })
+    }
 }
 
 /// Checks a guest's points. Blocks; a wish to stop ends it between two frames, with what was found
@@ -112,10 +130,10 @@ pub fn verify(
                 "the damage could not be noted: {error:#}; verify with --mark again, else the \
                  next increment may follow a damaged image"
             );
-            Ok(Checked { report, unnoted: Some(text) })
+            Ok(Checked { report, unnoted: Some(text), unsummed: 0 })
         }
         Err(error) => Err(error).context("no damage was found, but that could not be noted"),
-        Ok(()) => Ok(Checked { report, unnoted: None }),
+        Ok(()) => Ok(Checked { report, unnoted: None, unsummed: 0 }),
     }
 }
 

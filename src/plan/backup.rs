@@ -1,13 +1,12 @@
 //! Decides on a backup: which volumes, base or increment, which old snapshots go. Pure; it reads
 //! nothing and writes nothing.
 
-use super::facts::{
-    BackupFacts, BackupPolicy, ImageFact, RunState, SnapshotProtection, VolumeFact,
-};
+use super::facts::{BackupFacts, BackupPolicy, ImageFact, SnapshotProtection, VolumeFact};
 use super::old_snapshots;
 use super::prune::{PrunePolicy, Pruning, StoredFact, StoredImage, pruning};
-use super::{Action, BaseImage, FREEZE_SECONDS, Item, Plan, Scope, Step};
-use crate::model::{Bytes, ImageId, Moment, Share, SnapshotName, VolumeIdentity};
+use super::stored_damage;
+use super::{Action, BaseImage, Item, Plan, Step, freeze};
+use crate::model::{Bytes, Guest, GuestKind, ImageId, Moment, Share, SnapshotName, VolumeIdentity};
 use crate::retention::renewal;
 
 /// Why a guest gets no backup in this run.
@@ -17,8 +16,8 @@ pub enum NoBackup {
     #[error("{0}")]
     Skipped(String),
     /// PVE, or another tool through PVE, is working on the guest.
-    #[error("guest is locked by PVE ({0}); nothing was changed")]
-    Locked(String),
+    #[error("guest is locked by PVE ({0}); nothing was changed{1}")]
+    Locked(String, String),
     /// There are volumes to be saved, and not one of them can be.
     #[error("no volume can be backed up ({0}); nothing was changed")]
     NothingReadable(String),
@@ -52,10 +51,11 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     let pruned = prune_afterwards(facts, policy, moment, &transfers);
 
     let mut items = recovery(facts);
+    items.extend(stored_damage::indexes(facts, &transfers));
     items
         .push(Item::Step(Action::BeginRestorePoint { label: policy.label.clone(), moment }.step()));
     items.push(Item::Step(Action::SaveConfig { digest: facts.config_digest.clone() }.step()));
-    items.extend(snapshots(facts, &name));
+    items.extend(freeze::around(facts, policy, snapshots(facts, &name)));
     items.push(Item::Step(Action::CheckConfig { digest: facts.config_digest.clone() }.step()));
     items.extend(transfers.into_iter().map(Item::Step));
     if policy.snapshots == SnapshotProtection::Protected {
@@ -74,7 +74,7 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
         skipped: facts.skipped.clone(),
         warnings,
         kept: pruned.kept,
-        not_whole: unread.chain(pruned.stopped).collect(),
+        not_whole: unread.chain(stored_damage::warning(facts)).chain(pruned.stopped).collect(),
     })
 }
 
@@ -86,15 +86,32 @@ fn without_firewall(why: &str) -> String {
 /// What is done for a guest although its backup is refused: one that a run of ours left frozen
 /// cannot write, and must not wait for a lock or for space. None where nothing is so urgent.
 pub fn recovery_alone(facts: &BackupFacts) -> Option<Plan> {
-    let freezes = facts.debris.iter().filter_map(|debris| debris.freeze.clone());
-    facts.found_frozen.then(|| Plan {
+    freeze::thaw(facts).map(|_| Plan {
         guest: facts.guest.clone(),
         items: recovery(facts),
         skipped: Vec::new(),
-        warnings: freezes.collect(),
+        warnings: freeze::left(facts).collect(),
         kept: Vec::new(),
         not_whole: Vec::new(),
     })
+}
+
+/// What to do about a lock that stays. PVE's locks have no owner, so that one whose task died looks like
+/// one whose task runs.
+fn lock_hint(guest: &Guest, lock: &str) -> String {
+    let tool = match guest.kind {
+        GuestKind::Qemu => "qm",
+        GuestKind::Lxc => "pct",
+    };
+    match lock {
+        "suspended" => {
+            "; it is hibernated: start it, or run the backup when it is awake".to_owned()
+        }
+        _ => format!(
+            "; if no task of the guest runs any more (look at its task log first), `{tool} unlock {}` frees it",
+            guest.vmid
+        ),
+    }
 }
 
 fn refuse(facts: &BackupFacts) -> Result<(), NoBackup> {
@@ -102,7 +119,7 @@ fn refuse(facts: &BackupFacts) -> Result<(), NoBackup> {
         return Err(NoBackup::Skipped("it is a template".into()));
     }
     if let Some(lock) = &facts.lock {
-        return Err(NoBackup::Locked(lock.clone()));
+        return Err(NoBackup::Locked(lock.clone(), lock_hint(&facts.guest, lock)));
     }
     let unread: Vec<String> = facts
         .skipped
@@ -133,10 +150,7 @@ fn free_moment(facts: &BackupFacts, now: Moment) -> Moment {
 }
 
 fn recovery(facts: &BackupFacts) -> Vec<Item> {
-    let mut steps = Vec::new();
-    if facts.found_frozen {
-        steps.push(Action::ThawGuest.because("an interrupted run left it frozen"));
-    }
+    let mut steps: Vec<Step> = freeze::thaw(facts).into_iter().collect();
     if facts.frozen_repository.is_none() {
         steps.extend(facts.debris.iter().map(|debris| {
             Action::SweepDebris { directory: debris.directory.clone() }
@@ -147,8 +161,8 @@ fn recovery(facts: &BackupFacts) -> Vec<Item> {
     steps.into_iter().map(Item::Step).collect()
 }
 
-fn snapshots(facts: &BackupFacts, name: &SnapshotName) -> Vec<Item> {
-    let steps: Vec<Step> = facts
+fn snapshots(facts: &BackupFacts, name: &SnapshotName) -> Vec<Step> {
+    facts
         .volumes
         .iter()
         .map(|v| {
@@ -159,11 +173,7 @@ fn snapshots(facts: &BackupFacts, name: &SnapshotName) -> Vec<Item> {
             }
             .step()
         })
-        .collect();
-    if facts.run_state == RunState::RunningWithAgent {
-        return vec![Item::Scope(Scope::Frozen { seconds: FREEZE_SECONDS }, steps)];
-    }
-    steps.into_iter().map(Item::Step).collect()
+        .collect()
 }
 
 fn holds<'a>(facts: &'a BackupFacts, name: &'a SnapshotName) -> impl Iterator<Item = Item> + 'a {
@@ -338,15 +348,11 @@ fn audits(facts: &BackupFacts, policy: &BackupPolicy) -> Vec<Item> {
 }
 
 fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if facts.run_state == RunState::RunningAgentSilent {
-        warnings.push("the guest agent does not answer: the point is crash-consistent".to_owned());
-    }
-    warnings.extend(facts.debris.iter().filter_map(|debris| debris.freeze.clone()));
-    if let Some(why) = &facts.frozen_repository {
+    let mut warnings = freeze::warnings(facts);
+    if let Some(why) = facts.frozen_repository.as_ref().filter(|_| !facts.is_damaged) {
         warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
     }
-    warnings.extend(old_snapshots::migrations(facts));
+    warnings.extend(old_snapshots::stays(facts));
     if let Some(point) = facts.points.iter().find(|point| point.moment.is_in_the_future(now)) {
         warnings.push(format!(
             "point {} is dated in the future: look at the clocks of the nodes",

@@ -1,6 +1,7 @@
 //! The linter of plans: the safety invariants, looked at on every plan before it runs, in
 //! production and in tests. It changes no plan and knows no storage.
 
+use super::repair::Mend;
 use super::{Action, Item, Plan, RemovedPoint, Step};
 use crate::model::{GuestSnapshot, SnapshotName};
 use std::collections::BTreeSet;
@@ -56,9 +57,13 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
             });
             ensure(made, "a restore writes only to volumes that it made", step)
         }
-        Action::WriteConfig { .. } | Action::RescanVolumes { .. } => {
+        Action::WriteConfig { vmid, .. } => {
+            let reserves =
+                |a: &Action| matches!(a, Action::ReserveGuest { vmid: of, .. } if of == vmid);
+            ensure(has(before, reserves), "a vmid is reserved before it gets its guest", step)?;
             configuration_follows_volumes(plan, before, step)
         }
+        Action::RescanVolumes { .. } => configuration_follows_volumes(plan, before, step),
         Action::StartGuest { .. } => {
             let written = has(before, |a| matches!(a, Action::WriteConfig { .. }));
             ensure(written, "a guest is started only after its configuration is written", step)
@@ -93,6 +98,10 @@ fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation
         }
         Action::RollbackGuest(_) => {
             ensure(plan.steps().count() == 1, "a rollback is a plan of its own", step)
+        }
+        Action::Mend(mend) if !matches!(mend, Mend::Index { .. }) => {
+            let destroys = plan.steps().any(|step| step.action.destroys());
+            ensure(!destroys, "a repair takes nothing away", step)
         }
         Action::CommitRestorePoint => commit_follows_all_transfers(plan, before, step),
         _ => Ok(()),
@@ -395,7 +404,8 @@ mod tests {
     fn an_adoption_only_adds_a_point() {
         assert_eq!(rule(vec![begin(), adopt(), Action::CommitRestorePoint]), None);
         let alone = Some("an adoption adds a point and does nothing else");
-        let after = vec![begin(), adopt(), Action::CommitRestorePoint, Action::ThawGuest];
+        let after =
+            vec![begin(), adopt(), Action::CommitRestorePoint, Action::ThawGuest { after: 0 }];
         assert_eq!(rule(after), alone);
         let sweep = Action::SweepDebris { directory: "daily/x".into() };
         assert_eq!(rule(vec![sweep, begin(), adopt(), Action::CommitRestorePoint]), alone);

@@ -36,8 +36,11 @@ impl fmt::Display for Plan {
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Frozen { seconds } => {
-                f.write_str(&columns(2, "frozen", &format!("at most {seconds} s")))
+            Self::Frozen { seconds, answer } => {
+                let usual = *answer == super::FREEZE_TIMEOUT;
+                let answer = format!(", if the agent answers within {answer} s");
+                let answer = if usual { String::new() } else { answer };
+                f.write_str(&columns(2, "frozen", &format!("at most {seconds} s{answer}")))
             }
         }
     }
@@ -70,11 +73,15 @@ fn columns(indent: usize, verb: &str, object: &str) -> String {
 
 fn words(action: &Action) -> (&'static str, String) {
     match action {
-        Action::ThawGuest => ("thaw guest", String::new()),
+        Action::ThawGuest { after: 0 } => ("thaw guest", String::new()),
+        Action::ThawGuest { after } => {
+            ("thaw guest", format!("after {after} s, if it is not by then"))
+        }
         Action::SweepDebris { directory } => ("sweep debris", directory.clone()),
         Action::SweepLeftovers { points } => {
             ("sweep leftovers", format!("in {}", points.join(", ")))
         }
+        Action::Mend(mend) => mend.words(),
         Action::BeginRestorePoint { label, moment } => {
             ("begin restore point", format!("{label} {moment}"))
         }
@@ -126,6 +133,8 @@ fn words(action: &Action) -> (&'static str, String) {
             ("create volume", format!("{volume}  for {disk}, {}", Bytes(shape.size)))
         }
         Action::RestoreVolume { disk, volume } => ("transfer", format!("{disk}  to {volume}")),
+        Action::ReleaseGuest { vmid } => ("release vmid", vmid.to_string()),
+        Action::ReserveGuest { vmid, node } => ("reserve vmid", format!("{vmid} on {node}")),
         Action::WriteConfig { vmid, kind, node, replaces } => {
             let what = if replaces.is_some() { ", replacing the present one" } else { "" };
             ("write config", format!("{kind} {vmid} on {node}{what}"))

@@ -51,6 +51,20 @@ pub struct VolumeFact {
     pub migrating: bool,
 }
 
+/// A volume that points of this chain hold and the guest does not give to its backup any more: it was
+/// detached, switched off with `backup=0`, or given to another guest, which renames it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DepartedFact {
+    /// The key that it had in the newest point that holds it.
+    pub disk: DiskKey,
+    /// Its id now.
+    pub volume: VolumeId,
+    /// Its snapshots, oldest first.
+    pub snapshots: Vec<SnapshotFact>,
+    /// Whether its content is being migrated, so that none of its snapshots may be deleted now.
+    pub migrating: bool,
+}
+
 /// One image of an earlier restore point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFact {
@@ -66,6 +80,9 @@ pub struct ImageFact {
     pub increments: u32,
     /// Why no increment may follow it; `None` when one may.
     pub unusable: Option<String>,
+    /// Image files of its chain whose indexes are lost, relative to the guest's directory: they are
+    /// made again before an increment follows.
+    pub lost_indexes: Vec<String>,
 }
 
 /// An earlier restore point of the same guest, label and chain.
@@ -84,8 +101,6 @@ pub struct PointFact {
 pub struct DebrisFact {
     /// The directory, relative to the guest's.
     pub directory: String,
-    /// What is known of a freeze that the run had begun and not ended, in words.
-    pub freeze: Option<String>,
 }
 
 /// All that the decision on a backup depends on.
@@ -99,14 +114,20 @@ pub struct BackupFacts {
     pub template: bool,
     /// Whether it runs.
     pub run_state: RunState,
-    /// Whether the guest is frozen now although nobody should hold it so.
+    /// What the agent said instead of answering, where that is more than nothing.
+    pub agent_said: Option<String>,
+    /// Whether the guest is frozen now.
     pub found_frozen: bool,
+    /// The freezes of dead runs of this node whose thaw nobody has seen, in words.
+    pub freezes: Vec<String>,
     /// Digest of its configuration.
     pub config_digest: String,
     /// Volumes that belong into the point.
     pub volumes: Vec<VolumeFact>,
     /// Volumes that do not, or cannot.
     pub skipped: Vec<crate::model::SkippedDisk>,
+    /// Volumes that earlier points hold and this one will not; they still exist.
+    pub departed: Vec<DepartedFact>,
     /// The chain that the run belongs to.
     pub chain: ChainId,
     /// Points of that chain, oldest first by `seq`.
@@ -117,6 +138,8 @@ pub struct BackupFacts {
     pub debris: Vec<DebrisFact>,
     /// Why nothing of this guest may be removed from the repository; `None` when it may.
     pub frozen_repository: Option<String>,
+    /// Whether that is because something is damaged or missing; if not, a later version wrote there.
+    pub is_damaged: bool,
     /// The points, by their directories relative to the guest's, in which an interrupted merge left
     /// files.
     pub leftovers: Vec<String>,
@@ -145,14 +168,17 @@ pub struct BackupPolicy {
     pub audit: Option<u64>,
     /// Which older points of the label go after the commit; none without a rule.
     pub retention: Rules,
+    /// Seconds that the guest's agent may take to answer the freeze.
+    pub freeze_timeout: u32,
 }
 
-/// Whether the snapshot that stays on a volume is protected. Unprotected ones let PVE delete the
-/// guest (barc's protected ones did not: its issue 5).
+/// Whether the snapshot that stays on a volume is protected: from `rbd snap rm` and `rbd snap purge` by
+/// hand. It does not keep PVE from deleting the guest, which unprotects all snapshots of its volumes
+/// first (`PVE::Storage::RBDPlugin::free_image`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotProtection {
-    /// PVE can delete the guest.
+    /// Whoever may write to the pool deletes the snapshot with one command.
     Unprotected,
-    /// Nobody deletes the snapshot by mistake, and PVE cannot delete the guest.
+    /// It has to be unprotected first.
     Protected,
 }

@@ -21,6 +21,12 @@ pub struct LeftVolume {
 }
 
 impl LeftVolume {
+    /// Whether it is none that a later restore could remove: a guest has it, or it is another one.
+    /// It stays in sight as long as that may change.
+    pub fn is_settled(&self) -> bool {
+        self.present != self.identity
+    }
+
     /// Only what was made then, and nobody has taken up since.
     fn may_go(&self) -> bool {
         self.present == self.identity && !self.referenced

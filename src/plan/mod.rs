@@ -14,11 +14,13 @@ pub mod damage;
 mod display;
 mod drives;
 pub mod facts;
+mod freeze;
 pub mod left;
 mod links;
 mod old_snapshots;
 mod placing;
 pub mod prune;
+pub mod repair;
 mod replaced;
 pub mod reset;
 pub mod restore;
@@ -26,6 +28,7 @@ mod restore_policy;
 mod shape;
 pub mod snapshot;
 pub mod snapshot_feature;
+mod stored_damage;
 pub mod vmstate;
 
 use crate::model::{
@@ -37,8 +40,18 @@ use crate::model::{
 /// part which was not copied yet (its issue 15831), and that client is the guest.
 pub(crate) const MIGRATING: &str = "is being migrated (rbd migration), and until `rbd migration commit` a deleted snapshot would make the guest's writes fail";
 
-/// Seconds that a guest may stay frozen. Windows' VSS gives up by itself after ten.
+/// Seconds that a guest may stay frozen, from its agent's answer on. Windows' VSS gives up by itself
+/// after ten.
 pub const FREEZE_SECONDS: u32 = 10;
+
+/// Seconds that a guest's agent may take to answer a freeze: PVE waits an hour, as a freeze writes all
+/// that the guest has not written yet, and one that is given up may still come (`QMPClient.pm`,
+/// `Agent.pm`).
+pub const FREEZE_TIMEOUT: u32 = 3600;
+
+/// Seconds that a freeze which no run of this node has noted may go on: another node's, or somebody
+/// else's, who will thaw.
+const OTHERS_FREEZE_SECONDS: u32 = 15;
 
 /// What is to be done for one guest, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,10 +132,13 @@ pub enum Item {
 /// What a scope opens; the executor closes it on every path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// The guest's file systems are frozen through its agent; a guard thaws them at the deadline.
+    /// The guest's file systems are frozen through its agent by a guard, which thaws them at the
+    /// deadline.
     Frozen {
-        /// Seconds until the guard thaws.
+        /// Seconds until the guard thaws, from the agent's answer on.
         seconds: u32,
+        /// Seconds that the agent may take to answer; after that the guest is saved without a freeze.
+        answer: u32,
     },
 }
 
@@ -147,8 +163,11 @@ pub struct BaseImage {
 /// The closed set of things that a plan can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Thaws a guest that an interrupted run left frozen.
-    ThawGuest,
+    /// Thaws a guest that is frozen and nobody is known to thaw, until it is seen thawed.
+    ThawGuest {
+        /// Seconds that whoever froze it may still have.
+        after: u32,
+    },
     /// Removes what an interrupted run left in the repository: a directory without a manifest.
     SweepDebris {
         /// The directory, relative to the guest's.
@@ -159,6 +178,8 @@ pub enum Action {
         /// The points, by their directories relative to the guest's.
         points: Vec<String>,
     },
+    /// Puts back or makes again what is missing or damaged of stored points.
+    Mend(repair::Mend),
     /// Opens a new restore point that nobody sees until its commit.
     BeginRestorePoint {
         /// Its label.
@@ -296,7 +317,20 @@ pub enum Action {
         /// The volume that is written.
         volume: VolumeId,
     },
-    /// Writes a guest's configuration and firewall.
+    /// Takes back what an interrupted restore had reserved: its configuration with nothing but PVE's
+    /// lock `create`, or that lock in the configuration that it was to replace.
+    ReleaseGuest {
+        /// The vmid.
+        vmid: VmId,
+    },
+    /// Reserves a vmid for the guest that is restored, with PVE's lock `create`.
+    ReserveGuest {
+        /// The vmid.
+        vmid: VmId,
+        /// The node that gets it.
+        node: String,
+    },
+    /// Writes a guest's configuration and firewall, in place of what reserves its vmid.
     WriteConfig {
         /// The guest that is made.
         vmid: VmId,

@@ -1,9 +1,9 @@
 //! Which older snapshots of its own chain a backup deletes once its point is there, and why others stay.
 //! Pure.
 
-use super::facts::{BackupFacts, SnapshotFact, VolumeFact};
+use super::facts::{BackupFacts, DepartedFact, SnapshotFact, VolumeFact};
 use super::{Action, Item, Step};
-use crate::model::SnapshotName;
+use crate::model::{SnapshotName, VolumeId};
 
 /// Snapshots of this chain that are not needed once the new point is there. Nothing but this
 /// chain's own whole names is ever in the list; nothing at all when the repository holds what we
@@ -12,44 +12,82 @@ pub(super) fn deletions(facts: &BackupFacts) -> Vec<Item> {
     if facts.frozen_repository.is_some() {
         return Vec::new();
     }
-    let ours = |snapshot: &&SnapshotFact| is_of_chain(facts, snapshot);
     let of_volume = |volume: &VolumeFact| -> Vec<Step> {
-        volume.snapshots.iter().filter(ours).flat_map(|s| deletion(facts, volume, s)).collect()
+        let ours = own(facts, &volume.snapshots);
+        ours.flat_map(|s| deletion(&volume.volume, s, &replaced(facts, s))).collect()
     };
-    let may_go = facts.volumes.iter().filter(|volume| !volume.migrating);
-    may_go.flat_map(of_volume).map(Item::Step).collect()
+    let present = facts.volumes.iter().filter(|volume| !volume.migrating).flat_map(of_volume);
+    present.chain(departures(facts)).map(Item::Step).collect()
 }
 
-fn is_of_chain(facts: &BackupFacts, snapshot: &SnapshotFact) -> bool {
-    SnapshotName::parse(&snapshot.identity.name).is_some_and(|name| name.chain == facts.chain)
+/// Snapshots on volumes that the guest does not give to its backup any more: no increment will begin
+/// at them, and they would pin overwritten blocks for ever. Only a point that is whole tells that a
+/// disk is none of the guest's: one that cannot be read now may be this very one.
+fn departures(facts: &BackupFacts) -> Vec<Step> {
+    if !is_whole(facts) {
+        return Vec::new();
+    }
+    let may_go = facts.departed.iter().filter(|departed| !departed.migrating);
+    let of_volume = |departed: &DepartedFact| -> Vec<Step> {
+        let reason = format!("disk {} is not in this guest's backup any more", departed.disk);
+        let ours = own(facts, &departed.snapshots);
+        ours.flat_map(|s| deletion(&departed.volume, s, &reason)).collect()
+    };
+    may_go.flat_map(of_volume).collect()
 }
 
-/// A word on each volume whose older snapshots stay because it is being migrated.
-pub(super) fn migrations(facts: &BackupFacts) -> impl Iterator<Item = String> + '_ {
-    let holds_ours =
-        |volume: &&VolumeFact| volume.snapshots.iter().any(|snapshot| is_of_chain(facts, snapshot));
-    facts.volumes.iter().filter(|volume| volume.migrating).filter(holds_ours).map(|volume| {
-        format!(
-            "volume {} {}: its older snapshots stay, and a run after that deletes them",
-            volume.volume,
-            super::MIGRATING
-        )
+fn is_whole(facts: &BackupFacts) -> bool {
+    facts.skipped.iter().all(|skipped| skipped.by_configuration)
+}
+
+/// A word on each volume of which a snapshot stays that could have gone.
+pub(super) fn stays(facts: &BackupFacts) -> impl Iterator<Item = String> + '_ {
+    let has_own = move |snapshots: &[SnapshotFact]| own(facts, snapshots).next().is_some();
+    let present = facts.volumes.iter().filter(move |v| v.migrating && has_own(&v.snapshots));
+    let present = present.map(|volume| postponed(&volume.volume));
+    let departed = facts.departed.iter().filter(move |d| has_own(&d.snapshots));
+    let departed = departed.filter_map(move |departed| match (departed.migrating, is_whole(facts)) {
+        (true, _) => Some(postponed(&departed.volume)),
+        (false, true) => None,
+        (false, false) => Some(format!(
+            "volume {}, which was {}, bears a snapshot of this guest's backups still: a run that saves every disk deletes it",
+            departed.volume, departed.disk
+        )),
+    });
+    present.chain(departed)
+}
+
+fn postponed(volume: &VolumeId) -> String {
+    format!(
+        "volume {volume} {}: its older snapshots stay, and a run after that deletes them",
+        super::MIGRATING
+    )
+}
+
+/// The snapshots of this chain.
+fn own<'a>(
+    facts: &'a BackupFacts,
+    snapshots: &'a [SnapshotFact],
+) -> impl Iterator<Item = &'a SnapshotFact> {
+    snapshots.iter().filter(|snapshot| {
+        SnapshotName::parse(&snapshot.identity.name).is_some_and(|name| name.chain == facts.chain)
     })
 }
 
-fn deletion(facts: &BackupFacts, volume: &VolumeFact, snapshot: &SnapshotFact) -> Vec<Step> {
-    let is_source = facts
-        .points
-        .iter()
-        .flat_map(|point| &point.images)
-        .any(|image| image.source == snapshot.identity);
-    let reason = if is_source { "replaced as base" } else { "an interrupted run left it" };
-    let (id, identity) = (volume.volume.clone(), snapshot.identity.clone());
+fn replaced(facts: &BackupFacts, snapshot: &SnapshotFact) -> String {
+    let mut images = facts.points.iter().flat_map(|point| &point.images);
+    let is_source = images.any(|image| image.source == snapshot.identity);
+    if is_source { "replaced as base" } else { "an interrupted run left it" }.to_owned()
+}
+
+fn deletion(volume: &VolumeId, snapshot: &SnapshotFact, reason: &str) -> Vec<Step> {
+    let (volume, snapshot_is) = (volume.clone(), snapshot.identity.clone());
     let mut steps = Vec::new();
     if snapshot.protected {
-        let release = Action::ReleaseSnapshot { volume: id.clone(), snapshot: identity.clone() };
+        let (volume, snapshot) = (volume.clone(), snapshot_is.clone());
+        let release = Action::ReleaseSnapshot { volume, snapshot };
         steps.push(release.because("it is to be deleted"));
     }
-    steps.push(Action::DeleteSnapshot { volume: id, snapshot: identity }.because(reason));
+    steps.push(Action::DeleteSnapshot { volume, snapshot: snapshot_is }.because(reason));
     steps
 }

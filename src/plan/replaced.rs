@@ -16,6 +16,8 @@ pub struct PresentGuest {
     pub lock: Option<String>,
     /// Digest of its configuration.
     pub config_digest: String,
+    /// The configuration itself, as it is when what an interrupted restore reserved is released.
+    pub config: String,
     /// The volumes that its configuration names: now, in PVE's snapshots of it with their saved
     /// memory, and in pending changes.
     pub volumes: Vec<VolumeId>,

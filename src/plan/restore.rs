@@ -55,6 +55,8 @@ pub struct RestoreFacts {
     pub owners: BTreeMap<String, VmId>,
     /// The guest that has the target's vmid now, where the guest is restored whole.
     pub present: Option<PresentGuest>,
+    /// Whether an interrupted restore of this node has left the target's vmid reserved.
+    pub left_reserved: bool,
     /// The guest that is to find the volumes as unused disks, if it is there.
     pub attach: Option<Guest>,
     /// The storages that wanted volumes go to, by id; only those that exist and that we can write to.
@@ -73,6 +75,11 @@ pub enum NoRestore {
         "guest {0} exists on node {1}: choose another --target-vmid, or --force for a stopped guest (its volumes are kept as unused disks); nothing was changed"
     )]
     GuestExists(VmId, String),
+    /// A guest of that vmid is just being made.
+    #[error(
+        "guest {0} is being made on node {1} (its lock is `create`), by another restore or by PVE: wait for its end, or choose another --target-vmid; if nothing makes it any more, `qm unlock {0}` on that node (`pct unlock {0}` for a container) and remove what is left of it; nothing was changed"
+    )]
+    BeingMade(VmId, String),
     /// The guest that would be replaced is in use.
     #[error("guest {0} {1}, it cannot be replaced; nothing was changed")]
     GuestInUse(VmId, String),
@@ -163,7 +170,8 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     let volumes = place(facts, policy, target)?;
     replaced::check(facts, &volumes)?;
 
-    let mut steps: Vec<Step> = going(facts).map(deletion).collect();
+    let mut steps = if whole { reservation(facts, target) } else { Vec::new() };
+    steps.extend(going(facts).map(deletion));
     steps.extend(volumes.iter().map(|(stored, volume)| {
         let (disk, shape) = (stored.disk.clone(), shape_on(stored, volume));
         Action::CreateVolume { disk, volume: volume.clone(), shape }.step()
@@ -213,6 +221,9 @@ fn check_present(
     target: VmId,
 ) -> Result<(), NoRestore> {
     let Some(present) = &facts.present else { return Ok(()) };
+    if present.lock.as_deref() == Some("create") {
+        return Err(NoRestore::BeingMade(target, present.guest.node.clone()));
+    }
     if policy.existing == Existing::Refuse {
         return Err(NoRestore::GuestExists(target, present.guest.node.clone()));
     }
@@ -250,6 +261,15 @@ pub(super) fn wanted<'a>(
         })
     };
     policy.disks.iter().map(find).collect()
+}
+
+/// The vmid is the guest's from the first step on.
+fn reservation(facts: &RestoreFacts, target: VmId) -> Vec<Step> {
+    let left = facts.left_reserved.then(|| {
+        Action::ReleaseGuest { vmid: target }.because("an interrupted restore had reserved it")
+    });
+    let reserve = Action::ReserveGuest { vmid: target, node: facts.node.clone() }.step();
+    left.into_iter().chain([reserve]).collect()
 }
 
 fn ending_of_guest(facts: &RestoreFacts, policy: &RestorePolicy, target: VmId) -> Vec<Step> {

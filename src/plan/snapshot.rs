@@ -20,6 +20,8 @@ pub struct SnapshotFacts {
     pub guest: Guest,
     /// Its state in PVE's words: `running`, `stopped`, `unknown`.
     pub status: String,
+    /// Why nobody tells its state; none where somebody does.
+    pub unseen: Option<String>,
     /// Whether it is a template.
     pub template: bool,
     /// What it is locked for, if it is.
@@ -169,7 +171,9 @@ pub fn lock_advice(lock: &str) -> &'static str {
         "snapshot-delete" => {
             "; if no task of the guest runs, a removal failed: look at its task log, then `qm unlock` or `pct unlock`, and remove that snapshot again"
         }
-        _ => "; it is free again when that task ends, and --lock-wait waits for it",
+        _ => {
+            "; it is free again when that task ends, and --lock-wait waits for it; if no task of the guest runs any more, look at its task log, then `qm unlock` or `pct unlock`"
+        }
     }
 }
 
@@ -260,8 +264,8 @@ fn does_not_fit(memory: &MemoryFacts) -> Option<String> {
 
 fn refuse_unseen(facts: &SnapshotFacts) -> Result<(), SnapshotRefusal> {
     if facts.status == "unknown" {
-        let text = "its status is unknown: its node is offline or does not answer";
-        return Err(SnapshotRefusal::Failed(text.to_owned()));
+        let why = facts.unseen.as_deref().unwrap_or("its node is offline or does not answer");
+        return Err(SnapshotRefusal::Failed(format!("its status is unknown: {why}")));
     }
     Ok(())
 }

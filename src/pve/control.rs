@@ -1,12 +1,12 @@
-//! Asks a guest's state, freezes and starts it with PVE's own commands, on the node where it runs.
-//! Not for its configuration: that is a file.
+//! Asks a guest's state and starts it with PVE's own commands, on the node where it runs. Not for its
+//! configuration, which is a file, nor for freezing it, which is a guard's (`execute::guard`).
 //!
 //! `qm guest cmd` ends with 0 even when the agent refused: it then prints the agent's error as a
 //! JSON object instead of the answer (`API2/Qemu/Agent.pm`, `QMPClient.pm`). So nothing but the
 //! expected answer counts as success.
 
 use crate::model::{GuestKind, VmId};
-use crate::transport::{Command, Effect, Host, TransportError};
+use crate::transport::{Command, Host, TransportError};
 use std::time::Duration;
 
 /// One guest on the node that has it now.
@@ -67,11 +67,15 @@ pub enum ControlError {
     },
 }
 
+impl ControlError {
+    /// Whether PVE says that there is no agent, or none that answers.
+    pub fn is_no_agent(&self) -> bool {
+        matches!(self, Self::Command { source, .. } if says_no_agent(source))
+    }
+}
+
 /// The longest piece of an unknown answer that an error shows, in characters.
 const SHOWN_ANSWER: usize = 200;
-
-/// PVE itself waits three minutes for a thaw (`QMPClient.pm`): Windows and hook scripts take long.
-const THAW_DEADLINE: Duration = Duration::from_secs(200);
 
 /// A start loads memory and waits for volumes.
 const START_DEADLINE: Duration = Duration::from_secs(300);
@@ -93,61 +97,21 @@ impl GuestControl {
         }
     }
 
-    /// Whether the guest's agent answers. A container has none.
+    /// Whether the guest's file systems are frozen: the one question whose answer shows that there is
+    /// an agent that can freeze, too.
     ///
     /// # Errors
-    /// The command failed for another reason than an agent or a guest that does not run.
-    pub async fn agent_ping(&self) -> Result<bool, ControlError> {
-        const TASK: &str = "ask its agent";
-        if self.kind == GuestKind::Lxc {
-            return Ok(false);
-        }
-        match self.run(TASK, &self.agent_command("ping", Effect::Reads)).await {
-            Ok(answer) if answer.is_empty() || answer == "{}" => Ok(true),
-            Ok(answer) => Err(self.strange(TASK, &answer)),
-            Err(ControlError::Command { source, .. }) if says_no_agent(&source) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Freezes the guest's file systems and says how many. After an error, whatever it is, the
-    /// guest may be frozen: thaw it.
-    ///
-    /// # Errors
-    /// The agent refused or did not answer within `deadline`.
-    pub async fn freeze(&self, deadline: Duration) -> Result<u64, ControlError> {
-        let command = self.agent_command("fsfreeze-freeze", Effect::Writes).deadline(deadline);
-        self.counted("freeze it", &command).await
-    }
-
-    /// Thaws the guest's file systems and says how many had been frozen until now; fewer than
-    /// [`GuestControl::freeze`] said means that the guest wrote in between. May take 200 seconds.
-    ///
-    /// # Errors
-    /// The agent refused or did not answer.
-    pub async fn thaw(&self) -> Result<u64, ControlError> {
-        let command = self.agent_command("fsfreeze-thaw", Effect::Writes).deadline(THAW_DEADLINE);
-        self.counted("thaw it", &command).await
-    }
-
-    /// Whether the guest's file systems are frozen.
-    ///
-    /// # Errors
-    /// The agent refused or did not answer.
+    /// The agent refused or did not answer; [`ControlError::is_no_agent`] tells which.
     pub async fn freeze_status(&self) -> Result<FreezeStatus, ControlError> {
         const TASK: &str = "ask whether it is frozen";
-        let command = self.agent_command("fsfreeze-status", Effect::Reads);
+        let command = Command::reads("qm").args(["guest", "cmd"]);
+        let command = command.args([self.number(), "fsfreeze-status".to_owned()]);
         let answer = self.run(TASK, &command).await?;
         match answer.trim_matches('"') {
             "frozen" => Ok(FreezeStatus::Frozen),
             "thawed" => Ok(FreezeStatus::Thawed),
             _ => Err(self.strange(TASK, &answer)),
         }
-    }
-
-    /// The command that thaws this guest: what a guard runs when we no longer can.
-    pub fn thaw_command(&self) -> Command {
-        self.agent_command("fsfreeze-thaw", Effect::Writes).deadline(THAW_DEADLINE)
     }
 
     /// Starts the guest.
@@ -185,19 +149,6 @@ impl GuestControl {
         self.vmid.to_string()
     }
 
-    fn agent_command(&self, name: &str, effect: Effect) -> Command {
-        let command = match effect {
-            Effect::Reads => Command::reads("qm"),
-            Effect::Writes => Command::writes("qm"),
-        };
-        command.args(["guest", "cmd"]).args([self.number(), name.to_owned()])
-    }
-
-    async fn counted(&self, task: &'static str, command: &Command) -> Result<u64, ControlError> {
-        let answer = self.run(task, command).await?;
-        answer.parse().map_err(|_| self.strange(task, &answer))
-    }
-
     async fn run(&self, task: &'static str, command: &Command) -> Result<String, ControlError> {
         let output = self.host.run(command).await;
         let output =
@@ -212,9 +163,20 @@ impl GuestControl {
     }
 }
 
+/// The number of file systems that an agent has frozen or thawed, as `qm guest cmd` prints it.
+///
+/// # Errors
+/// It prints something else, also when it ends with 0: the agent's own words, where it refused.
+pub fn answered_count(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    text.parse().map_err(|_| agent_error(text).unwrap_or_else(|| text.to_owned()))
+}
+
 /// The words of an agent's error: `{"error": {"class": ..., "desc": ...}}`.
 fn agent_error(answer: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(answer).ok()?;
+    // What a program complained of may stand behind it.
+    let mut values = serde_json::Deserializer::from_str(answer).into_iter::<serde_json::Value>();
+    let value = values.next()?.ok()?;
     Some(value.get("error")?.get("desc")?.as_str()?.trim().to_owned())
 }
 
@@ -266,63 +228,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_agent_that_does_not_run_is_a_fact_and_another_failure_is_not() {
+    async fn an_agent_that_does_not_run_is_told_from_another_failure() {
         let script = Script::new();
-        script.on("qm guest cmd 100 ping", Answer::fails(255, "QEMU guest agent is not running\n"));
-        assert!(!vm(&script).agent_ping().await.unwrap());
-        script.on("qm guest cmd 100 ping", Answer::fails(255, "No QEMU guest agent configured\n"));
-        assert!(!vm(&script).agent_ping().await.unwrap());
-        script.on("qm guest cmd 100 ping", Answer::fails(2, "unable to open config\n"));
-        assert!(vm(&script).agent_ping().await.is_err());
-        script.on("qm guest cmd 100 ping", Answer::nothing());
-        assert!(vm(&script).agent_ping().await.unwrap());
-        assert!(!guest(GuestKind::Lxc, &script).agent_ping().await.unwrap());
-        assert_eq!(script.log().len(), 4, "a container's agent is not asked for");
+        let is_no_agent = async |answer: Answer| {
+            script.on("qm guest cmd 100 fsfreeze-status", answer);
+            vm(&script).freeze_status().await.unwrap_err().is_no_agent()
+        };
+        assert!(is_no_agent(Answer::fails(255, "QEMU guest agent is not running\n")).await);
+        assert!(is_no_agent(Answer::fails(255, "No QEMU guest agent configured\n")).await);
+        assert!(!is_no_agent(Answer::fails(2, "unable to open config\n")).await);
+        assert!(!is_no_agent(Answer::nothing()).await);
     }
 
     #[tokio::test]
-    async fn freezing_and_thawing_count_file_systems() {
+    async fn the_agent_says_whether_the_guest_is_frozen() {
         let script = Script::new();
-        script.on_exactly("qm guest cmd 100 fsfreeze-freeze", Answer::prints("3\n"));
-        script.on_exactly("qm guest cmd 100 fsfreeze-status", Answer::prints("frozen\n"));
-        script.on_exactly("qm guest cmd 100 fsfreeze-thaw", Answer::prints("3\n"));
         let vm = vm(&script);
-        assert_eq!(vm.freeze(Duration::from_secs(5)).await.unwrap(), 3);
-        assert_eq!(vm.freeze_status().await.unwrap(), FreezeStatus::Frozen);
-        assert_eq!(vm.thaw().await.unwrap(), 3);
-        script.on_exactly("qm guest cmd 100 fsfreeze-status", Answer::prints("thawed\n"));
-        assert_eq!(vm.freeze_status().await.unwrap(), FreezeStatus::Thawed);
-        assert_eq!(script.commands()[0].deadline, Duration::from_secs(5));
-        assert_eq!(vm.thaw_command().to_string(), "qm guest cmd 100 fsfreeze-thaw");
+        for (answer, status) in
+            [("frozen\n", FreezeStatus::Frozen), ("\"thawed\"\n", FreezeStatus::Thawed)]
+        {
+            script.on_exactly("qm guest cmd 100 fsfreeze-status", Answer::prints(answer));
+            assert_eq!(vm.freeze_status().await.unwrap(), status);
+        }
     }
 
     #[tokio::test]
     async fn an_agents_refusal_is_an_error_although_qm_ends_with_0() {
         let refusal = "{\n   \"error\" : {\n      \"class\" : \"GenericError\",\n      \
-                       \"desc\" : \"The command guest-fsfreeze-freeze has been disabled\"\n   }\n}\n";
+                       \"desc\" : \"The command guest-fsfreeze-status has been disabled\"\n   }\n}\n";
         let script = Script::new();
         script.on("qm guest cmd 100", Answer::prints(refusal));
-        let vm = vm(&script);
-        let error = vm.freeze(Duration::from_secs(1)).await.unwrap_err();
+        let error = vm(&script).freeze_status().await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "guest 100: cannot freeze it: the answer was \
-             \"The command guest-fsfreeze-freeze has been disabled\""
+            "guest 100: cannot ask whether it is frozen: the answer was \
+             \"The command guest-fsfreeze-status has been disabled\""
         );
-        assert!(vm.thaw().await.is_err() && vm.freeze_status().await.is_err());
-        assert!(vm.agent_ping().await.is_err());
-        script.on("qm guest cmd 100", Answer::nothing());
-        assert!(vm.freeze(Duration::from_secs(1)).await.is_err(), "no number is no success");
-    }
-
-    #[tokio::test]
-    async fn a_freeze_that_hangs_ends_at_its_deadline() {
-        let script = Script::new();
-        script.on("qm guest cmd 100 fsfreeze-freeze", Answer::hangs());
-        let error = vm(&script).freeze(Duration::from_millis(20)).await.unwrap_err();
-        let ControlError::Command { source: TransportError::Deadline { .. }, .. } = error else {
-            panic!("{error:?}");
-        };
+        let disabled = "The command guest-fsfreeze-status has been disabled";
+        assert_eq!(answered_count(refusal), Err(disabled.to_owned()));
+        assert_eq!(answered_count(&format!("{refusal} and a warning")), Err(disabled.to_owned()));
+        assert_eq!(answered_count(" 3\n"), Ok(3));
+        assert_eq!(answered_count(""), Err(String::new()), "no number is no success");
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use super::restore_config::uuid_text;
 use crate::model::{ClusterId, GuestKind, VmId, bytes_of};
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,7 +48,8 @@ impl ClusterFiles {
     /// the old text or the new one, never a part.
     ///
     /// # Errors
-    /// Somebody changed it, or writing failed; the old configuration is then still there.
+    /// Somebody changed it, the vmid is taken on another node, too, or writing failed; the old
+    /// configuration is then still there.
     pub fn replace_config(
         &self,
         node: &str,
@@ -55,6 +57,10 @@ impl ClusterFiles {
         vmid: VmId,
         (surveyed, text): (&str, &str),
     ) -> Result<(), FilesError> {
+        if let Some(place) = self.places()?.get(&vmid).filter(|place| place.node != node) {
+            let path = self.config_path(&place.node, place.kind, vmid);
+            return Err(FilesError::GuestExists { vmid, path });
+        }
         let path = self.config_path(node, kind, vmid);
         if read_optional(&path)?.as_deref() != Some(surveyed) {
             return Err(FilesError::Changed { path });
@@ -144,12 +150,18 @@ fn make_parent(path: &Path) -> Result<(), FilesError> {
         .map_err(|source| FilesError::Write { path: parent.to_owned(), source })
 }
 
+/// Writes a file that was not there, with the mode that the process gives its files.
 pub(super) fn write_new(path: &Path, text: &str) -> Result<(), FilesError> {
+    write_new_as(path, text, 0o666)
+}
+
+/// The same for a file that is never readable for more than `mode` allows, not even for a moment.
+pub(super) fn write_new_as(path: &Path, text: &str, mode: u32) -> Result<(), FilesError> {
     let bytes = bytes_of(text);
     if bytes.len() > LARGEST {
         return Err(FilesError::TooLarge { path: path.to_owned() });
     }
-    let mut file = match fs::OpenOptions::new().write(true).create_new(true).open(path) {
+    let mut file = match fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             return Err(FilesError::FileExists { path: path.to_owned() });

@@ -21,6 +21,12 @@ pub struct ClusterFiles {
 /// What went wrong with a file of the cluster.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
+    /// The cluster file system is not there.
+    #[error("{} holds no nodes: the cluster file system is not mounted (is pve-cluster running?), or this is no PVE node; nothing was changed", root.display())]
+    NotMounted {
+        /// Its directory.
+        root: PathBuf,
+    },
     /// A file or directory could not be read.
     #[error("cannot read {}", path.display())]
     Read {
@@ -288,8 +294,13 @@ impl ClusterFiles {
     }
 
     pub(super) fn places(&self) -> Result<BTreeMap<VmId, Place>, FilesError> {
+        let nodes = self.nodes()?;
+        if nodes.is_empty() {
+            // Without its mount it looks like a cluster that has no guests.
+            return Err(FilesError::NotMounted { root: self.root.clone() });
+        }
         let mut places = BTreeMap::new();
-        for node in self.nodes()? {
+        for node in nodes {
             for kind in [GuestKind::Qemu, GuestKind::Lxc] {
                 let names = names_in(&self.kind_directory(&node, kind))?;
                 let vmids =
@@ -460,9 +471,13 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_root_is_a_cluster_without_anything() {
+    fn an_empty_root_is_not_mounted_and_a_node_alone_is_a_cluster_without_anything() {
         let dir = tempfile::tempdir().unwrap();
         let files = ClusterFiles::new(dir.path().to_owned());
+        let error = files.guests().unwrap_err();
+        assert!(error.to_string().contains("is pve-cluster running?"), "{error}");
+        assert!(matches!(files.find(100.try_into().unwrap()), Err(FilesError::NotMounted { .. })));
+        fs::create_dir_all(dir.path().join("nodes/pve1")).unwrap();
         assert!(files.guests().unwrap().is_empty() && files.pools().unwrap().is_empty());
         assert_eq!(files.cluster_id().unwrap(), None);
         assert_eq!(files.storage_cfg().unwrap().kind("local"), Some("dir"));

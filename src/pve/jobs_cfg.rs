@@ -5,6 +5,7 @@ use super::section_config::{Section, SectionConfig};
 use crate::job::{Job, JobName, Schedule};
 use crate::model::Invalid;
 use crate::schema::{self, JobOptions, Options, SchemaError};
+use crate::secret::is_in_url;
 
 /// The jobs of a file, and what in it is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +32,11 @@ pub enum JobsCfgError {
     /// A secret that everybody who reads the cluster's configuration would see.
     #[error("--{0} is a secret, which jobs.cfg must not hold: give file:PATH or env:NAME")]
     Secret(String),
+    /// An address with credentials in it.
+    #[error(
+        "--{0} has a user, password or token in it, which jobs.cfg must not hold: give it by --influxtoken file:PATH"
+    )]
+    SecretInUrl(String),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +165,9 @@ fn no_secret(key: &str, value: &str) -> Result<(), JobsCfgError> {
     if names_one && !value.starts_with("file:") && !value.starts_with("env:") {
         return Err(JobsCfgError::Secret(key.to_owned()));
     }
+    if key.ends_with("url") && is_in_url(value) {
+        return Err(JobsCfgError::SecretInUrl(key.to_owned()));
+    }
     Ok(())
 }
 
@@ -275,6 +284,12 @@ mod tests {
             let named = JobsCfg::parse(&format!("{TEXT}\t{key} file:/t\n"));
             assert_eq!(named.damaged, []);
         }
+        let url = |host: &str| JobsCfg::parse(&format!("{TEXT}\tinfluxurl http://{host}:8086\n"));
+        let cfg = url("u:HUSH@influx");
+        let (id, why) = &cfg.damaged[0];
+        assert!(id == "tidy" && why.starts_with("line 15: --influxurl has a user"), "{why}");
+        assert!(!format!("{cfg:?}").contains("HUSH"), "{cfg:?}");
+        assert_eq!(url("influx").damaged, []);
     }
 
     #[test]

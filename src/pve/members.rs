@@ -57,6 +57,12 @@ impl Members {
         self.nodelist.get(node)?.ip.as_deref()
     }
 
+    /// Whether a node belongs to the cluster; none for a single node, which has no list. The directory of
+    /// a node that was removed stays below `/etc/pve/nodes` until somebody deletes it.
+    pub fn is_member(&self, node: &str) -> Option<bool> {
+        (!self.nodelist.is_empty()).then(|| self.nodelist.contains_key(node))
+    }
+
     /// Whether the cluster takes a node to be up; none when it does not know it.
     pub fn is_online(&self, node: &str) -> Option<bool> {
         self.nodelist.get(node)?.online.map(|flag| flag != 0)
@@ -81,12 +87,17 @@ mod tests {
         assert_eq!(members.address("pve1"), Some("10.0.0.1"));
         assert_eq!((members.address("pve2"), members.is_online("pve2")), (None, Some(false)));
         assert_eq!(members.is_online("pve9"), None);
+        assert_eq!(
+            (members.is_member("pve2"), members.is_member("pve9")),
+            (Some(true), Some(false))
+        );
     }
 
     #[test]
     fn a_single_node_has_a_name_only() {
         let members = Members::parse(r#"{"nodename": "pve1", "version": 0}"#).unwrap();
         assert_eq!((members.cluster_name(), members.is_quorate()), (None, None));
+        assert_eq!(members.is_member("pve1"), None);
         assert!(Members::parse("").is_err());
     }
 }

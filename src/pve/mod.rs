@@ -26,7 +26,7 @@ pub mod user_cfg;
 
 pub use ceph_access::{CephAccess, ceph_access};
 pub use config_volume::{ConfigVolume, Inclusion, is_exclusion};
-pub use control::{ControlError, FreezeStatus, GuestControl, GuestStatus};
+pub use control::{ControlError, FreezeStatus, GuestControl, GuestStatus, answered_count};
 pub use datacenter_cfg::MacPrefix;
 pub use files::{ClusterFiles, FilesError};
 pub use guest_config::GuestConfig;

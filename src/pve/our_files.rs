@@ -2,7 +2,7 @@
 //! `/etc/pve/priv/pve-ferry`; on a machine that is no PVE node below `/etc/pve-ferry`. Knows where
 //! they are and changes them one at a time; what they mean, it does not know.
 
-use super::exclusive::write_new;
+use super::exclusive::{write_new, write_new_as};
 use super::files::{FilesError, read_optional};
 use crate::clock::Stopwatch;
 use crate::model::Moment;
@@ -117,13 +117,13 @@ impl OurFiles {
     pub fn keep_secret(&self, name: &str, secret: &str) -> Result<PathBuf, OurFilesError> {
         self.is_mounted()?;
         make_directory(&self.private, 0o700)?;
+        close(&self.private, 0o700)?;
         let path = self.private.join(name);
         if read_optional(&path)?.is_some_and(|text| text.trim_end() == secret) {
+            close(&path, 0o600)?;
             return Ok(path);
         }
-        write_new(&path, &format!("{secret}\n"))?;
-        // The directory lets nobody else in; the cluster file system sets this mode by itself.
-        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+        write_new_as(&path, &format!("{secret}\n"), 0o600)?;
         Ok(path)
     }
 
@@ -162,6 +162,16 @@ impl OurFiles {
 fn make_directory(path: &Path, mode: u32) -> Result<(), OurFilesError> {
     let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
     made.map_err(|source| OurFilesError::Change { path: path.to_owned(), source })
+}
+
+/// Takes away what others may do with what is there already; the cluster file system, which changes no
+/// modes, lets nobody in by itself.
+fn close(path: &Path, mode: u32) -> Result<(), OurFilesError> {
+    let closed = fs::metadata(path).and_then(|facts| match facts.permissions().mode() & 0o077 {
+        0 => Ok(()),
+        _ => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
+    });
+    closed.map_err(|source| OurFilesError::Change { path: path.to_owned(), source })
 }
 
 /// Puts a text in the place of a file, for root to write and everybody to read: jobs.cfg holds no
@@ -280,5 +290,22 @@ mod tests {
         files.keep_secret("token-1", "s3cret").unwrap();
         assert_eq!(files.secret_name("token", "s3cret").unwrap(), "token-1");
         assert_eq!(files.secret_name("token", "other").unwrap(), "token-2");
+    }
+
+    #[test]
+    fn a_directory_of_secrets_that_others_could_enter_is_closed_before_one_is_put_there() {
+        let (dir, files) = node();
+        let private = dir.path().join("priv/pve-ferry");
+        fs::create_dir_all(&private).unwrap();
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(&private, 0o755);
+        let path = files.keep_secret("a.token", "s3cret").unwrap();
+        mode(&path, 0o644);
+        mode(&private, 0o755);
+        files.keep_secret("a.token", "s3cret").unwrap();
+        let now = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((now(&private), now(&path)), (0o700, 0o600));
     }
 }

@@ -193,7 +193,7 @@ fn noted_damage(held: &HeldImage<'_>) -> Option<String> {
 }
 
 /// Whether the next increment of a disk may be based on its image in this point: the reason why
-/// not, or `None`. Cheap: manifests, sizes and indexes; reading the content is `verify`'s work.
+/// not, or `None`. Cheap: manifests and sizes; reading the content is `verify`'s work.
 pub fn point_usable_as_base(
     fs: &Disk,
     history: &History,
@@ -225,10 +225,27 @@ impl<'a> BaseCheck<'a> {
         match images_of_chain(self.history, point, disk) {
             Err(broken) => Some(broken.to_string()),
             Ok(chain) => chain.iter().find_map(|held| {
-                let look = || unusable(self.fs, held);
+                let look =
+                    || self.history.lost_attributes(held.point).or_else(|| unusable(self.fs, held));
                 self.known.entry(held.image.id).or_insert_with(look).clone()
             }),
         }
+    }
+}
+
+/// The images of a disk's chain whose indexes are missing, damaged or another image's, of a chain
+/// that is usable as a base: they can be made again from the images.
+pub fn lost_indexes(history: &History, point: &StoredPoint, disk: &DiskKey) -> Vec<PathBuf> {
+    let chain = images_of_chain(history, point, disk).unwrap_or_default();
+    chain.iter().filter(|held| has_lost_index(held)).map(HeldImage::path).collect()
+}
+
+/// Whether the index beside an image is not this very image's.
+pub(super) fn has_lost_index(held: &HeldImage<'_>) -> bool {
+    match ImageReader::open_indexed(&held.path()) {
+        Ok(Some(reader)) => reader.index().root_digest() != held.image.digest,
+        Ok(None) => true,
+        Err(_) => false,
     }
 }
 
@@ -239,20 +256,13 @@ fn unusable(fs: &Disk, held: &HeldImage<'_>) -> Option<String> {
         return Some(why);
     }
     match fs.facts(&path) {
-        Err(error) => return Some(format!("{name} cannot be looked at: {error}")),
-        Ok(None) => return Some(format!("{name} is missing")),
+        Err(error) => Some(format!("{name} cannot be looked at: {error}")),
+        Ok(None) => Some(format!("{name} is missing")),
         Ok(Some(facts)) if facts.len() != image.stored_bytes => {
             let (found, expected) = (facts.len(), image.stored_bytes);
-            return Some(format!("{name} has {found} bytes instead of {expected}"));
+            Some(format!("{name} has {found} bytes instead of {expected}"))
         }
-        Ok(Some(_)) => {}
-    }
-    match ImageReader::open_indexed(&path) {
-        Err(error) => Some(format!("{name} cannot be opened: {error}")),
-        Ok(None) => Some(format!("the index of {name} is missing or damaged")),
-        Ok(Some(reader)) if reader.index().root_digest() != image.digest => {
-            Some(format!("the index of {name} is another image's"))
-        }
+        // Its index may be lost: that is made again from the image before it is based on.
         Ok(Some(_)) => None,
     }
 }

@@ -2,6 +2,7 @@
 //! for choosing points, nor for removing them: that is `removal.rs`.
 
 use super::chain::{HeldImage, images_of_chain};
+use super::copies;
 use super::disk::Disk;
 use super::draft::{Committed, publish, text_digest, write_draft};
 use super::error::{About, RepositoryError};
@@ -58,7 +59,7 @@ impl GuestDir {
         }
         let target = self.place(point, &mut history)?;
         self.ensure_chain(lock, source, (point, copying.new_chain))?;
-        self.ensure_place(&target, point)?;
+        self.ensure_place(&target, source.disk(), point)?;
         let transfer = Transfer { from: source.disk(), to: self.disk(), copying };
         transfer.files(point, &target)?;
         prove_texts(self.disk(), &target)?;
@@ -67,10 +68,24 @@ impl GuestDir {
         }
         let text = manifest_text(&target)?;
         write_draft(self.disk(), &target.dir, &text)?;
+        let copied = self.copy_sealed(&target, &text);
         lock.confirm(self.path())?;
         publish(self.disk(), &target.dir, &text)?;
-        let warnings = self.refresh_derived(lock).err().into_iter().collect();
+        let derived = self.refresh_derived(lock);
+        let warnings = [copied, derived].into_iter().filter_map(Result::err).collect();
         Ok(Committed { point: target, warnings })
+    }
+
+    fn copy_sealed(&self, point: &StoredPoint, manifest: &str) -> Result<(), RepositoryError> {
+        let (disk, id) = (self.disk(), point.manifest.point);
+        if point.attributes != Attributes::default() {
+            let path = point.dir.join(layout::ATTRIBUTES);
+            let attributes = Attributes { point: Some(id), ..point.attributes.clone() };
+            let text =
+                attributes.text().map_err(|source| RepositoryError::Json { path, source })?;
+            copies::write_attributes(disk, self.path(), id, &text)?;
+        }
+        copies::write_manifest(disk, self.path(), id, manifest)
     }
 
     /// Reads all that a point of this directory needs, and is content only with all of it: what a
@@ -104,6 +119,10 @@ impl GuestDir {
         let dir = self.path().join(manifest.label.as_str()).join(manifest.time.stamp());
         let taken = |why: &str| RepositoryError::Taken { path: dir.clone(), why: why.to_owned() };
         let listed = self.disk().names(&dir).about("list", &dir)?;
+        let lost = dir.join(layout::MANIFEST);
+        if history.unreadable.iter().any(|unreadable| unreadable.path == lost) {
+            return Err(taken("a point that lost its manifest stands there; `repair` mends it"));
+        }
         for (name, why) in [
             (layout::MANIFEST, "another restore point stands there"),
             (layout::FREEZE, "an interrupted backup left it, and the next backup removes it"),
@@ -138,7 +157,7 @@ impl GuestDir {
         record.chains.insert(label.clone(), chain);
         let path = self.path().join(layout::GUEST);
         let present = self.disk().read(&path).ok();
-        let present = present.and_then(|bytes| serde_json::from_slice::<GuestRecord>(&bytes).ok());
+        let present = present.and_then(|bytes| GuestRecord::parse(&bytes).ok());
         if present.as_ref() == Some(&record) {
             return Ok(());
         }
@@ -149,20 +168,23 @@ impl GuestDir {
     fn ensure_place(
         &self,
         target: &StoredPoint,
+        source: &Disk,
         point: &StoredPoint,
     ) -> Result<(), RepositoryError> {
         let label = self.path().join(target.manifest.label.as_str());
         files::ensure_dir(self.disk(), &label)?;
         files::ensure_dir(self.disk(), &target.dir)?;
         self.disk().fsync_dir(&label).about("fsync", &label)?;
+        let from = End { disk: source, dir: &point.dir };
+        let to = End { disk: self.disk(), dir: &target.dir };
         let mut kept = BTreeSet::new();
         for image in &target.manifest.images {
-            if arrived(self.disk(), image, (&point.dir, &target.dir))? {
+            if arrived(image, &from, &to)? {
                 kept.extend([image.file.clone(), layout::index_file(&image.file)]);
             }
         }
         for name in self.disk().names(&target.dir).about("list", &target.dir)? {
-            if !kept.contains(&name) {
+            if !kept.contains(&name) && layout::is_our_file(&name) {
                 files::remove_if_there(self.disk(), &target.dir.join(name))?;
             }
         }
@@ -222,7 +244,8 @@ impl Transfer<'_, '_> {
         }
         let path = target.dir.join(layout::ATTRIBUTES);
         let attributes = Attributes { point: Some(manifest.point), ..point.attributes.clone() };
-        let text = serde_json::to_string_pretty(&attributes)
+        let text = attributes
+            .text()
             .map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
         files::write_new(self.to, &path, text.as_bytes())
     }
@@ -271,19 +294,27 @@ impl Transfer<'_, '_> {
     }
 }
 
-/// Whether an image and its index have arrived whole, as far as their lengths tell.
-fn arrived(
-    disk: &Disk,
-    image: &ImageEntry,
-    (from, to): (&Path, &Path),
-) -> Result<bool, RepositoryError> {
-    let length = |path: PathBuf| -> Result<Option<u64>, RepositoryError> {
-        let facts = disk.facts(&path).about("look at", &path)?;
+/// A point's directory in one of the two repositories.
+struct End<'a> {
+    disk: &'a Disk,
+    dir: &'a Path,
+}
+
+impl End<'_> {
+    /// The length of a file; none when it is not there, or no file.
+    fn length(&self, name: &str) -> Result<Option<u64>, RepositoryError> {
+        let path = self.dir.join(name);
+        let facts = self.disk.facts(&path).about("look at", &path)?;
         Ok(facts.filter(|facts| facts.is_file()).map(|facts| facts.len()))
-    };
-    let whole = length(to.join(&image.file))? == Some(image.stored_bytes);
-    let index = length(index_path(&to.join(&image.file)))?;
-    Ok(whole && index.is_some() && index == length(index_path(&from.join(&image.file)))?)
+    }
+}
+
+/// Whether an image and its index have arrived whole, as far as their lengths tell.
+fn arrived(image: &ImageEntry, from: &End<'_>, to: &End<'_>) -> Result<bool, RepositoryError> {
+    let index = layout::index_file(&image.file);
+    let whole = to.length(&image.file)? == Some(image.stored_bytes);
+    let arrived = to.length(&index)?;
+    Ok(whole && arrived.is_some() && arrived == from.length(&index)?)
 }
 
 /// Reads an image whole, unless that was done.

@@ -1,5 +1,6 @@
 //! A restore point while it is made, up to its commit. Not for what is in the images.
 
+use super::copies;
 use super::disk::{Disk, DiskFile};
 use super::error::{About, RepositoryError};
 use super::files;
@@ -163,12 +164,16 @@ impl PointDraft {
         }
         let path = self.dir.join(layout::MANIFEST);
         let text = manifest.text().map_err(|source| RepositoryError::Json { path, source })?;
-        write_draft(self.guest.disk(), &self.dir, &text)?;
-        lock.confirm(self.guest.path())?;
-        publish(self.guest.disk(), &self.dir, &text)?;
+        let (disk, guest) = (self.guest.disk(), self.guest.path());
+        write_draft(disk, &self.dir, &text)?;
+        // A copy that cannot be written costs no backup: the point is as good without it.
+        let copied = copies::write_manifest(disk, guest, manifest.point, &text);
+        lock.confirm(guest)?;
+        publish(disk, &self.dir, &text)?;
         let dir = self.dir.clone();
         let point = StoredPoint { manifest, attributes: Attributes::default(), dir };
-        let warnings = self.after_commit(lock, &point).err().into_iter().collect();
+        let derived = self.after_commit(lock, &point);
+        let warnings = [copied, derived].into_iter().filter_map(Result::err).collect();
         Ok(Committed { point, warnings })
     }
 
@@ -201,7 +206,9 @@ impl PointDraft {
     }
 
     fn after_commit(&self, lock: &Lock, point: &StoredPoint) -> Result<(), RepositoryError> {
-        if let Some(mut record) = self.guest.load()?.record {
+        let history = self.guest.load()?;
+        copies::not_written(self.guest.write_missing_copies(&history));
+        if let Some(mut record) = history.record {
             let Manifest { kind, name, label, chain, .. } = &point.manifest;
             let before = record.clone();
             (record.kind, record.name) = (*kind, name.clone());
@@ -221,7 +228,8 @@ impl PointDraft {
         let Self { guest, dir, images, .. } = self;
         // NFS keeps a file that is open under another name, and its directory with it.
         drop(images);
-        files::remove_uncommitted(guest.disk(), &dir)
+        copies::remove_uncommitted(guest.disk(), guest.path(), &dir)?;
+        files::remove_uncommitted(guest.disk(), &dir).map(drop)
     }
 }
 
@@ -249,8 +257,9 @@ pub(super) fn publish(disk: &Disk, dir: &Path, text: &str) -> Result<(), Reposit
         }
     }
     if let Err(source) = disk.fsync_dir(dir) {
-        // A name that is not durable is no commit: the old snapshot must not be deleted for it.
-        return Err(match files::remove_if_there(disk, &path) {
+        // A name that is not durable is no commit: the old snapshot must not be deleted for it. With
+        // its former name it is no point that was lost either.
+        return Err(match disk.rename(&path, &tmp) {
             Ok(()) => RepositoryError::io("make durable", &path, source),
             Err(_) => RepositoryError::Unknown { path, source },
         });

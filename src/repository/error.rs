@@ -18,7 +18,7 @@ pub enum RepositoryError {
         path: PathBuf,
     },
     /// The directory given as repository holds none, and nobody asked for a new one.
-    #[error("{} holds no repository (pve-ferry/ is missing there): is it mounted? A new repository is begun by `job create`, or by a run by hand; nothing was changed", path.display())]
+    #[error("{} holds no repository (pve-ferry/ is missing there): is it mounted? A new repository is begun by `job create`, or by a backup or copy by hand; nothing was changed", path.display())]
     NotBegun {
         /// The path as it was given.
         path: PathBuf,

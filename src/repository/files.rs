@@ -2,8 +2,9 @@
 
 use super::disk::Disk;
 use super::error::{About, RepositoryError};
-use std::io::Write;
-use std::path::Path;
+use super::layout;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 
 /// Writes a new file and makes its content, not yet its name, durable.
 pub(crate) fn write_new(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), RepositoryError> {
@@ -34,7 +35,7 @@ pub(crate) fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), Repo
 /// Removes a file; that it is not there is as good.
 pub(crate) fn remove_if_there(disk: &Disk, path: &Path) -> Result<(), RepositoryError> {
     match disk.unlink(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other.about("remove", path),
     }
 }
@@ -45,7 +46,7 @@ pub(crate) fn ensure_dir(disk: &Disk, path: &Path) -> Result<(), RepositoryError
         return Ok(());
     }
     match disk.create_dir(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
         other => other.about("make the directory", path)?,
     }
     match path.parent() {
@@ -54,21 +55,60 @@ pub(crate) fn ensure_dir(disk: &Disk, path: &Path) -> Result<(), RepositoryError
     }
 }
 
-/// Removes a point's directory that holds no manifest, the freeze record last: while anything
-/// stands there, so does the note which guest may be frozen. Whether there is a manifest, the very
-/// listing decides by which files are removed: an NFS client may answer from its memory that a name
-/// is not there, but not when it lists.
-pub(crate) fn remove_uncommitted(disk: &Disk, dir: &Path) -> Result<(), RepositoryError> {
+/// Removes what is ours of a point's directory that holds no manifest, and the directory when
+/// nothing else is in it; says what stays because it is foreign. The freeze record goes last: while
+/// anything of ours stands there, so does the note which guest may be frozen. Whether there is a
+/// manifest, the very listing decides by which files are removed: an NFS client may answer from its
+/// memory that a name is not there, but not when it lists.
+pub(crate) fn remove_uncommitted(
+    disk: &Disk,
+    dir: &Path,
+) -> Result<Option<Foreign>, RepositoryError> {
     let mut names = disk.names(dir).about("list", dir)?;
-    if names.iter().any(|name| name == super::layout::MANIFEST) {
+    if names.iter().any(|name| name == layout::MANIFEST) {
         return Err(RepositoryError::NotDebris { path: dir.to_owned() });
     }
-    names.sort_by_key(|name| name == super::layout::FREEZE);
+    names.retain(|name| layout::is_our_file(name));
+    names.sort_by_key(|name| name == layout::FREEZE);
+    let mut failed = Ok(());
     for name in names {
-        remove_if_there(disk, &dir.join(name))?;
+        if failed.is_err() && name == layout::FREEZE {
+            break;
+        }
+        // What can go goes, whatever is in the way of the rest.
+        failed = failed.and(remove_file(disk, &dir.join(name)));
     }
+    failed?;
     match disk.remove_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.about("remove the directory", dir),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {
+            let names = disk.names(dir).about("list", dir)?;
+            Ok(Some(Foreign { dir: dir.to_owned(), names }))
+        }
+        other => other.about("remove the directory", dir).map(|()| None),
+    }
+}
+
+/// What is not ours in a directory, so that it stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    dir: PathBuf,
+    /// The names that are UTF-8; there may be others.
+    names: Vec<String>,
+}
+
+impl std::fmt::Display for Foreign {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<String> = self.names.iter().map(|name| format!("{name:?}")).collect();
+        let names = if names.is_empty() { "files".to_owned() } else { names.join(", ") };
+        write!(f, "{} stays, as it holds what is not ours: {names}", self.dir.display())
+    }
+}
+
+/// Removes a file; a directory of that name is none of ours, and stays.
+fn remove_file(disk: &Disk, path: &Path) -> Result<(), RepositoryError> {
+    match remove_if_there(disk, path) {
+        Err(_) if disk.facts(path).is_ok_and(|facts| facts.is_some_and(|f| f.is_dir())) => Ok(()),
+        other => other,
     }
 }

@@ -107,12 +107,12 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Repository::open(dir.path(), Disk::real()).unwrap().begin().unwrap();
+        Repository::open_target(dir.path(), Disk::real()).unwrap().begin().unwrap();
         Self { dir }
     }
 
     pub(crate) fn guest_on(&self, disk: Disk) -> GuestDir {
-        Repository::open(self.dir.path(), disk).unwrap().guest(&key())
+        Repository::open_target(self.dir.path(), disk).unwrap().guest(&key())
     }
 
     pub(crate) fn guest(&self) -> GuestDir {

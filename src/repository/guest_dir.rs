@@ -1,6 +1,7 @@
 //! One guest's directory: reading all of it, and handing out locks and drafts. Not for the
 //! content of points: `draft.rs` makes them, `removal.rs` takes them away.
 
+use super::copies;
 use super::disk::Disk;
 use super::draft::{PointDraft, text_digest};
 use super::error::{About, RepositoryError};
@@ -114,9 +115,11 @@ impl GuestDir {
     pub fn save_record(&self, lock: &Lock, record: &GuestRecord) -> Result<(), RepositoryError> {
         lock.confirm(&self.path)?;
         let path = self.path.join(layout::GUEST);
-        let text = serde_json::to_string_pretty(record)
-            .map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
-        files::replace(&self.disk, &path, text.as_bytes())
+        let text =
+            record.text().map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
+        files::replace(&self.disk, &path, text.as_bytes())?;
+        copies::not_written(copies::write_record(&self.disk, &self.path, &text));
+        Ok(())
     }
 
     /// Begins a restore point: makes `<label>/<stamp>`, or the next free second's.
@@ -151,9 +154,13 @@ impl GuestDir {
         lock.confirm(&self.path)?;
         let attributes = Attributes { point: Some(point.manifest.point), ..attributes.clone() };
         let path = point.dir.join(layout::ATTRIBUTES);
-        let text = serde_json::to_string_pretty(&attributes)
+        let text = attributes
+            .text()
             .map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
-        files::replace(&self.disk, &path, text.as_bytes())
+        files::replace(&self.disk, &path, text.as_bytes())?;
+        let id = point.manifest.point;
+        copies::not_written(copies::write_attributes(&self.disk, &self.path, id, &text));
+        Ok(())
     }
 
     /// A point's saved configuration.

@@ -1,6 +1,7 @@
 //! All that a guest's directory holds, as values, and the questions that are answered from it
 //! alone. Not for reading it from disk: that is `guest_dir.rs`.
 
+use super::chain::BrokenChain;
 use super::layout::GuestKey;
 use super::lookup::Lookup;
 use super::manifest::Manifest;
@@ -34,6 +35,8 @@ pub enum UnreadableKind {
     Newer,
     /// It is damaged: nothing is removed from this guest until a person has looked.
     Damaged,
+    /// It is damaged, and its whole sealed copy is believed in its place; otherwise as damaged.
+    Copied,
 }
 
 /// A point, or a file of it, that could not be read. It exists, and is treated as protected.
@@ -62,6 +65,9 @@ pub struct Debris {
     pub path: PathBuf,
     /// The guest that the run may have left frozen.
     pub freeze: Option<FreezeRecord>,
+    /// Whether image files of ours stand there: in a repository of an early version it may be a point
+    /// that lost its manifest.
+    pub holds_images: bool,
 }
 
 /// Everything of one guest.
@@ -77,6 +83,10 @@ pub struct History {
     pub debris: Vec<Debris>,
     /// Where images stand among the points.
     pub(crate) lookup: Lookup,
+    /// Image files that manifests name and their directories do not list.
+    pub missing: Vec<PathBuf>,
+    /// The manifests of points of which only the sealed copy is there: the directory is gone.
+    pub gone: Vec<Manifest>,
 }
 
 impl History {
@@ -126,14 +136,49 @@ impl History {
         let readable = self.points.iter().map(|point| point.manifest.seq);
         let damaged = self.unreadable.iter().filter_map(|unreadable| unreadable.seq);
         let gone = self.record.iter().map(|record| record.last_seq);
+        let gone = gone.chain(self.gone.iter().map(|manifest| manifest.seq));
         readable.chain(damaged).chain(gone).max().unwrap_or_default().saturating_add(1)
     }
 
     /// Why nothing may be removed from this guest: something in it cannot be read, and it may need
-    /// whatever would be removed.
+    /// whatever would be removed; or an image that a point needs is missing, and whatever would mend
+    /// that must not go, nor the points that can still be restored.
     pub fn forbids_removal(&self) -> Option<String> {
-        let first = self.unreadable.first()?;
-        Some(format!("{} cannot be read ({})", first.path.display(), first.why))
+        if let Some(first) = self.unreadable.first() {
+            return Some(format!("{} cannot be read ({})", first.path.display(), first.why));
+        }
+        if let Some(first) = self.missing.first() {
+            return Some(format!("{} is missing", first.display()));
+        }
+        self.needs_what_is_gone().map(|broken| broken.to_string())
+    }
+
+    /// Whether something is damaged or missing, and not only of a later version.
+    pub fn is_damaged(&self) -> bool {
+        let damaged = |unreadable: &Unreadable| unreadable.kind != UnreadableKind::Newer;
+        self.unreadable.iter().any(damaged)
+            || !self.missing.is_empty()
+            || self.needs_what_is_gone().is_some()
+    }
+
+    /// The first image that follows one which no readable point holds.
+    pub fn needs_what_is_gone(&self) -> Option<BrokenChain> {
+        let images =
+            || self.points.iter().flat_map(|p| p.manifest.images.iter().map(move |i| (p, i)));
+        let held: BTreeSet<ImageId> = images().map(|(_, image)| image.id).collect();
+        let orphan = images().find(|(_, image)| image.parent.is_some_and(|p| !held.contains(&p)));
+        orphan.and_then(|(point, image)| {
+            let (file, parent) = (point.dir.join(&image.file), image.parent?);
+            Some(BrokenChain::MissingParent { file, parent })
+        })
+    }
+
+    /// Why nobody knows whether a point's images were found damaged: what was noted of it is lost.
+    pub(super) fn lost_attributes(&self, point: &StoredPoint) -> Option<String> {
+        let path = point.dir.join(super::layout::ATTRIBUTES);
+        let lost = |u: &&Unreadable| u.kind == UnreadableKind::Damaged && u.path == path;
+        let lost = self.unreadable.iter().find(lost)?;
+        Some(format!("{} cannot be read ({})", lost.path.display(), lost.why))
     }
 
     /// Why the next point must be a base for every volume: a later version has worked here, and

@@ -13,6 +13,8 @@ pub(crate) const ROOT: &str = "pve-ferry";
 pub(crate) const MANIFEST: &str = "manifest.json";
 /// The name a manifest bears until it is committed.
 pub(crate) const MANIFEST_TMP: &str = "manifest.json.tmp";
+/// The name of a manifest that is put back, until it is there.
+pub(crate) const MANIFEST_MENDED: &str = "manifest.json.mended";
 /// What changes of a point after its commit.
 pub(crate) const ATTRIBUTES: &str = "attributes.json";
 /// The guest's configuration as it was.
@@ -25,6 +27,8 @@ pub(crate) const FREEZE: &str = "freeze.json";
 pub(crate) const GUEST: &str = "guest.json";
 /// How to get everything back without us.
 pub(crate) const RESTORE: &str = "RESTORE.txt";
+/// The sealed copies of manifests, attributes and guest.json.
+pub(crate) const COPIES: &str = "manifests";
 /// Who works on the guest.
 pub(crate) const LOCKS: &str = "locks";
 
@@ -134,10 +138,11 @@ pub(crate) fn merged_file(
 /// Whether a file in a point's directory has the name of an image, of an image's index, or of one of
 /// our unfinished writes: without a manifest that names it, it is debris.
 pub(crate) fn debris_when_unnamed(name: &str) -> bool {
-    if [MANIFEST, ATTRIBUTES].iter().any(|of| name.strip_suffix(".tmp") == Some(of)) {
+    let is_draft = |of: &&str| name.strip_suffix(".tmp") == Some(of);
+    if name == MANIFEST_MENDED || [MANIFEST, ATTRIBUTES].iter().any(|of| is_draft(&of)) {
         return true;
     }
-    let image = name.strip_suffix(".idx").unwrap_or(name);
+    let image = name.strip_suffix(".idx.tmp").or(name.strip_suffix(".idx")).unwrap_or(name);
     let codecs = [Codec::Zstd, Codec::Gzip, Codec::Bzip2, Codec::None];
     let stem = codecs.iter().find_map(|codec| image.strip_suffix(codec.suffix()));
     let mut parts = stem.unwrap_or_default().split('.');
@@ -145,6 +150,13 @@ pub(crate) fn debris_when_unnamed(name: &str) -> bool {
     let kind = matches!(parts.next(), Some("base" | "increment"));
     let mark = parts.next().is_none_or(|mark| mark.parse::<Incarnation>().is_ok());
     disk && kind && mark && parts.next().is_none()
+}
+
+/// Whether a file in a point's directory has a name that we give. All others are foreign (`@eaDir`,
+/// `.AppleDouble`, what a file system leaves of a removed file): they are nobody's to remove.
+pub(crate) fn is_our_file(name: &str) -> bool {
+    let whole = name.strip_suffix(".tmp").unwrap_or(name);
+    [MANIFEST, ATTRIBUTES, CONFIG, FIREWALL, FREEZE].contains(&whole) || debris_when_unnamed(name)
 }
 
 /// The name of the index beside an image file.
@@ -220,6 +232,16 @@ mod tests {
             }
         }
         assert!(debris_when_unnamed("manifest.json.tmp"));
+        for ours in
+            ["manifest.json", "guest.conf", "guest.fw", "attributes.json.tmp", "rootfs.base.rbd"]
+        {
+            assert!(is_our_file(ours), "{ours}");
+        }
+        for foreign in
+            ["@eaDir", ".@__thumb", ".AppleDouble", ".nfs0000a1", "notes.txt", "x.tmp", ""]
+        {
+            assert!(!is_our_file(foreign), "{foreign}");
+        }
         for foreign in [
             "manifest.json",
             "guest.conf",

@@ -2,6 +2,7 @@
 //! the commit. Not for choosing what merges, nor for removing the points that are not needed then.
 
 use super::chain::{HeldImage, images_of_chain};
+use super::copies;
 use super::disk::{Disk, DiskFile};
 use super::draft::Committed;
 use super::error::{About, RepositoryError};
@@ -65,7 +66,9 @@ impl GuestDir {
                 Err(error)
             }
             Ok(point) => {
-                let cleaned = merging.remove_old();
+                // The copy names the new files before the old ones, which it named, are gone.
+                let copied = self.copy_manifest(&point);
+                let cleaned = copied.and_then(|()| merging.remove_old());
                 let derived = self.refresh_derived(lock);
                 let warnings = [cleaned, derived].into_iter().filter_map(Result::err).collect();
                 Ok(Committed { point, warnings })
@@ -80,9 +83,14 @@ impl GuestDir {
     /// No exclusive lock; something of the guest cannot be read; or the file system fails, and the
     /// rest is swept the next time.
     pub fn sweep_leftovers(&self, lock: &Lock) -> Result<Vec<PathBuf>, RepositoryError> {
-        let leftovers = self.leftovers(&self.may_remove(lock)?)?;
+        let history = self.may_remove(lock)?;
+        let leftovers = self.leftovers(&history)?;
         for of_point in leftovers.chunk_by(|a, b| a.parent() == b.parent()) {
             let Some(dir) = of_point[0].parent() else { continue };
+            // A merge that was cut off behind its commit left the copy of before.
+            for point in history.points.iter().filter(|point| point.dir == dir) {
+                self.copy_manifest(point)?;
+            }
             // The manifest that was read must be the one that a loss of power leaves.
             self.disk().fsync_dir(dir).about("fsync", dir)?;
             for path in of_point {
@@ -90,6 +98,14 @@ impl GuestDir {
             }
         }
         Ok(leftovers)
+    }
+
+    /// Brings the sealed copy of a point's manifest up to date.
+    pub(super) fn copy_manifest(&self, point: &StoredPoint) -> Result<(), RepositoryError> {
+        let path = point.dir.join(layout::MANIFEST);
+        let text =
+            point.manifest.text().map_err(|source| RepositoryError::Json { path, source })?;
+        copies::write_manifest(self.disk(), self.path(), point.manifest.point, &text)
     }
 
     /// The files that [`GuestDir::sweep_leftovers`] would remove, those of one point side by side.
@@ -216,7 +232,10 @@ impl Merging<'_> {
         let sink = ImageSink { data, index };
         let merged = merge_images(&source, sink, image, options.progress).map_err(failed)?;
         for kept in kept {
-            kept.and_then(|file| file.fsync()).about("fsync", &path)?;
+            let kept = kept.about("fsync", &path)?;
+            kept.fsync().about("fsync", &path)?;
+            // What is read back must come from the medium: the images that it was made of go then.
+            kept.forget_cached();
         }
         merged.verify(&path, image.threads).map_err(failed)?;
         Ok(ImageEntry { file, compression: image.compression, ..described(images, &merged) })

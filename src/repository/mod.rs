@@ -10,6 +10,8 @@
 //! pve-ferry/<cluster name>-<8 hex>/<vmid>-<8 hex>/     first 8 digits of the cluster id; incarnation
 //!     guest.json      the guest, and the chain of each label
 //!     RESTORE.txt     how to get everything back without us; derived
+//!     manifests/<16 hex>.json         a sealed copy of the manifest of the point of that id
+//!     manifests/<16 hex>.attributes.json, manifests/guest.json      and of what else is sealed
 //!     locks/<16 hex>.lock
 //!     <label>/<YYYYMMDDTHHMMSSZ>/                      a restore point, or debris
 //!         manifest.json     its presence makes the point exist
@@ -81,22 +83,33 @@
 //! A manifest of another format, or with an unknown feature, is a point of a later version. A manifest
 //! that cannot be read is a damaged point. Both exist: they are listed, their directory is no debris,
 //! and nothing at all is removed from their guest. On a later version's guest no increments are made;
-//! a new base may be. A directory without a manifest (certainly: its listing lacks the name) is debris of an
-//! unfinished run and is removed under an exclusive lock.
+//! a new base may be. A directory without a manifest (certainly: its listing lacks the name) is a
+//! damaged point, too, when a sealed copy in `manifests/` says that a point stood there, or when it holds images
+//! and some point needs an image that no readable point holds. Otherwise what is ours in it is debris of
+//! an unfinished run and is removed under an exclusive lock; a copy that is word for word its
+//! `manifest.json.tmp` belongs to a commit that was cut off, and goes first. Names that are not ours stay in any
+//! directory, with the directory. While an image that a point needs is missing, nothing is removed from its guest.
+//!
+//! ## manifests/
+//! A commit writes the copy of the manifest before the rename that makes the point exist, so that the
+//! copy alone makes none exist; it is written again after the manifest is, and goes before it.
+//! Copies of attributes and of guest.json follow these. A repository of an early version may have none.
+//! `repair` puts a manifest back from its copy when all images that it names are what it says.
 //!
 //! ## guest.json
-//! `cluster_name`, `cluster`, `vmid`, `incarnation`, `kind`, `name`, and `chains`: the chain id per
+//! A sealed object; one of an early version has no `seal` and is read all the same. `cluster_name`, `cluster`, `vmid`, `incarnation`, `kind`, `name`, and `chains`: the chain id per
 //! label. It is written before a chain's first snapshot is made. Lost, it follows from the newest
 //! manifests. `last_seq`, absent where it is 0: the highest `seq` that a point had which was removed
 //! when no higher one was there; written before that. The next point's `seq` is above it, too, since
 //! a copy of the removed point may stand in another repository.
 //!
 //! ## attributes.json
-//! `point` (the id of the point that it belongs to; another one: not believed), `notes`, `protected`,
+//! A sealed object, as guest.json. `point` (the id of the point that it belongs to; another one: not believed), `notes`, `protected`,
 //! `verified` (`state` `ok` or `failed`, `at`, `why`), `failed_images` (ids of images of this point
 //! that were found damaged: no increment is based on a chain with one), `audited` (the last comparison
 //! with the source: `share` with `n` and `of`, blocks n-1, n-1+of, ...; `at`; `failed_images` whose
-//! volumes differ, which only a comparison of all blocks clears; `why`). Unreadable, it protects.
+//! volumes differ, which only a comparison of all blocks clears; `why`). Unreadable, or missing while
+//! its copy is there, it protects.
 //!
 //! ## freeze.json
 //! Written durably before a guest is frozen, removed when it was seen thawed: `host`, `boot_id`, `pid`
@@ -120,7 +133,7 @@
 //!
 //! ## Commit, removal, locks
 //! A commit fsyncs all files, writes `manifest.json.tmp`, fsyncs it and the directory, confirms the
-//! lock, renames, fsyncs the directory. Removal unlinks the manifest first. Other files are replaced by
+//! lock, renames, fsyncs the directory. Removal unlinks the sealed copies and then the manifest first. Other files are replaced by
 //! rename. Every change needs an exclusive lock; restoring, verifying and copying need a shared one. A
 //! lock is a file with `host`, `boot_id`, `pid`, `pid_namespace`, `started`, `random`, `mode`, `what`,
 //! `since`; how it is taken: `lock/mod.rs`. Whoever cannot understand a lock file respects it; on a full file
@@ -128,6 +141,7 @@
 
 mod audit;
 mod chain;
+mod copies;
 mod copy;
 mod custody;
 mod disk;
@@ -143,8 +157,10 @@ pub mod layout;
 pub mod legacy;
 mod lock;
 mod lookup;
+mod lost;
 mod manifest;
 mod marks;
+mod mend;
 mod merge;
 mod records;
 mod removal;
@@ -158,18 +174,20 @@ mod verify_image;
 
 pub use audit::AuditFindings;
 pub use chain::{
-    BaseCheck, BrokenChain, HeldImage, chain_of, damage_of_chain, images_of_chain,
+    BaseCheck, BrokenChain, HeldImage, chain_of, damage_of_chain, images_of_chain, lost_indexes,
     point_usable_as_base,
 };
 pub use copy::Copying;
-pub use disk::{Disk, DiskFile, Fault};
+pub use disk::{Disk, DiskFile, Fault, FileId, FileOperation, Recording};
 pub use draft::{Committed, PointDraft};
 pub use error::RepositoryError;
+pub use files::Foreign;
 pub use guest_dir::GuestDir;
 pub use history::{Debris, History, StoredPoint, Unreadable, UnreadableKind};
 pub use layout::{GuestKey, GuestNames, ImageKind};
 pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
+pub use mend::Mending;
 pub use merge::MergeOptions;
 pub use records::{Attributes, AuditRecord, FreezeRecord, GuestRecord, Verified, VerifiedState};
 pub use removal::Remaining;

@@ -2,6 +2,7 @@
 //! Not for what a point contains: that is the manifest and never changes.
 
 use super::layout::GuestKey;
+use super::seal;
 use crate::model::{ChainId, GuestKind, ImageId, Label, Moment, PointId, Share};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,24 @@ pub struct GuestRecord {
     /// Fields of later versions: they survive a rewrite.
     #[serde(flatten)]
     pub other: Map<String, Value>,
+}
+
+impl GuestRecord {
+    /// Reads the content of guest.json.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_value(seal::open_or_old(bytes)?).map_err(|error| error.to_string())
+    }
+
+    /// The text of guest.json.
+    ///
+    /// # Errors
+    /// serde_json's; no value of these types makes one.
+    pub(crate) fn text(&self) -> Result<String, serde_json::Error> {
+        seal::close(self)
+    }
 }
 
 fn is_none_gone(last_seq: &u64) -> bool {
@@ -98,6 +117,27 @@ pub struct Attributes {
 }
 
 impl Attributes {
+    /// Reads the content of the attributes of `point`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(bytes: &[u8], point: PointId) -> Result<Self, String> {
+        let attributes: Self =
+            serde_json::from_value(seal::open_or_old(bytes)?).map_err(|error| error.to_string())?;
+        match attributes.point == Some(point) {
+            true => Ok(attributes),
+            false => Err("it belongs to another restore point".to_owned()),
+        }
+    }
+
+    /// The text of attributes.json.
+    ///
+    /// # Errors
+    /// serde_json's; no value of these types makes one.
+    pub(crate) fn text(&self) -> Result<String, serde_json::Error> {
+        seal::close(self)
+    }
+
     /// Whether the last verification found damage in this point, or a comparison with its source
     /// found something else there.
     pub fn has_failed(&self) -> bool {

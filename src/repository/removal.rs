@@ -1,8 +1,9 @@
 //! Taking points and debris away, and hiding points. Not for deciding which: retention does, and
 //! `plan/check.rs` lints it; the refusals here are the last line.
 
+use super::copies;
 use super::error::{About, RepositoryError};
-use super::files;
+use super::files::{self, Foreign};
 use super::guest_dir::GuestDir;
 use super::history::{Debris, History, StoredPoint};
 use super::layout;
@@ -54,28 +55,36 @@ impl Remaining {
 }
 
 impl GuestDir {
-    /// Removes what an unfinished run left.
+    /// Removes what an unfinished run left, unless it turns out to be a point that lost its manifest;
+    /// says what stays because it is not ours.
     ///
     /// # Errors
     /// No exclusive lock; the directory holds a manifest; something of the guest cannot be read;
     /// or the file system fails, and the rest is swept by the next run.
-    pub fn sweep(&self, lock: &Lock, debris: &Debris) -> Result<(), RepositoryError> {
-        self.may_remove(lock)?;
+    pub fn sweep(&self, lock: &Lock, debris: &Debris) -> Result<Option<Foreign>, RepositoryError> {
+        let history = self.may_remove(lock)?;
         let inside = debris.path.starts_with(self.path()) && debris.path != self.path();
-        if !inside {
+        let manifest = debris.path.join(layout::MANIFEST);
+        if !inside || history.unreadable.iter().any(|unreadable| unreadable.path == manifest) {
             return Err(RepositoryError::NotDebris { path: debris.path.clone() });
         }
+        copies::remove_uncommitted(self.disk(), self.path(), &debris.path)?;
         files::remove_uncommitted(self.disk(), &debris.path)
     }
 
-    /// Removes a restore point: the manifest first, so that it is never half there.
+    /// Removes a restore point: the manifest first, so that it is never half there. Says what stays
+    /// in its directory because it is not ours.
     ///
     /// # Errors
     /// No exclusive lock; another point needs its images (hide it instead); something of the guest
     /// cannot be read; or the file system fails, also where it has no room for guest.json, in which
     /// the order of the newest point is noted first. Once the manifest is gone the point is, and
     /// what stays is swept by the next run.
-    pub fn delete_point(&self, lock: &Lock, point: &StoredPoint) -> Result<(), RepositoryError> {
+    pub fn delete_point(
+        &self,
+        lock: &Lock,
+        point: &StoredPoint,
+    ) -> Result<Option<Foreign>, RepositoryError> {
         let mut remaining = Remaining::read(self, lock)?;
         self.delete_remaining(lock, &mut remaining, point)
     }
@@ -89,7 +98,7 @@ impl GuestDir {
         lock: &Lock,
         remaining: &mut Remaining,
         point: &StoredPoint,
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<Option<Foreign>, RepositoryError> {
         lock.confirm(self.path())?;
         if let Some(other) = remaining.needed_by(point) {
             return Err(RepositoryError::StillNeeded {
@@ -98,6 +107,7 @@ impl GuestDir {
             });
         }
         self.remember_seq(lock, remaining, point)?;
+        copies::remove(self.disk(), self.path(), point.manifest.point)?;
         files::remove_if_there(self.disk(), &point.dir.join(layout::MANIFEST))?;
         remaining.note_gone(point);
         self.disk().fsync_dir(&point.dir).about("fsync", &point.dir)?;
@@ -169,6 +179,9 @@ impl GuestDir {
             .text()
             .map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
         files::replace(self.disk(), &path, text.as_bytes())?;
+        // The copy that stays behind when this fails is of a point that was seen longer, no more.
+        let id = point.manifest.point;
+        copies::not_written(copies::write_manifest(self.disk(), self.path(), id, &text));
         Ok(point.clone())
     }
 

@@ -1,10 +1,11 @@
 //! The repository as a whole: finding guests in it. Not for what a guest's directory holds.
 
-use super::disk::Disk;
+use super::disk::{Disk, real_path};
 use super::error::{About, RepositoryError};
 use super::files;
 use super::guest_dir::GuestDir;
 use super::layout::{self, GuestKey, GuestNames};
+use super::legacy;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -19,19 +20,34 @@ pub struct Repository {
 }
 
 impl Repository {
-    /// Opens the repository at `path`, which must be a directory already. Nothing is written, and
-    /// nothing is said of what is in it: that may be a repository, nothing yet, or a mount point
-    /// that is not mounted.
+    /// Opens the repository at `path` to read it, or to change what is in it. A directory that holds
+    /// neither one of ours nor what eve4pve-barc wrote is most likely a mount point without its mount,
+    /// and whoever reads of an empty repository there takes his backups for lost.
+    ///
+    /// # Errors
+    /// [`RepositoryError::Missing`], [`RepositoryError::NotBegun`], or the file system does not answer.
+    pub fn open(path: &Path, disk: Disk) -> Result<Self, RepositoryError> {
+        let repository = Self::open_target(path, disk)?;
+        let kinds = [layout::ROOT, legacy::ROOT];
+        match repository.names()?.iter().any(|name| kinds.contains(&name.as_str())) {
+            true => Ok(repository),
+            false => Err(RepositoryError::NotBegun { path: path.to_owned() }),
+        }
+    }
+
+    /// Opens the directory at `path` for new points. Nothing is written, and nothing is said of what
+    /// is in it: that may be a repository, nothing yet, or a mount point that is not mounted.
     ///
     /// # Errors
     /// [`RepositoryError::Missing`], or the file system does not answer.
-    pub fn open(path: &Path, disk: Disk) -> Result<Self, RepositoryError> {
+    pub fn open_target(path: &Path, disk: Disk) -> Result<Self, RepositoryError> {
         // The user may well give a link, so links are followed here and only here.
         let missing = || RepositoryError::Missing { path: path.to_owned() };
-        let real = match std::fs::canonicalize(path) {
+        let real = match real_path(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
             other => other.about("open the repository", path)?,
         };
+        let disk = disk.below(&real);
         let facts = disk.facts(&real).about("open the repository", path)?;
         if !facts.is_some_and(|facts| facts.is_dir()) {
             return Err(missing());
@@ -51,9 +67,13 @@ impl Repository {
     /// # Errors
     /// The file system does not answer.
     pub fn is_begun(&self) -> Result<bool, RepositoryError> {
+        Ok(self.names()?.iter().any(|name| name == layout::ROOT))
+    }
+
+    /// What the directory holds that the repository is or would be in.
+    fn names(&self) -> Result<Vec<String>, RepositoryError> {
         let parent = self.root.parent().unwrap_or(&self.root);
-        let names = self.disk.names(parent).about("list", &self.path)?;
-        Ok(names.iter().any(|name| name == layout::ROOT))
+        self.disk.names(parent).about("list", &self.path)
     }
 
     /// Begins a repository, durably, unless there is one. Nothing else does so: where a mount point
@@ -92,7 +112,8 @@ impl Repository {
     pub fn is_apart_from(&self, other: &Self) -> Result<(), RepositoryError> {
         let chain = |one: &Self| -> Result<Vec<(u64, u64)>, RepositoryError> {
             let real = one.root.parent().unwrap_or(&one.root);
-            let facts = |dir: &Path| one.disk.facts(dir).about("look at", dir);
+            let disk = one.disk.anywhere();
+            let facts = |dir: &Path| disk.facts(dir).about("look at", dir);
             let ids = real.ancestors().map(|dir| Ok(facts(dir)?.map(|f| (f.dev(), f.ino()))));
             Ok(ids.collect::<Result<Vec<_>, RepositoryError>>()?.into_iter().flatten().collect())
         };

@@ -9,6 +9,7 @@ use super::history::{History, StoredPoint};
 use super::image::Digest;
 use super::layout;
 use super::lock::Lock;
+use super::lost;
 use super::records::{Attributes, Verified, VerifiedState};
 use super::scan;
 use super::verify_image::{self, Finding};
@@ -137,13 +138,14 @@ impl<'a> Checker<'a> {
             let lost = unreadable.path.parent().filter(|_| is_point).map(Path::to_owned);
             self.found(&unreadable.path, unreadable.why.clone(), lost.into_iter().collect());
         }
-        let path = self.guest.path().join(layout::GUEST);
-        let record = self.guest.disk().read(&path).map_err(|error| error.to_string());
-        let record = record.and_then(|bytes| {
-            serde_json::from_slice::<super::GuestRecord>(&bytes).map_err(|e| e.to_string())
-        });
-        if let (Err(why), false) = (record, self.history.points.is_empty()) {
-            self.found(&path, format!("{why}; the next backup makes it again"), vec![]);
+        for gone in &self.history.gone {
+            let dir = lost::point_dir(self.guest.path(), &gone.label, gone.time);
+            let what =
+                "the restore point is gone with its directory; only its sealed copy is there";
+            self.found(&dir, what.to_owned(), vec![dir.clone()]);
+        }
+        for (copy, what) in self.guest.damaged_copies(self.history) {
+            self.found(&copy, what, Vec::new());
         }
     }
 
@@ -244,7 +246,13 @@ impl<'a> Checker<'a> {
         self.history.visible().filter(needs).map(|point| point.dir.clone()).collect()
     }
 
+    /// Notes a damage; one that several points find is one damage, which costs all of them.
     fn found(&mut self, file: &Path, what: String, points_lost: Vec<PathBuf>) {
+        let mut known = self.report.damage.iter_mut();
+        if let Some(known) = known.find(|known| known.file == file && known.what == what) {
+            known.points_lost.extend(points_lost);
+            return;
+        }
         let (file, extents) = (file.to_owned(), Vec::new());
         self.report.damage.push(DamageFound { file, what, image: None, extents, points_lost });
     }
@@ -257,8 +265,18 @@ fn is_eio(error: &io::Error) -> bool {
 /// Whether an error of reading, EIO after a second try, says nothing of the file: neither that it is
 /// gone, nor that the disk has lost it, nor that it is none that was written here.
 fn passes(error: &io::Error) -> bool {
-    let is_lost = is_eio(error) || error.kind() == io::ErrorKind::NotFound;
+    let is_lost = is_eio(error) || is_of_the_file(error);
     error.raw_os_error().is_some() && !is_lost
+}
+
+/// Whether an error of opening or reading tells what is wrong with the very file: it is gone, or a
+/// directory, a link or a device stands in its place. An error that is none of the system's is one of
+/// its content.
+pub(super) fn is_of_the_file(error: &io::Error) -> bool {
+    use nix::libc::{EISDIR, ELOOP, ENODEV, ENOTDIR, ENXIO};
+    let errors = [EISDIR, ELOOP, ENOTDIR, ENXIO, ENODEV];
+    let own = error.raw_os_error().is_none() || error.kind() == io::ErrorKind::NotFound;
+    own || error.raw_os_error().is_some_and(|e| errors.contains(&e))
 }
 
 fn broken_file(broken: &BrokenChain, point: &StoredPoint) -> PathBuf {
@@ -321,4 +339,24 @@ fn marked(
     let own = point.manifest.images.iter().map(|image| image.id);
     attributes.failed_images = own.filter(fails).collect();
     attributes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::libc::{EACCES, EISDIR, ELOOP, ENOTDIR, ENXIO, ESTALE, ETIMEDOUT};
+
+    /// What says nothing of the bytes, as a server that is away, is no damage: nobody could tell it
+    /// from one afterwards, as marks stay. What stands in a file's place is the file's.
+    #[test]
+    fn what_cannot_be_read_for_another_reason_is_no_damage_but_an_error() {
+        let error = io::Error::from_raw_os_error;
+        for of_the_server in [EACCES, ESTALE, ETIMEDOUT] {
+            assert!(passes(&error(of_the_server)), "{of_the_server}");
+        }
+        for of_the_file in [EISDIR, ELOOP, ENOTDIR, ENXIO, nix::libc::ENOENT, nix::libc::EIO] {
+            assert!(!passes(&error(of_the_file)), "{of_the_file}");
+        }
+        assert!(!passes(&io::Error::from(io::ErrorKind::InvalidData)));
+    }
 }

@@ -2,10 +2,11 @@
 //! knows the points.
 
 use super::chain::HeldImage;
+use super::disk::open_file;
 use super::error::RepositoryError;
 use super::image::{Damage, Frame, ImageError, ImageIndex, ImageReader, index_path};
+use super::verify::is_of_the_file;
 use crate::stream::Extent;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -58,18 +59,19 @@ pub(super) fn outside(held: &HeldImage<'_>) -> Result<Vec<Finding>, RepositoryEr
 }
 
 /// What a file that is missing, cut off or too long has lost.
-fn wrong_length(held: &HeldImage<'_>) -> Result<Option<Finding>, RepositoryError> {
+pub(super) fn wrong_length(held: &HeldImage<'_>) -> Result<Option<Finding>, RepositoryError> {
     let path = held.path();
-    let length = match std::fs::metadata(&path) {
+    let length = match open_file(&path).and_then(|file| file.metadata()) {
         Ok(facts) if facts.len() == held.image.stored_bytes => return Ok(None),
         Ok(facts) => facts.len(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        // A directory, say, in its place: that is no failure of the system, and as good as nothing.
+        Err(error) if is_of_the_file(&error) => {
             return Ok(Some(Finding::lost(&path, error.to_string())));
         }
         Err(error) => return Err(RepositoryError::io("look at", &path, error)),
     };
     let what = format!("it has {length} bytes instead of {}", held.image.stored_bytes);
-    let index = File::open(index_path(&path)).and_then(|mut file| ImageIndex::read(&mut file));
+    let index = open_file(&index_path(&path)).and_then(|mut file| ImageIndex::read(&mut file));
     let index = index.ok().filter(|index| index.root_digest() == held.image.digest);
     let extents = index.map_or_else(Vec::new, |index| extents_behind(&index, length));
     Ok(Some(Finding { extents, ..Finding::lost(&path, what) }))
@@ -99,12 +101,12 @@ pub(super) fn content(
         // Without a good index the whole file is read once, which checks as much, by one thread.
         Err(bad_index) => {
             return Ok(match scanned(held)? {
-                None => {
+                Ok(_) => {
                     // All of it was read: a wish to stop is kept for the next image.
                     progress(held.image.stored_bytes).unwrap_or_default();
                     vec![bad_index]
                 }
-                Some(lost) => vec![bad_index, lost],
+                Err(lost) => vec![bad_index, lost],
             });
         }
     };
@@ -121,7 +123,7 @@ fn indexed(held: &HeldImage<'_>) -> Result<Result<ImageReader, Finding>, Reposit
     let path = held.path();
     let bad = |what: &str| Finding {
         file: index_path(&path),
-        what: format!("{what}; it can be made again from the image"),
+        what: format!("{what}; `repair` makes it again from the image"),
         extents: Vec::new(),
         costs: Costs::Nothing,
     };
@@ -133,27 +135,30 @@ fn indexed(held: &HeldImage<'_>) -> Result<Result<ImageReader, Finding>, Reposit
     })
 }
 
-/// What is lost of an image that is read whole without an index.
-fn scanned(held: &HeldImage<'_>) -> Result<Option<Finding>, RepositoryError> {
+/// An image that is read whole without an index, or what of it is lost.
+pub(super) fn scanned(
+    held: &HeldImage<'_>,
+) -> Result<Result<ImageReader, Finding>, RepositoryError> {
     let path = held.path();
     let reader = match ImageReader::open_scanning(&path) {
         // As everywhere: EIO may pass, so that only what comes again is believed.
         Err(error) if is_eio(&error) => match ImageReader::open_scanning(&path) {
-            Err(again) if is_eio(&again) => return Ok(Some(Finding::lost(&path, text(&again)))),
+            Err(again) if is_eio(&again) => return Ok(Err(Finding::lost(&path, text(&again)))),
             other => other,
         },
         other => other,
     };
     let reader = match reader {
-        Err(error) => return unread(&path, error).map(Some),
+        Err(error) => return unread(&path, error).map(Err),
         Ok(reader) => reader,
     };
     let found = reader.index().root_digest();
     if found != held.image.digest {
         let what = format!("its digest is {found}, and the manifest says {}", held.image.digest);
-        return Ok(Some(Finding::lost(&path, what)));
+        return Ok(Err(Finding::lost(&path, what)));
     }
-    Ok(contradiction(held, &reader).map(|what| Finding::lost(&path, what)))
+    let contradiction = contradiction(held, &reader);
+    Ok(contradiction.map_or(Ok(reader), |what| Err(Finding::lost(&path, what))))
 }
 
 fn is_eio(error: &ImageError) -> bool {
@@ -165,9 +170,7 @@ fn is_eio(error: &ImageError) -> bool {
 /// only when nothing bears its name; every other one is a decompressor's, and damage.
 fn unread(path: &Path, error: ImageError) -> Result<Finding, RepositoryError> {
     match error {
-        ImageError::Read { path, source }
-            if source.raw_os_error().is_some() && source.kind() != io::ErrorKind::NotFound =>
-        {
+        ImageError::Read { path, source } if !is_of_the_file(&source) => {
             Err(RepositoryError::io("read", &path, source))
         }
         other => Ok(Finding::lost(path, text(&other))),
@@ -238,7 +241,7 @@ fn tail(reader: &ImageReader) -> Option<Finding> {
     let expected = reader.index().tail();
     let mut found = vec![0; expected.len()];
     let offset = reader.index().file_length() - expected.len() as u64;
-    let read = File::open(reader.path()).and_then(|file| file.read_exact_at(&mut found, offset));
+    let read = open_file(reader.path()).and_then(|file| file.read_exact_at(&mut found, offset));
     if read.is_ok() && found == expected {
         return None;
     }
@@ -256,4 +259,23 @@ fn text(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As of a server that is away: nobody could tell it from damage afterwards, as marks stay.
+    #[test]
+    fn what_cannot_be_read_for_a_reason_of_the_system_is_no_damage_but_an_error() {
+        let path = Path::new("/x/scsi0.base.rbd.zst");
+        let read = |source| unread(path, ImageError::Read { path: path.to_owned(), source });
+        for errno in [nix::libc::ESTALE, nix::libc::EACCES, nix::libc::EMFILE, nix::libc::EIO] {
+            let error = read(io::Error::from_raw_os_error(errno)).unwrap_err();
+            assert!(error.to_string().contains("scsi0.base.rbd.zst"), "{error}");
+        }
+        for lost in [io::ErrorKind::NotFound.into(), io::Error::other("it is a FIFO")] {
+            assert_eq!(read(lost).unwrap().file, path);
+        }
+    }
 }

@@ -42,15 +42,21 @@ pub fn of_written<T: JsonSchema>() -> Value {
 
 /// The schema of a sealed document: the last field is a digest of the text before it.
 pub fn of_sealed<T: JsonSchema>() -> Value {
+    let mut schema = of_sealed_by_now::<T>();
+    if let Some(required) = schema["required"].as_array_mut() {
+        required.push("seal".into());
+    }
+    schema
+}
+
+/// The schema of a document that early versions wrote without a seal.
+pub fn of_sealed_by_now<T: JsonSchema>() -> Value {
     let mut schema = of_written::<T>();
     let seal = json!({
         "type": "string",
         "description": "blake3: and the BLAKE3 digest of the text before the comma in front of this field. It guards against accidents, not against people.",
     });
     schema["properties"]["seal"] = seal;
-    if let Some(required) = schema["required"].as_array_mut() {
-        required.push("seal".into());
-    }
     schema
 }
 

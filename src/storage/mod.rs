@@ -81,6 +81,15 @@ impl Storage {
         driver!(self, d => d.volume(name).await)
     }
 
+    /// The volume of this identity, by whatever name it has now; none when this storage has none, or
+    /// does not tell. Reads.
+    ///
+    /// # Errors
+    /// As [`Storage::volume`].
+    pub async fn volume_of(&self, identity: &VolumeIdentity) -> Result<Option<VolumeFacts>> {
+        driver!(self, d => d.volume_of(identity).await)
+    }
+
     /// The names of all volumes, sorted. Reads.
     ///
     /// # Errors

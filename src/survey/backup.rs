@@ -4,16 +4,18 @@ use crate::model::{
     ChainId, Guest, GuestKind, ImageId, Label, SnapshotIdentity, VolumeId, VolumeIdentity,
 };
 use crate::model::{DiskKey, SkippedDisk};
-use crate::plan::facts::{
-    BackupFacts, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact, VolumeFact,
-};
+use crate::node::freezes::Freeze;
+use crate::plan::facts::{BackupFacts, DebrisFact, ImageFact, PointFact, SnapshotFact, VolumeFact};
+use crate::pve::GuestControl;
 use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
-use crate::pve::{FreezeStatus, GuestControl, GuestStatus};
-use crate::repository::{BaseCheck, Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint};
+use crate::repository::{
+    BaseCheck, Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, lost_indexes,
+};
 use crate::storage::{ObjectMap, VolumeFacts};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// A guest as it was read for a backup.
 pub struct Surveyed {
@@ -180,7 +182,7 @@ async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, Skipp
 
 const MIRROR_TARGET: &str = "is the non-primary image of a mirror, which takes no snapshot: back it up where it is primary, or promote it (rbd mirror image promote)";
 
-fn snapshot_fact(facts: crate::storage::SnapshotFacts) -> SnapshotFact {
+pub(super) fn snapshot_fact(facts: crate::storage::SnapshotFacts) -> SnapshotFact {
     SnapshotFact { identity: facts.identity, protected: facts.protected }
 }
 
@@ -216,19 +218,13 @@ pub async fn backup(
     let parsed = GuestConfig::parse(&read.config);
     let SurveyedGuest { guest, config, mut volumes, skipped, .. } = read;
     let control = super::control(world, &guest);
-    let run_state = run_state(&control, guest.kind, &parsed).await?;
-    let debris_freeze = history.debris.iter().any(|debris| debris.freeze.is_some());
-    let found_frozen = run_state == RunState::RunningWithAgent
-        && debris_freeze
-        && control.freeze_status().await? == FreezeStatus::Frozen;
-    let frozen_now = match run_state {
-        RunState::RunningAgentSilent => None,
-        _ => Some(found_frozen),
-    };
+    let agent = super::agent(&control, &parsed).await?;
+    let freezes = world.freezes.left(guest.vmid).iter().map(Freeze::to_string).collect();
     let record = record(&key, &guest, label, &history)?;
     let chain = record.chains[label];
     let points = points(directory, &history, chain, &volumes);
     fill_used(world, &mut volumes, &points).await;
+    let departed = super::departed::departed(world, &history, chain, &volumes).await;
     let (firewall, unread_firewall) = match world.cluster.read_firewall(guest.vmid) {
         Ok(firewall) => (firewall, None),
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::from(error)))),
@@ -236,16 +232,20 @@ pub async fn backup(
     let facts = BackupFacts {
         lock: parsed.lock().map(str::to_owned),
         template: parsed.is_template(),
-        run_state,
-        found_frozen,
+        run_state: agent.run_state,
+        agent_said: agent.said,
+        found_frozen: agent.is_frozen,
+        freezes,
         config_digest: parsed.digest(),
         volumes,
         skipped,
+        departed,
         chain,
         points,
         audited: history.audits(chain),
-        debris: history.debris.iter().map(|d| debris_fact(directory, d, frozen_now)).collect(),
+        debris: history.debris.iter().map(|d| debris_fact(directory, d)).collect(),
         frozen_repository: history.forbids_removal(),
+        is_damaged: history.is_damaged(),
         leftovers: super::leftovers(directory, &history)?,
         stored: super::stored(directory, &history),
         free_bytes,
@@ -254,21 +254,6 @@ pub async fn backup(
     };
     let debris = history.debris;
     Ok(Surveyed { facts, config, firewall, record, debris, control })
-}
-
-async fn run_state(
-    control: &GuestControl,
-    kind: GuestKind,
-    config: &GuestConfig,
-) -> anyhow::Result<RunState> {
-    if control.status().await? == GuestStatus::Stopped {
-        return Ok(RunState::Stopped);
-    }
-    if kind == GuestKind::Lxc || !config.freeze_enabled() {
-        return Ok(RunState::RunningWithoutAgent);
-    }
-    let answers = control.agent_ping().await.unwrap_or(false);
-    Ok(if answers { RunState::RunningWithAgent } else { RunState::RunningAgentSilent })
 }
 
 fn record(
@@ -307,6 +292,18 @@ fn points(
     let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
     let mut facts: Vec<PointFact> =
         of_chain.map(|point| point_fact(&mut check, &standing, point)).collect();
+    // Older points share their images with the newest, so that each index is looked at once.
+    let newest = history.points.iter().rev().find(|point| point.manifest.chain == chain);
+    if let (Some(newest), Some(fact)) = (newest, facts.last_mut()) {
+        for (image, entry) in fact.images.iter_mut().zip(&newest.manifest.images) {
+            let files = lost_indexes(history, newest, &entry.disk);
+            let files = files.iter().filter(|_| image.unusable.is_none());
+            let relative = |file: &PathBuf| {
+                file.strip_prefix(directory.path()).unwrap_or(file).display().to_string()
+            };
+            image.lost_indexes = files.map(relative).collect();
+        }
+    }
     for differing in differing_volumes(history, chain) {
         distrust(&mut facts, differing);
     }
@@ -354,24 +351,14 @@ fn point_fact(
             true => check.unusable(point, &image.disk),
             false => None,
         },
+        lost_indexes: Vec::new(),
     });
     PointFact { seq: point.manifest.seq, moment: point.manifest.time, images: images.collect() }
 }
 
-fn debris_fact(directory: &GuestDir, debris: &Debris, frozen_now: Option<bool>) -> DebrisFact {
-    let state = match frozen_now {
-        Some(true) => "it was frozen still and is thawed by this run",
-        Some(false) => "it is thawed now",
-        None => "its agent does not answer now, so look at it (qm guest cmd VMID fsfreeze-status)",
-    };
-    let freeze = debris.freeze.as_ref().map(|freeze| {
-        format!(
-            "the run of pid {} on {} ended while the guest was frozen (guard {} on {}, armed {}, {} s): {state}",
-            freeze.pid, freeze.host, freeze.guard, freeze.node, freeze.armed_at, freeze.deadline_seconds
-        )
-    });
+fn debris_fact(directory: &GuestDir, debris: &Debris) -> DebrisFact {
     let relative = debris.path.strip_prefix(directory.path()).unwrap_or(&debris.path);
-    DebrisFact { directory: relative.display().to_string(), freeze }
+    DebrisFact { directory: relative.display().to_string() }
 }
 
 /// Asks for the used bytes of the volumes that will get a base, where the answer is cheap. Without

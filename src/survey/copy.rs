@@ -29,7 +29,10 @@ pub fn copy(
 ) -> anyhow::Result<Option<CopyFacts>> {
     let Some(facts) = prune(source)? else { return Ok(None) };
     let (ours, theirs) = (load(source)?, load(target)?);
-    let unreadable = ours.unreadable.iter().map(ToString::to_string).collect();
+    let mut unreadable: Vec<String> = ours.unreadable.iter().map(ToString::to_string).collect();
+    if unreadable.is_empty() {
+        unreadable.extend(ours.forbids_removal());
+    }
     let arrived = theirs.debris.iter().map(|debris| arrived(source, &ours, target, debris)).sum();
     Ok(Some(CopyFacts {
         guest: facts.guest,

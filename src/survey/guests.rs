@@ -19,6 +19,8 @@ pub struct SurveyedGuests {
     pub no_states: Option<String>,
     /// The nodes that the cluster takes to be down.
     pub offline: BTreeSet<String>,
+    /// Directories of nodes that are no members of the cluster (any more).
+    pub removed: BTreeSet<String>,
 }
 
 /// Reads the cluster's files and asks it once which guests run. Guests are known from the files, so
@@ -32,9 +34,11 @@ pub async fn guests(cluster: &ClusterFiles, host: &Host) -> Result<SurveyedGuest
     let nodes: BTreeSet<&String> = candidates.iter().map(|c| &c.guest.node).collect();
     let is_offline = |node: &&&String| members.is_online(node) == Some(false);
     let offline = nodes.iter().filter(is_offline).map(|node| (*node).clone()).collect();
+    let is_removed = |node: &&&String| members.is_member(node) == Some(false);
+    let removed = nodes.iter().filter(is_removed).map(|node| (*node).clone()).collect();
     let (states, no_states) = match guest_states(host).await {
         Ok(states) => (states, None),
         Err(error) => (BTreeMap::new(), Some(format!("{:#}", anyhow::Error::from(error)))),
     };
-    Ok(SurveyedGuests { candidates, states, no_states, offline })
+    Ok(SurveyedGuests { candidates, states, no_states, offline, removed })
 }

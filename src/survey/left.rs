@@ -1,13 +1,25 @@
 //! What interrupted restores left on the storages. What of it may go, `plan::left` decides.
 
 use crate::model::{VmId, VolumeId};
+use crate::node::unfinished::MadeVolume;
 use crate::plan::left::LeftVolume;
 use crate::plan::restore::TargetStorage;
 use crate::world::World;
 use std::collections::BTreeMap;
 
-/// The volumes that dead restores of a guest have made on these storages, as far as something of
-/// their name is there.
+/// What dead restores of a guest have left on these storages.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    /// The volumes of which something is there.
+    pub volumes: Vec<LeftVolume>,
+    /// The notes that are about nothing any more.
+    pub settled: Vec<MadeVolume>,
+}
+
+/// A creation that its run did not see the end of has come to one after so many seconds.
+const CREATED_SINCE: i64 = 600;
+
+/// Looks for the volumes that dead restores of a guest have made on these storages.
 ///
 /// # Errors
 /// A storage or the cluster's files cannot be read.
@@ -15,23 +27,48 @@ pub(super) async fn left(
     world: &World,
     vmid: VmId,
     storages: &BTreeMap<String, TargetStorage>,
-) -> anyhow::Result<Vec<LeftVolume>> {
-    let mut found = Vec::new();
+) -> anyhow::Result<Left> {
+    let mut found = Left::default();
     for made in world.unfinished.left(vmid) {
-        let (id, name) = (&made.volume.storage, &made.volume.name);
-        let is_there = storages.get(id).is_some_and(|storage| storage.volumes.contains(name));
-        let Some(storage) = world.storages.get(id).filter(|_| is_there) else { continue };
-        let Some(facts) = storage.volume(name).await? else { continue };
-        let used = storage.used_bytes(name).await.unwrap_or(None).unwrap_or(0);
-        found.push(LeftVolume {
-            referenced: is_referenced(world, &made.volume)?,
-            volume: made.volume,
-            identity: made.identity,
-            present: facts.identity,
-            used,
-        });
+        let Some(looked_at) = storages.get(&made.volume.storage) else { continue };
+        let is_there = |id: &VolumeId| looked_at.volumes.contains(&id.name);
+        let first = made.first_id();
+        // Under its first name it is ours whatever it is; under its own, only what was noted.
+        let known = made.identity.as_ref().map(|_| made.volume.clone());
+        let id = Some(first.clone()).filter(is_there).or(known.filter(is_there));
+        let volume = match id {
+            Some(id) => left_volume(world, &made, id).await?,
+            None => None,
+        };
+        match volume {
+            Some(volume) if volume.is_settled() => found.settled.push(made),
+            Some(volume) => found.volumes.push(volume),
+            None if world.clock.now().unix() - made.at.unix() > CREATED_SINCE => {
+                found.settled.push(made);
+            }
+            None => {}
+        }
     }
     Ok(found)
+}
+
+async fn left_volume(
+    world: &World,
+    made: &MadeVolume,
+    volume: VolumeId,
+) -> anyhow::Result<Option<LeftVolume>> {
+    let Some(storage) = world.storages.get(&volume.storage) else { return Ok(None) };
+    let Some(facts) = storage.volume(&volume.name).await? else { return Ok(None) };
+    let used = storage.used_bytes(&volume.name).await.unwrap_or(None).unwrap_or(0);
+    let is_first = volume == made.first_id();
+    let noted = made.identity.clone().filter(|_| !is_first);
+    Ok(Some(LeftVolume {
+        referenced: is_referenced(world, &volume)?,
+        volume,
+        identity: noted.unwrap_or_else(|| facts.identity.clone()),
+        present: facts.identity,
+        used,
+    }))
 }
 
 /// The guests whose configurations name volumes of these storages, by the volumes' own names: under

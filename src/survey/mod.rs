@@ -2,20 +2,24 @@
 //! nothing: every command it issues is one that only reads.
 
 mod adopt;
+mod agent;
 mod backup;
 mod copy;
 mod cover;
 mod damage;
+mod departed;
 mod guests;
 mod left;
 mod legacy;
 mod prune;
+mod repair;
 mod reset;
 mod restore;
 mod snapshot;
 mod source;
 
 pub use adopt::{ADOPTED, OldChain, SurveyedAdoption, adopt};
+pub use agent::{SurveyedAgent, agent};
 pub use backup::{IdentifiedGuest, Surveyed, SurveyedGuest, backup, guest, identity};
 pub use copy::{copy, twin};
 pub use cover::{is_good, stored_points};
@@ -23,9 +27,10 @@ pub use damage::{damage, known_damage};
 pub use guests::{SurveyedGuests, guests};
 pub(crate) use left::is_referenced;
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
-pub use prune::{leftovers, missing_disks, prune, stored};
+pub use prune::{leftovers, missing_disks, prune, stored, unread_guest};
+pub use repair::repair;
 pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
-pub use restore::{NoPoint, Sought, SurveyedPoint, point, relative, restore};
+pub use restore::{NoPoint, Sought, SurveyedPoint, SurveyedRestore, point, relative, restore};
 pub use snapshot::snapshot;
 pub use source::{RestorePoint, restore_point};
 

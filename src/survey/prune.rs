@@ -3,7 +3,7 @@
 use super::relative;
 use crate::model::{Guest, GuestKind};
 use crate::plan::prune::{PruneFacts, StoredFact, StoredImage};
-use crate::repository::{GuestDir, History, Manifest, Skipped, StoredPoint, UnreadableKind};
+use crate::repository::{GuestDir, History, Manifest, Skipped, StoredPoint};
 use anyhow::Context as _;
 
 /// Reads what the pruning of a guest depends on; `None` when its directory holds no point, readable
@@ -15,19 +15,25 @@ pub fn prune(directory: &GuestDir) -> anyhow::Result<Option<PruneFacts>> {
     let history = directory
         .load()
         .with_context(|| format!("read the restore points of {}", relative(directory)))?;
-    if history.points.is_empty() && history.unreadable.is_empty() {
+    let is_empty = history.points.is_empty() && history.unreadable.is_empty();
+    if is_empty && history.gone.is_empty() {
         return Ok(None);
     }
     let guest = guest(directory, &history);
     let frozen_repository = history.forbids_removal();
-    let is_damaged = history.unreadable.iter().any(|u| u.kind == UnreadableKind::Damaged);
+    let is_damaged = history.is_damaged();
     let leftovers = leftovers(directory, &history)?;
     let points = stored(directory, &history);
     Ok(Some(PruneFacts { guest, points, frozen_repository, is_damaged, leftovers }))
 }
 
+/// A guest of which nothing but the name of its directory is known.
+pub fn unread_guest(directory: &GuestDir) -> Guest {
+    guest(directory, &History::default())
+}
+
 /// The guest as its newest readable point tells, or else its record, or the name of its directory.
-fn guest(directory: &GuestDir, history: &History) -> Guest {
+pub(super) fn guest(directory: &GuestDir, history: &History) -> Guest {
     let vmid = directory.names().vmid;
     let record = history.record.as_ref();
     let unknown = || Guest {

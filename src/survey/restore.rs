@@ -1,8 +1,10 @@
 //! The facts of a restore: which point, what it holds, what is at its target.
 
 use super::damage::damage;
+use super::left::Left;
 use super::source::RestorePoint;
 use crate::model::{ClusterId, Guest, GuestKind, Label, Moment, VmId};
+use crate::node::unfinished::{MadeVolume, Reservation};
 use crate::plan::restore::{
     CloudInitDrive, NodeDisk, PresentGuest, RestoreFacts, RestorePolicy, StorageRules,
     StoredVolume, TargetStorage, storage_for,
@@ -142,6 +144,7 @@ fn candidates(repository: &Repository, sought: &Sought) -> anyhow::Result<Vec<Su
         let newest = fit.max_by_key(|point| rank(point, sought)).cloned();
         if let Some(point) = newest {
             refuse_what_hides_newer(&history, &point, sought)?;
+            refuse_what_lost_its_manifest(&history, &point, sought)?;
             found.push(SurveyedPoint { directory, history, point });
         }
     }
@@ -161,14 +164,8 @@ fn refuse_what_hides_newer(
     point: &StoredPoint,
     sought: &Sought,
 ) -> Result<(), NoPoint> {
-    let named = |unreadable: &Unreadable| {
-        let stamp = |dir: &Path| Moment::from_stamp(dir.file_name()?.to_str()?).ok();
-        let dir = unreadable.path.ancestors().find(|dir| stamp(dir).is_some())?;
-        let label: Option<Label> = dir.parent()?.file_name()?.to_str()?.parse().ok();
-        Some((label?, stamp(dir)?))
-    };
     let newer = |unreadable: &&Unreadable| {
-        named(unreadable).is_some_and(|(label, moment)| {
+        place(&unreadable.path).is_some_and(|(label, moment)| {
             sought.label.as_ref().is_none_or(|sought| *sought == label)
                 && sought.time.is_none_or(|time| moment <= time)
                 && moment > point.manifest.time
@@ -183,10 +180,58 @@ fn refuse_what_hides_newer(
     }
 }
 
+/// Nor because the newest is gone but for its sealed copy, or because the very directory that is
+/// named has no manifest: what an interrupted run left bears a name that nobody was shown.
+fn refuse_what_lost_its_manifest(
+    history: &History,
+    point: &StoredPoint,
+    sought: &Sought,
+) -> Result<(), NoPoint> {
+    let is_meant = |label: &Label, moment: Moment| {
+        sought.label.as_ref().is_none_or(|sought| sought == label)
+            && sought.time.is_none_or(|time| moment <= time)
+            && moment > point.manifest.time
+    };
+    let gone = history.gone.iter().filter(|gone| !gone.is_hidden());
+    let gone = gone.filter(|gone| is_meant(&gone.label, gone.time)).map(|gone| {
+        format!(
+            "{} {} (its directory is gone; only its sealed copy is there)",
+            gone.label, gone.time
+        )
+    });
+    let bare = history.debris.iter().filter(|debris| debris.holds_images);
+    let bare = bare.filter(|debris| {
+        let named = place(&debris.path);
+        named.is_some_and(|(label, time)| sought.time == Some(time) && is_meant(&label, time))
+    });
+    let bare = bare.map(|debris| format!("{} (it holds no manifest)", debris.path.display()));
+    match gone.chain(bare).next() {
+        Some(unreadable) => Err(NoPoint::Unreadable { unreadable, older: point.manifest.time }),
+        None => Ok(()),
+    }
+}
+
+/// The label and the moment that a point's directory is named after, of a file in it or its own path.
+fn place(path: &Path) -> Option<(Label, Moment)> {
+    let stamp = |dir: &Path| Moment::from_stamp(dir.file_name()?.to_str()?).ok();
+    let dir = path.ancestors().find(|dir| stamp(dir).is_some())?;
+    let label: Option<Label> = dir.parent()?.file_name()?.to_str()?.parse().ok();
+    Some((label?, stamp(dir)?))
+}
+
 /// Order is `seq`; a moment that the user gave is compared with the points' own moments.
 pub(super) fn rank(point: &StoredPoint, sought: &Sought) -> (Moment, u64) {
     let moment = if sought.time.is_some() { point.manifest.time } else { Moment::from_unix(0) };
     (moment, point.manifest.seq)
+}
+
+/// What was read for a restore.
+#[derive(Debug)]
+pub struct SurveyedRestore {
+    /// The facts that the plan is made from.
+    pub facts: RestoreFacts,
+    /// The notes of dead restores that are about nothing any more.
+    pub settled: Vec<MadeVolume>,
 }
 
 /// Reads what the plan of a restore depends on.
@@ -198,24 +243,25 @@ pub async fn restore(
     point: &RestorePoint,
     sought: &Sought,
     policy: &RestorePolicy,
-) -> anyhow::Result<RestoreFacts> {
+) -> anyhow::Result<SurveyedRestore> {
     let is_whole = policy.disks.is_empty();
     let target = policy.target.unwrap_or(point.vmid());
     // Single volumes leave the guest alone, whose node may be the one that is down.
-    let present = match world.cluster.find(target)?.filter(|_| is_whole) {
-        Some(guest) => Some(present(world, guest).await?),
-        None => None,
+    let found = world.cluster.find(target)?.filter(|_| is_whole);
+    let (present, left_reserved) = match found {
+        Some(guest) => present(world, guest).await?,
+        None => (None, false),
     };
     let firewall = if is_whole { point.firewall() } else { Ok(None) };
     let volumes = wanted_and_others(point, policy)?;
     let (config, node) = (world.cluster.storage_cfg()?, world.cluster.this_node()?);
     let storages = storages(world, (&config, &node), (point.kind(), &volumes), policy).await?;
     let written = policy.attach.unwrap_or(target);
-    let left = super::left::left(world, written, &storages).await?;
+    let Left { volumes: left, settled } = super::left::left(world, written, &storages).await?;
     // A configuration that cannot be read is refused where it is written.
     let saved = is_whole.then(|| point.config().ok()).flatten();
     let saved = GuestConfig::parse(&saved.unwrap_or_default());
-    Ok(RestoreFacts {
+    let facts = RestoreFacts {
         present_firewall: match is_whole {
             true => world.cluster.read_firewall(target)?,
             false => None,
@@ -235,8 +281,10 @@ pub async fn restore(
         attach: policy.attach.map(|vmid| world.cluster.find(vmid)).transpose()?.flatten(),
         storages,
         left,
+        left_reserved,
         node,
-    })
+    };
+    Ok(SurveyedRestore { facts, settled })
 }
 
 /// Disks and partitions of the node, be they a machine's drives or a container's mount points;
@@ -287,20 +335,32 @@ fn wanted_and_others(
     Ok(volumes)
 }
 
-async fn present(world: &World, guest: Guest) -> anyhow::Result<PresentGuest> {
+/// The guest that has the vmid; and whether an interrupted restore has reserved it, which is then
+/// looked through: what it wrote is as good as gone.
+async fn present(world: &World, guest: Guest) -> anyhow::Result<(Option<PresentGuest>, bool)> {
     let config = world.cluster.read_config(&guest)?;
+    let reserved = world.unfinished.reserved(guest.vmid).into_iter();
+    let mut reserved = reserved
+        .filter(|left| left.text == config && left.node == guest.node && left.kind == guest.kind);
+    let (config, is_left) = match reserved.next() {
+        Some(Reservation { before: None, .. }) => return Ok((None, true)),
+        Some(Reservation { before: Some(before), .. }) => (before, true),
+        None => (config, false),
+    };
     let parsed = GuestConfig::parse(&config);
     let control = super::control(world, &guest);
     let status = control.status().await.context("ask whether the present guest runs")?;
     let NamedVolumes { volumes, snapshots } = parsed.named_volumes();
-    Ok(PresentGuest {
+    let present = PresentGuest {
         volumes,
         snapshots,
         running: status != GuestStatus::Stopped,
         lock: parsed.lock().map(str::to_owned),
         config_digest: parsed.digest(),
+        config,
         guest,
-    })
+    };
+    Ok((Some(present), is_left))
 }
 
 /// Reads the storages that wanted volumes go to, and no others: one that is down for another reason

@@ -42,6 +42,7 @@ fn unread(guest: &ApiGuest) -> SnapshotFacts {
     SnapshotFacts {
         guest: guest.candidate.guest.clone(),
         status: guest.status.clone(),
+        unseen: guest.unseen.clone(),
         template: guest.candidate.template,
         lock: None,
         agent: None,

@@ -11,7 +11,7 @@ use crate::schema::notify_cfg::{
     SyslogOptions, kinds,
 };
 use crate::schema::{self, JsonSchema};
-use crate::secret::{Secret, SecretError, SecretSource};
+use crate::secret::{Secret, SecretError, SecretSource, is_in_url};
 use serde::de::DeserializeOwned;
 
 pub use crate::schema::notify_cfg::When;
@@ -51,6 +51,8 @@ pub struct Settings {
     pub sinks: Vec<(Sink, When)>,
     /// What is wrong with `notify.cfg`.
     pub problems: Vec<String>,
+    /// What works and could be safer, for who is there to read it.
+    pub cautions: Vec<String>,
     /// Every secret that was read, so that it is taken out of every text.
     pub secrets: Vec<Secret>,
     /// Variables of the environment that hold secrets.
@@ -170,6 +172,7 @@ impl Settings {
 
     fn read(&mut self, source: &SecretSource) -> Result<Secret, SecretError> {
         let secret = source.read()?;
+        self.problems.extend(source.exposure());
         self.secrets.push(secret.clone());
         self.secret_variables.extend(source.variable().map(str::to_owned));
         Ok(secret)
@@ -209,11 +212,15 @@ impl Settings {
                 token: wish.token.as_ref().map(|source| self.read(source)).transpose()?,
                 certificates: certificates(!wishes.ignore_certificates),
             };
-            self.sinks.push((Sink::Influx(target), When::Always));
+            self.push_influx(target);
             return Ok(());
         }
         for Read { header, options } in sections {
             let Some(options) = options else { continue };
+            if is_in_url(&options.url) {
+                self.problem(*header, "is not used: its url has a user, password or token in it, which stands in `token` as file:PATH (USER:PASSWORD for InfluxDB 1.x)");
+                continue;
+            }
             let token = self.secret(*header, ("token", options.token.as_deref()));
             let Ok(token) = token else { continue };
             let target = influx::Target {
@@ -223,9 +230,18 @@ impl Settings {
                 token,
                 certificates: certificates(options.verify_certificate),
             };
-            self.sinks.push((Sink::Influx(target), When::Always));
+            self.push_influx(target);
         }
         Ok(())
+    }
+
+    /// A database without TLS is used all the same, as in a network of one's own.
+    fn push_influx(&mut self, target: influx::Target) {
+        if target.shows_its_token() {
+            let server = target.server();
+            self.cautions.push(format!("the token of InfluxDB at {server} goes over the network in clear, and whoever listens can use it: https:// hides it"));
+        }
+        self.sinks.push((Sink::Influx(target), When::Always));
     }
 
     fn mail(&mut self, (servers, mail): MailSections<'_>, wishes: &Wishes, host: &str) {
@@ -311,6 +327,14 @@ pub fn is_address(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    /// A directory for secrets, which nobody else enters.
+    fn private() -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        dir
+    }
 
     fn settings(file: &str, wishes: &Wishes) -> Settings {
         Settings::new(Some(file), wishes, "pve1.example").unwrap()
@@ -328,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_whole_file_is_understood() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = private();
         let password = dir.path().join("smtp");
         std::fs::write(&password, "hunter22\n").unwrap();
         let file = format!(
@@ -410,6 +434,7 @@ mod tests {
             ("smtp: r\n\thost m\n\tport 70000\n\nmail: o\n\tto a@b.c\n", "no mail is sent"),
             ("influx: i\n\turl x\n\tbucket b\n\tverify-certificate no\n", "must be 1 or 0"),
             ("influx: i\n\turl x\n", "bucket"),
+            ("influx: i\n\turl http://u:clear22@i\n\tbucket b\n", "has a user, password or token"),
             ("prometheus: p\n", "directory"),
         ] {
             let settings = settings(&format!("{file}\nsyslog: s\n"), &Wishes::default());
@@ -421,8 +446,46 @@ mod tests {
     }
 
     #[test]
+    fn a_token_that_goes_over_the_network_in_clear_is_warned_of() {
+        let dir = private();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "hunter22\n").unwrap();
+        let cautions = |url: &str| {
+            let token = format!("token file:{}", token.display());
+            let file = format!("influx: i\n\turl {url}\n\tbucket b\n\t{token}\n");
+            let settings = settings(&file, &Wishes::default());
+            assert_eq!((settings.sinks.len(), settings.problems.len()), (1, 0), "{settings:?}");
+            settings.cautions.join("\n")
+        };
+        assert!(
+            cautions("http://influx:8086").contains("InfluxDB at http://influx:8086 goes over")
+        );
+        assert!(cautions("influx:8086").contains("https:// hides it"));
+        for url in
+            ["https://influx:8086", "http://127.0.0.1:8086", "http://localhost", "http://[::1]:1"]
+        {
+            assert_eq!(cautions(url), "", "{url}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_everybody_can_read_is_used_and_warned_of() {
+        let dir = private();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "hunter22\n").unwrap();
+        for (path, mode) in [(dir.path(), 0o755), (&*token, 0o644)] {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let token = token.display();
+        let file = format!("influx: i\n\turl https://i\n\tbucket b\n\ttoken file:{token}\n");
+        let settings = settings(&file, &Wishes::default());
+        assert!(settings.problems[0].contains("can be read by everybody"), "{settings:?}");
+        assert_eq!(settings.sinks.len(), 1);
+    }
+
+    #[test]
     fn a_password_never_goes_without_tls() {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = private();
         let password = dir.path().join("p");
         std::fs::write(&password, "hunter22\n").unwrap();
         let file = format!(

@@ -2,11 +2,13 @@
 
 use super::bound;
 use super::collect::{Tail, all_of, send_lines};
+use super::dialogue::LINES;
 use super::error::last_lines;
 use super::group::Group;
 use super::ssh::without_mark;
 use super::{
-    ChildExit, Command, Ending, Environment, Exit, Lifetime, Output, Sink, Source, TransportError,
+    ChildExit, Command, Dialogue, Ending, Environment, Exit, Lifetime, Output, Sink, Source,
+    TransportError,
 };
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::os::fd::OwnedFd;
@@ -79,6 +81,10 @@ impl Local {
     pub(super) fn sink(&self, command: &Command) -> Result<Sink, TransportError> {
         sink(&Launch::of(command))
     }
+
+    pub(super) fn dialogue(&self, command: &Command) -> Result<Dialogue, TransportError> {
+        dialogue(&Launch::of(command))
+    }
 }
 
 /// What is started, and what is shown of it: over ssh these are two things.
@@ -139,6 +145,17 @@ pub(super) fn sink(launch: &Launch<'_>) -> Result<Sink, TransportError> {
     let (theirs, writer) = pipe().map_err(|source| start_error(launch, source))?;
     let child = Child::start(launch, theirs.into(), Stdio::null())?;
     Ok(Sink { writer: writer.into(), exit: ChildExit(Exit::Child(child)) })
+}
+
+pub(super) fn dialogue(launch: &Launch<'_>) -> Result<Dialogue, TransportError> {
+    let mut process = prepared(launch, Stdio::piped(), Stdio::piped())
+        .and_then(|mut process| process.spawn())
+        .map_err(|source| start_error(launch, source))?;
+    let no_input = || start_error(launch, std::io::ErrorKind::BrokenPipe.into());
+    let to = process.stdin.take().ok_or_else(no_input)?;
+    let (says, from) = mpsc::channel(LINES);
+    tokio::spawn(send_lines(process.stdout.take(), says));
+    Ok(Dialogue::with(to, from, Child::of(process, launch)))
 }
 
 /// A pipe for bulk data: read end, write end. Children do not inherit it by accident.

@@ -8,6 +8,7 @@
 mod bound;
 mod collect;
 mod command;
+mod dialogue;
 mod error;
 mod group;
 mod local;
@@ -15,6 +16,7 @@ mod script;
 mod ssh;
 
 pub use command::{Argument, Command, Effect, Environment, Lifetime};
+pub use dialogue::{Dialogue, Partner};
 pub use error::{Ending, TransportError};
 pub use local::Local;
 pub use script::{Answer, Script};
@@ -122,6 +124,21 @@ impl Host {
             Self::Local(local) => local.sink(command),
             Self::Ssh(ssh) => ssh.sink(command),
             Self::Scripted(script) => script.sink(command),
+        }
+    }
+}
+
+impl Host {
+    /// Starts a command that is talked with. Needs a tokio runtime around it. The deadline counts
+    /// from [`Dialogue::end`] on.
+    ///
+    /// # Errors
+    /// It could not be started.
+    pub fn dialogue(&self, command: &Command) -> Result<Dialogue, TransportError> {
+        match self {
+            Self::Local(local) => local.dialogue(command),
+            Self::Ssh(ssh) => ssh.dialogue(command),
+            Self::Scripted(script) => script.dialogue(command),
         }
     }
 }

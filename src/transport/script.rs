@@ -1,6 +1,8 @@
 //! A host for tests: answers the commands that it expects and refuses all others. Not a shell.
 
-use super::{ChildExit, Command, Exit, Output, Sink, Source, TransportError, local};
+use super::{
+    ChildExit, Command, Dialogue, Exit, Output, Partner, Sink, Source, TransportError, local,
+};
 use crate::transport::error::last_lines;
 use std::fmt;
 use std::fs::File;
@@ -27,10 +29,12 @@ pub struct Script {
 #[derive(Default)]
 struct State {
     rules: Vec<Rule>,
+    talk: Option<Talk>,
     log: Vec<Command>,
     received: Vec<Vec<u8>>,
 }
 
+type Talk = Arc<dyn Fn(&Command, Partner) + Send + Sync>;
 type Reply = Arc<dyn Fn(&Command) -> Answer + Send + Sync>;
 
 struct Rule {
@@ -105,6 +109,15 @@ impl Script {
         self.add(prefix, Whole::No, None, reply)
     }
 
+    /// Talks with every command that is talked with, as the function does with its side.
+    pub fn talk<F>(&self, talk: F) -> &Self
+    where
+        F: Fn(&Command, Partner) + Send + Sync + 'static,
+    {
+        self.state().talk = Some(Arc::new(talk));
+        self
+    }
+
     /// All commands that came so far, in order, also the unexpected ones.
     pub fn log(&self) -> Vec<String> {
         self.commands().iter().map(Command::to_string).collect()
@@ -145,6 +158,19 @@ impl Script {
             }
         });
         Ok(Sink { writer: writer.into(), exit: exit(answer, command, thread) })
+    }
+
+    pub(super) fn dialogue(&self, command: &Command) -> Result<Dialogue, TransportError> {
+        let talk = {
+            let mut state = self.state();
+            state.log.push(command.clone());
+            state.talk.clone()
+        };
+        let unexpected = || TransportError::Unexpected { command: command.to_string() };
+        let talk = talk.ok_or_else(unexpected)?;
+        let (dialogue, partner) = Dialogue::scripted();
+        talk(command, partner);
+        Ok(dialogue)
     }
 
     fn add<F>(&self, words: &str, whole: Whole, remaining: Option<usize>, reply: F) -> &Self

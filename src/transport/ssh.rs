@@ -2,7 +2,7 @@
 //! finding out where a node is: its address comes from pve/.
 
 use super::local::{self, Launch};
-use super::{Command, Output, Sink, Source, TransportError};
+use super::{Command, Dialogue, Output, Sink, Source, TransportError};
 use std::path::{Path, PathBuf};
 
 /// Another node of the cluster.
@@ -35,6 +35,11 @@ impl Ssh {
     pub(super) fn sink(&self, command: &Command) -> Result<Sink, TransportError> {
         let argv = self.argv(command);
         local::sink(&self.launch(command, &argv))
+    }
+
+    pub(super) fn dialogue(&self, command: &Command) -> Result<Dialogue, TransportError> {
+        let argv = self.argv(command);
+        local::dialogue(&self.launch(command, &argv))
     }
 
     /// What is really started. The options are PVE's own (`PVE::SSHInfo::ssh_info_to_command`),

@@ -86,8 +86,11 @@ fn a_scheduled_run_never_begins_a_repository() {
 #[test]
 fn nothing_at_all_is_not_verified_and_not_ok() {
     let env = nothing_yet();
-    env.run("verify --path REPO").exits(4).says(&["no restore points"]);
-    let found = env.run("verify --path REPO --json").exits(4).json();
+    env.run("verify --path REPO").exits(10).complains(&["is it mounted?"]);
+    fs::create_dir(env.path("second")).unwrap();
+    fs::create_dir(env.path("second/pve-ferry")).unwrap();
+    env.run("verify --path DIR/second").exits(4).says(&["no restore points"]);
+    let found = env.run("verify --path DIR/second --json").exits(4).json();
     assert_eq!(found["status"], "failed", "{found}");
     // What eve4pve-barc wrote needs no repository of ours beside it.
     env.run("job create check --operation verify --path REPO").exits(0);
@@ -95,4 +98,51 @@ fn nothing_at_all_is_not_verified_and_not_ok() {
     fs::create_dir(env.path("repository/barc")).unwrap();
     env.run("job run check --scheduled").exits(4);
     assert!(!env.path("repository/pve-ferry").exists());
+}
+
+#[test]
+fn a_directory_without_its_mount_is_asked_for_it_by_every_command_by_hand_too() {
+    let env = nothing_yet();
+    fs::create_dir(env.path("second")).unwrap();
+    let point = "--path REPO --vmid 100 --time 2026-01-01T00:00:00Z";
+    for words in [
+        "list --path REPO",
+        "list --path REPO --json",
+        "restore --path REPO --vmid 100",
+        "prune --path REPO --keep 3",
+        "verify --path REPO",
+        "verify --path REPO --vmid 100 --source",
+        "assemble --path REPO --vmid 100 --disk scsi0 --output DIR/image",
+        &format!("delete {point} --yes"),
+        &format!("protect {point}"),
+        &format!("unprotect {point}"),
+        "reset --vmid 100 --path REPO --yes",
+        "copy --from REPO --to DIR/second",
+    ] {
+        let said = env.run(words).exits(10);
+        said.complains(&["holds no repository", "is it mounted?", "nothing was changed"]);
+        assert!(is_empty(&env, "repository") && is_empty(&env, "second"), "{words}");
+    }
+    env.run("adopt --path REPO --label daily --vmid all").exits(10).complains(&["mounted?"]);
+    fs::remove_dir(env.path("repository")).unwrap();
+    env.run("list --path REPO").exits(10).complains(&["is it mounted?"]);
+}
+
+#[test]
+fn a_guest_that_was_always_left_out_is_neither_listed_nor_counted_as_verified() {
+    let env = Env::with_disks(1);
+    env.add_guest(204, 1);
+    let file = env.path("etc/nodes/pve1/qemu-server/204.conf");
+    let config = fs::read_to_string(&file).unwrap();
+    fs::write(&file, config.replace("size=256K", "size=256K,backup=0")).unwrap();
+    env.run("backup --vmid 204 --label daily --path REPO").exits(0);
+    for words in ["verify --path REPO", "verify --path REPO --source"] {
+        env.run(words).exits(4).says(&["no restore points"]);
+        env.run(&format!("{words} --vmid 204")).exits(4).says(&["nothing selected by 204"]);
+    }
+    env.run("list --path REPO").exits(0).says(&["no restore points"]);
+    env.run(BACKUP).exits(0);
+    let said = env.run("verify --path REPO").exits(0).stdout;
+    assert!(said.contains("guest 100") && !said.contains("204"), "{said}");
+    env.run("verify --path REPO --vmid 100,204").exits(3).says(&["nothing selected by 204"]);
 }

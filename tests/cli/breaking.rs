@@ -230,7 +230,7 @@ fn what_a_restore_is_writing_is_not_taken_for_debris() {
     env.spoil("match import-diff\nmatch vm-901-disk-0\nonce\npause 3\n");
     let first = env.spawn(RESTORE);
     env.wait_for("#paused");
-    env.run(RESTORE).exits(13).says(&["volume ceph:vm-901-disk-0 exists"]);
+    env.run(RESTORE).exits(13).says(&["guest 901 is being made on node pve1"]);
     first.ends().exits(0);
     assert_eq!(notes(&env), 0);
     env.assert_expected();

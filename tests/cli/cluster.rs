@@ -61,6 +61,9 @@ impl Cluster {
         );
         fs::write(home.path().join("cluster.json"), document.to_string()).unwrap();
         fs::write(home.path().join("token"), "snap@pve!cron=secret-1\n").unwrap();
+        // What everybody could read would be warned of.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(home.path().join("token"), mode).unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         for directory in ["bin", "cron.d"] {
             fs::create_dir(home.path().join(directory)).unwrap();

@@ -186,7 +186,13 @@ impl Env {
     }
 
     fn start(&self, mut command: Command, words: &str) -> Running {
-        let typed = words;
+        self.prepared(&mut command, words).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(command.spawn().unwrap(), words.to_owned())
+    }
+
+    /// A command with these words and the test's environment.
+    pub fn prepared<'a>(&self, command: &'a mut Command, words: &str) -> &'a mut Command {
         let repository = self.path("repository").display().to_string();
         let home = self.home.path().display().to_string();
         let words = words.split_whitespace();
@@ -196,6 +202,7 @@ impl Env {
             .env_clear()
             .env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()))
             .env("PVE_FERRY_ETC_PVE", self.path("etc"))
+            .env("PVE_FERRY_RUN", self.path("run"))
             .env("PVE_FERRY_CRON_D", self.path("cron.d"))
             .env("PVE_FERRY_STATE", self.path("ferry-state"))
             .env("PVE_FERRY_SYSTEMD", self.path("systemd"))
@@ -211,20 +218,26 @@ impl Env {
                 concat!(env!("CARGO_MANIFEST_DIR"), "/perl/templates/default"),
             )
             .env("SECRET_TOKEN", "hunter22")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Running(command.spawn().unwrap(), typed.to_owned())
     }
 
     /// The commands so far, one a line, in their order, with what differs from run to run left out.
-    /// Looks at images are left out, too: several happen at the same time.
+    /// Looks at images and at freezes are left out, too: several happen at the same time. The text of
+    /// a guard's program is left out.
     pub fn order(&self) -> String {
         let log = fs::read_to_string(self.path("state/log")).unwrap_or_default();
         let without_time = |line: &str| line.splitn(3, ' ').nth(2).unwrap_or_default().to_owned();
-        let looks = ["rbd info", "rbd status", "rbd snap ls", "rbd ls", "rbd du", "ceph "];
+        let looks =
+            ["rbd info", "rbd status", "rbd snap ls", "rbd ls", "rbd du", "ceph ", "#unit "];
         let mut lines: Vec<String> = log.lines().map(without_time).collect();
         lines.retain(|line| !looks.iter().any(|look| line.starts_with(look)));
+        lines.retain(|line| !line.ends_with("fsfreeze-status"));
+        for line in &mut lines {
+            if let (Some(begin), Some(end)) =
+                (line.find("bash -c "), line.find(" pve-ferry-guard "))
+            {
+                line.replace_range(begin + 8..end, "GUARD");
+            }
+        }
         self.redacted(&(lines.join("\n") + "\n"))
     }
 

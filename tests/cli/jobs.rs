@@ -543,6 +543,35 @@ fn barcs_cron_file_is_imported_with_the_options_that_its_parser_lost() {
 }
 
 #[test]
+fn a_dry_import_names_the_jobs_that_the_import_makes_and_what_is_left_out_of_them() {
+    let env = Env::with_disks(1);
+    let line = "eve4pve-barc backup --vmid=100 --label=daily --path=/none/bck";
+    let text = format!(
+        "MAILTO=ops@b.example\n0 1 * * * root nice {line}\n0 2 * * * root {line}\n0 2 * * * root {line}\n\
+         15 4 * * * root bash -c \"{line}\"\n"
+    );
+    fs::write(env.path("cron.d/barc"), text).unwrap();
+    let said = |words: &str| {
+        let said = env.run(words).exits(3).stdout;
+        said.replace("would be job", "is now job").lines().take(9).map(str::to_owned).collect()
+    };
+    let (dry, real): (Vec<String>, Vec<String>) = (said("job import -n"), said("job import"));
+    assert_eq!(dry, real);
+    let all = dry.join("\n");
+    for part in [
+        "barc:2 (eve4pve-barc): is now job backup-daily: ",
+        "left out: nice",
+        "MAILTO=ops@b.example does not hold",
+        "barc:3 (eve4pve-barc): is now job backup-daily-2: ",
+        "warning: /none/bck is no directory on this node now",
+        "barc:4 (eve4pve-barc): job backup-daily-2 does the same already",
+        "barc:5 (eve4pve-barc): NOT imported: it names eve4pve-barc inside of",
+    ] {
+        assert!(all.contains(part), "{part:?} in {all}");
+    }
+}
+
+#[test]
 fn timers_of_verify_and_prune_are_switched_by_their_jobs() {
     let env = Env::with_disks(1);
     env.run("job create check --operation verify --path REPO --mark --systemd").exits(0);

@@ -143,7 +143,7 @@ fn e6_full_storages_are_refused_and_those_without_a_size_are_not() {
     let guests = vec![on(100, "full"), on(101, "odd"), on(102, "ceph"), bind];
     let cluster = Cluster::like(json!({"guests": guests, "storages": storages}), 1);
     let said = cluster.run("create --vmid all --label daily --keep 1").exits(3);
-    said.says(&["96.0 % full", "mp0", "2 of 4 guests ok, 1 skipped"]);
+    said.says(&["96.0 % full", "mp0", "2 of 3 guests ok, 1 skipped"]);
     cluster.run("create --vmid 103 --label daily --keep 1").exits(0);
     cluster.run("create --vmid 100 --label daily --max-perc-storage 97").exits(0);
 }
@@ -767,4 +767,23 @@ mod on_a_node {
         said.says(&["snapshot feature is not available", "UPID:pve1"]);
         env.assert_expected();
     }
+}
+
+/// `/cluster/resources` is fed by pvestatd; five minutes after it died all guests of its node are unknown.
+#[test]
+fn guests_of_a_node_whose_pvestatd_is_dead_are_asked_for_on_the_node_itself() {
+    let stale = |vmid| with(guest(vmid), json!({"pvestatd": "dead", "tags": "prod"}));
+    let cluster = Cluster::of(vec![stale(100), stale(101)]);
+    cluster.run("create --label daily --vmid @tag-prod").exits(0).says(&["2 of 2 guests ok"]);
+    assert_eq!((cluster.snapshots(100).len(), cluster.snapshots(101).len()), (2, 2));
+    let list = cluster.run("list --vmid web100").exits(0);
+    list.says(&["autodaily"]);
+}
+
+#[test]
+fn a_snapshot_that_pve_never_finished_is_listed_as_such() {
+    let half = json!({"name": "autodaily260101020000", "snaptime": 1_767_225_600,
+        "description": "cv4pve-autosnap", "snapstate": "prepare"});
+    let cluster = Cluster::of(vec![with(guest(100), json!({"snapshots": [half]}))]);
+    cluster.run("list --vmid 100").exits(0).says(&["(not finished: prepare) cv4pve-autosnap"]);
 }

@@ -6,17 +6,17 @@ use std::os::unix::fs::symlink;
 
 const BACKUP: &str = "backup --vmid 100 --label daily --path REPO --jobs 1 --threads 1";
 
-fn mails(env: &Env) -> Vec<String> {
+pub fn mails(env: &Env) -> Vec<String> {
     let all = fs::read_to_string(env.path("state/mails")).unwrap_or_default();
     let mails = all.split("\n=== end of mail\n").filter(|mail| !mail.is_empty());
     mails.map(str::to_owned).collect()
 }
 
-fn subject(mail: &str) -> &str {
+pub fn subject(mail: &str) -> &str {
     mail.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or("no subject")
 }
 
-fn notify_cfg(env: &Env, text: &str) {
+pub fn notify_cfg(env: &Env, text: &str) {
     fs::create_dir_all(env.path("etc/pve-ferry")).unwrap();
     fs::write(env.path("etc/pve-ferry/notify.cfg"), text).unwrap();
 }
@@ -178,6 +178,14 @@ fn a_secret_in_clear_is_refused_before_anything_happens_and_not_repeated() {
     assert!(env.everything() == before);
     run(&env, "--influxurl http://x --influxbucket b --influxtoken env:NO_SUCH").exits(2);
     run(&env, "--influxurl http://x").exits(2);
+    let url = "--influxurl http://me:hunter22@x --influxbucket b";
+    fs::write(env.path("args"), url).unwrap();
+    let create = format!("job create --vmid 100 --label daily --path REPO {url}");
+    for words in [format!("{BACKUP} {url}"), format!("{BACKUP} @DIR/args"), create] {
+        let said = env.run(&words).exits(2).complains(&["user, password or token in it"]);
+        assert!(!format!("{said:?}").contains("hunter22"), "{said:?}");
+    }
+    assert!(env.everything() == before);
     run(&env, "--mail-when sometimes").exits(2);
 }
 

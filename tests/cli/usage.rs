@@ -55,6 +55,22 @@ fn what_is_missing_has_a_code_of_its_own_d1_12() {
 }
 
 #[test]
+fn a_cluster_file_system_that_is_not_mounted_is_said_and_not_taken_for_one_without_guests() {
+    let env = Env::with_disks(1);
+    env.run("backup --vmid 100 --label daily --path REPO").exits(0);
+    std::fs::rename(env.path("etc"), env.path("etc.mounted")).unwrap();
+    std::fs::create_dir(env.path("etc")).unwrap();
+    for words in [
+        "backup --vmid all --label daily --path REPO",
+        "backup --vmid 100 --label daily --path REPO",
+        "show guests",
+        "restore --path REPO --vmid 100 --target-vmid 900",
+    ] {
+        env.run(words).exits(1).complains(&["is pve-cluster running?", "nothing was changed"]);
+    }
+}
+
+#[test]
 fn a_machine_that_is_no_node_is_told_so() {
     let env = Env::with_disks(1);
     std::fs::remove_file(env.path("etc/storage.cfg")).unwrap();

@@ -134,7 +134,7 @@ fn what_is_named_and_not_there_is_not_verified() {
     assert_eq!(document["status"], "partial");
     let document = env.run("verify --path REPO --label daily --json").exits(0).json();
     assert_eq!((&document["status"], document.get("not_found")), (&json!("ok"), None));
-    fs::create_dir(env.path("empty")).unwrap();
+    fs::create_dir_all(env.path("empty/pve-ferry")).unwrap();
     env.run("verify --path DIR/empty").exits(4).says(&["no restore points"]);
     damage(&env);
     env.run("verify --path REPO --vmid 100,999").exits(12).says(&["nothing selected by 999"]);
@@ -146,4 +146,23 @@ fn a_label_of_which_a_manifest_cannot_be_read_is_not_taken_for_empty() {
     let manifest = image(&env).with_file_name("manifest.json");
     fs::write(&manifest, "{").unwrap();
     env.run("verify --path REPO --label daily").exits(12).says(&["manifest.json"]);
+}
+
+#[test]
+fn files_of_barc_without_a_checksum_beside_them_are_counted_and_said() {
+    let env = Env::with_disks(1);
+    let daily = env.path("old/barc/100/daily");
+    fs::create_dir_all(&daily).unwrap();
+    for stamp in ["20200101120000", "20200102120000"] {
+        fs::write(daily.join(format!("{stamp}rbd.vm-100-disk-0.img")), [7; 65_536]).unwrap();
+        fs::write(daily.join(format!("{stamp}.conf")), "scsi0: ceph:vm-100-disk-0\n").unwrap();
+    }
+    let words = "verify --path DIR/old";
+    let said = ["ok, 2 points, 2 images", "no checksum stands beside 2 images"];
+    env.run(words).exits(0).says(&said);
+    let found = env.run(&format!("{words} --json")).exits(0).json();
+    assert_eq!(found["guests"][0]["without_checksum"], 2);
+    env.run(&format!("{words} --mail a@b.example")).exits(0);
+    let mail = crate::told::mails(&env).pop().unwrap();
+    assert!(mail.contains("[OK, WARNINGS]") && mail.contains("beside 2 images"), "{mail}");
 }

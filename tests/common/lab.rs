@@ -8,6 +8,7 @@ use pve_ferry::cancel::Cancel;
 use pve_ferry::clock::Clock;
 use pve_ferry::hooks::Hooks;
 use pve_ferry::model::Moment;
+use pve_ferry::node::freezes::Freezes;
 use pve_ferry::node::unfinished::UnfinishedRestores;
 use pve_ferry::repository::image::Compression;
 use pve_ferry::storage::{Memory, Storage};
@@ -108,6 +109,11 @@ impl Lab {
     /// What restores have noted on the node where runs are started.
     pub fn unfinished(&self) -> UnfinishedRestores {
         UnfinishedRestores::new(&self.home.path().join("state"))
+    }
+
+    /// What freezes have noted there.
+    pub fn freezes(&self) -> Freezes {
+        Freezes::new(&self.home.path().join("state"))
     }
 
     pub fn config_path(&self, node: &str, vmid: u32) -> PathBuf {

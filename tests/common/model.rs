@@ -15,7 +15,10 @@ pub struct Model(BTreeMap<PathBuf, BTreeMap<DiskKey, Vec<u8>>>);
 impl Lab {
     /// The directories of all guests in a repository.
     pub fn guest_directories(&self, repository: &str) -> Vec<GuestDir> {
-        Repository::open(&self.repository(repository), Disk::real()).unwrap().guests().unwrap()
+        Repository::open_target(&self.repository(repository), Disk::real())
+            .unwrap()
+            .guests()
+            .unwrap()
     }
 
     /// All points of a repository, oldest first within a guest.

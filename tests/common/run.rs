@@ -16,9 +16,10 @@ use pve_ferry::survey::{self, RestorePoint, Sought};
 use pve_ferry::throttle::Throttle;
 use pve_ferry::world::{Hosts, Limits, World};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// What a backup is asked for.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ pub struct Backup {
     pub renew: Option<pve_ferry::retention::Span>,
     pub audit: Option<u64>,
     pub retention: pve_ferry::retention::Rules,
+    pub freeze_timeout: u32,
 }
 
 impl Default for Backup {
@@ -46,6 +48,7 @@ impl Default for Backup {
             renew: None,
             audit: None,
             retention: pve_ferry::retention::Rules::default(),
+            freeze_timeout: pve_ferry::plan::FREEZE_TIMEOUT,
         }
     }
 }
@@ -108,10 +111,14 @@ impl Lab {
                     zeros: ZeroRuns::default(),
                 },
                 throttle: Throttle::new(None),
+                stall_timeout: pve_ferry::stall::STALL_TIMEOUT,
+                repository_hangs: pve_ferry::cancel::Cancel::default(),
                 lock_wait: Some(Duration::ZERO),
             },
             hooks: self.hooks.lock().unwrap().clone(),
             unfinished: self.unfinished(),
+            freezes: self.freezes(),
+            guards: PathBuf::from("/run/pve-ferry"),
         })
     }
 
@@ -142,11 +149,12 @@ impl Lab {
         Ok(Operation::Backup(BackupRequest {
             selection: Selection::parse(&wanted.selection)?,
             label: wanted.label.parse()?,
-            repository: Repository::open(&path, wanted.disk.clone())?,
+            repository: Repository::open_target(&path, wanted.disk.clone())?,
             snapshots: wanted.snapshots,
             renew: wanted.renew,
             audit: wanted.audit,
             retention: wanted.retention.clone(),
+            freeze_timeout: wanted.freeze_timeout,
         }))
     }
 
@@ -165,7 +173,7 @@ impl Lab {
     /// The point that a restore means.
     pub fn found(&self, wanted: &Restore) -> anyhow::Result<RestorePoint> {
         let repository =
-            Repository::open(&self.repository(wanted.repository), wanted.disk.clone())?;
+            Repository::open_target(&self.repository(wanted.repository), wanted.disk.clone())?;
         survey::restore_point(&repository, &wanted.sought, &survey::Home::default())
     }
 
@@ -178,12 +186,43 @@ impl Lab {
         Ok(self.in_a_runtime(perform(self.world(), operation, wanted.mode))?.report)
     }
 
+    /// A restore whose process dies where it waits for ever, or when `dies` tells. Nothing of it is
+    /// undone then. Whether it died.
+    pub fn killed_restore(&self, wanted: &Restore, dies: &Notify) -> bool {
+        *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
+        let (sought, policy) = (wanted.sought.clone(), wanted.policy.clone());
+        let point = self.found(wanted).unwrap();
+        let operation = Operation::Restore(RestoreRequest { point, sought, policy });
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().start_paused(true).build().unwrap();
+        let died = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = dies.notified() => true,
+                _ = perform(self.world(), operation, wanted.mode) => false,
+                // The clock jumps there when nothing else can happen any more.
+                () = tokio::time::sleep(Duration::from_secs(7 * 86_400)) => true,
+            }
+        });
+        drop(runtime);
+        self.earlier_process_is_dead(wanted.repository);
+        died
+    }
+
     /// The process of an earlier run is dead: the locks that it could not remove are seen to be
     /// nobody's. (Both runs of a test are the same process, which lives.)
     pub fn earlier_process_is_dead(&self, repository: &str) {
         for directory in self.guest_directories(repository) {
             let Ok(locks) = std::fs::read_dir(directory.path().join("locks")) else { continue };
             locks.for_each(|file| std::fs::remove_file(file.unwrap().path()).unwrap());
+        }
+        // As the process lives, its flock does: another file of the same text has none.
+        let notes = self.etc().with_file_name("state").join("freezes");
+        for note in std::fs::read_dir(notes).into_iter().flatten() {
+            let path = note.unwrap().path();
+            let text = std::fs::read(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, text).unwrap();
         }
     }
 }

@@ -28,10 +28,12 @@ State: how a guest or the node misbehaves (written by tests)
   VMID/freeze-fails  the agent answers the freeze with an error that has this text. As in PVE, `qm guest cmd` then
                      prints {"error": ...} on stdout and EXITS 0
   VMID/freeze-hangs  seconds until the guest freezes and answers; it does so even when the caller is dead by then, and
-                     other agent commands wait meanwhile
+                     every other agent command ends after three seconds meanwhile, as the ping before it is not answered
+  VMID/freeze-slow   seconds that `qm` itself takes before it sends the freeze to the agent
   VMID/freeze-late   as freeze-hangs, but the guest is frozen from the beginning: only the answer is late
   VMID/thaw-fails    the agent answers the thaw with an error of this text, and stays frozen
   VMID/thaw-hangs    seconds until the guest thaws and answers
+  VMID/status-fails  the agent answers the question for the status with an error of this text
   VMID/thaw-fewer    the number of file systems that the thaw says it thawed
   VMID/start-fails   `qm start` fails with this text
   VMID/shutdown-ignored  `qm shutdown` runs into its timeout
@@ -43,8 +45,10 @@ Calls
   qm guest cmd VMID CMD | qm agent VMID CMD                  CMD: ping fsfreeze-status fsfreeze-freeze fsfreeze-thaw
   pct status|start|stop|shutdown|unlock|config VMID         pct rescan [--vmid VMID]
   pvesh get PATH [--type T] --output-format json             PATH: see pve_api.py
+  pvesh create nodes/N/qemu/VMID/agent/CMD --output-format json   as qm guest cmd, from any node
   pvesh get|create|delete PATH ... --output-format json      snapshots of guests: see pve_snapshots.py
   systemd-run [--unit U] [--on-active S] [--collect] [--quiet] [--no-block] [--setenv K=V] [-p X=Y] ... CMD...
+              with --wait --pipe the unit has the caller's input and output, and outlives it all the same
   systemctl stop|is-active|reset-failed UNIT... | is-system-running
 A unit runs with the caller's PATH and FAKE_* and nothing else of the environment, in a session of its own, as a unit
 of systemd does not inherit its caller's environment, terminal or process group.
@@ -54,6 +58,7 @@ import fcntl
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 import sys
@@ -212,7 +217,17 @@ def shutdown(state, kind, vmid, options):
     halt(state, vmid)
 
 
+def agent_by_api(state, vmid, command):
+    require_agent(state, vmid)
+    print(json.dumps({"result": ask_available_agent(state, vmid, command)}, separators=(",", ":")))
+
+
 def agent(state, vmid, command):
+    require_agent(state, vmid)
+    print_agent_result(ask_available_agent(state, vmid, command))
+
+
+def require_agent(state, vmid):
     text = guest_configuration(state, "qemu", vmid)
     if not re.search(r"^agent:", re.split(r"^\[", text, maxsplit=1, flags=re.M)[0], re.M):
         raise Failure("No QEMU guest agent configured", 255)
@@ -220,11 +235,26 @@ def agent(state, vmid, command):
         raise Failure(f"VM {vmid} is not running", 255)
     if not state.has(vmid, "agent"):
         raise Failure("QEMU guest agent is not running", 255)
-    print_agent_result(ask_agent(state, vmid, command))
 
 
-def ask_agent(state, vmid, command):
-    """The agent lives in the guest: what it was told to do happens even when the one who asked is killed."""
+# PVE::QMPClient: how long each command may take; five seconds when it is not listed.
+PATIENCE = {"ping": 3, "fsfreeze-freeze": 3600, "fsfreeze-thaw": 180}
+
+
+def ask_available_agent(state, vmid, command):
+    """As PVE::QemuServer::Agent::assert_agent_available, and then the command itself."""
+    if ask_agent(state, vmid, "ping", PATIENCE["ping"]) is None:
+        raise Failure("QEMU guest agent is not running", 255)
+    if command == "fsfreeze-freeze":
+        time.sleep(state.number(vmid, "freeze-slow"))
+    answer = ask_agent(state, vmid, command, PATIENCE.get(command, 5))
+    if answer is None:
+        raise Failure(f"VM {vmid} qga command 'guest-{command}' failed - got timeout", 255)
+    return answer
+
+
+def ask_agent(state, vmid, command, patience):
+    """The agent lives in the guest: what it was told to do happens even when the one who asked is killed, or gave up."""
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.setsid()
@@ -238,6 +268,8 @@ def ask_agent(state, vmid, command):
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
+        if not select.select([answer], [], [], patience)[0]:
+            return None
         return json.loads(answer.read())
 
 
@@ -256,6 +288,8 @@ def agent_answer(state, vmid, command):
         match command:
             case "ping":
                 return {}
+            case "fsfreeze-status" if state.has(vmid, "status-fails"):
+                return error(state.text(vmid, "status-fails"))
             case "fsfreeze-status":
                 return "frozen" if state.has(vmid, "frozen") else "thawed"
             case "fsfreeze-freeze":
@@ -313,6 +347,12 @@ def pvesh(state, args):
     if options.pop("output-format", None) != "json":
         raise Unexpected()
     path = args[1].strip("/").split("/")
+    match path, args[0]:
+        case ["nodes", node, "qemu", vmid, "agent", command], "create" if command in AGENT_COMMANDS and not options:
+            there = State()
+            there.node = node
+            agent_by_api(there, vmid, command)
+            return
     if pve_snapshots.knows(path):
         pve_snapshots.call(state, args[0], path, options)
         return

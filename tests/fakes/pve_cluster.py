@@ -151,8 +151,8 @@ class Cluster:
             return [dict({"plugintype": "rbd"}, **s, type="storage", id=f"storage/{s['node']}/{s['storage']}") for s in self.document["storages"]]
         found = []
         for guest in self.guests.values():
-            if guest["status"] == "unknown":
-                found.append({key: guest[key] for key in ("vmid", "type", "node", "status")})
+            if guest["status"] == "unknown" or guest.get("pvestatd") == "dead":
+                found.append({key: guest[key] for key in ("vmid", "type", "node")} | {"status": "unknown"})
             else:
                 shown = {key: guest[key] for key in SHOWN if key in guest}
                 if "Pool.Audit" not in self.privileges(f"/pool/{shown.get('pool')}"):
@@ -187,6 +187,9 @@ class Cluster:
             case ["GET", "config"]:
                 lock = {"lock": self.locked(guest)} if self.locked(guest) else {}
                 return {**guest["config"], **lock, "digest": "0" * 40}
+            case ["GET", "status", "current"]:
+                shown = {key: guest[key] for key in ("name", "tags", "template") if key in guest}
+                return {**shown, "vmid": guest["vmid"], "status": guest["status"], "ha": {"managed": 0}}
             case ["GET", "feature"] if params["feature"] == "snapshot":
                 return self.feature(guest)
             case ["GET", "snapshot"]:

@@ -15,7 +15,7 @@ from pve_state import Failure, Unexpected
 
 WITH_VALUE = {"unit", "on-active", "setenv", "property", "timer-property", "description", "service-type", "slice"}
 SHORT = {"-u": "unit", "-p": "property", "-E": "setenv"}
-FLAGS = {"--collect", "-G", "--quiet", "-q", "--no-block", "--system", "--no-ask-password"}
+FLAGS = {"--wait", "--pipe", "--collect", "-G", "--quiet", "-q", "--no-block", "--system", "--no-ask-password"}
 NOT_BOOTED = "System has not been booted with systemd as init system (PID 1). Can't operate."
 SECONDS = {"": 1, "s": 1, "sec": 1, "ms": 0.001, "us": 0.000001, "min": 60, "m": 60}
 
@@ -29,6 +29,10 @@ def systemd_run(state, args):
         kind = "timer" if delay else "service"
         text = f"Failed to start transient {kind} unit: Unit {name}.{kind} was already loaded or has a fragment file."
         raise Failure(text, 1)
+    if {"--wait", "--pipe"} & set(args[: len(args) - len(command)]):
+        if delay or not {"--wait", "--pipe"} <= set(args):
+            raise Unexpected()
+        return converse(state, name, (command, environment(options)))
     launch(state, name, seconds(delay[-1]) if delay else None, (command, environment(options)))
     if delay:
         print(f"Running timer as unit: {name}.timer", file=sys.stderr)
@@ -97,6 +101,31 @@ def launch(state, name, delay, work):
     os.close(writer)
     os.read(reader, 1)
     os.close(reader)
+
+
+def converse(state, name, work):
+    """Runs the unit with the caller's input and output, in a session of its own that outlives the caller."""
+    os.makedirs(state.path("units", name), exist_ok=True)
+    command, variables = work
+    if os.fork() == 0:
+        os.setsid()
+        os.chdir("/")
+        state.put("units", name, "service.pid", f"{os.getpid()}\n")
+        state.log(["#unit", name, *command])
+        try:
+            unit = subprocess.Popen(command, env=variables)
+            state.put("units", name, "main.pid", f"{unit.pid}\n")
+            # As the service manager, it has none of the unit's pipes.
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(nothing, stream)
+            code = unit.wait()
+        finally:
+            state.drop("units", name, "main.pid")
+            state.drop("units", name, "service.pid")
+        os._exit(code if code >= 0 else 1)
+    _, status = os.wait()
+    return os.waitstatus_to_exitcode(status)
 
 
 def redirect(output):

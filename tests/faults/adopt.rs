@@ -67,7 +67,7 @@ fn barc_run_with(lab: &Lab, stamp: &str, before: Option<&str>, config: &str) {
 }
 
 /// Two runs of the old tool with writes, discards and a resize between them.
-fn saved_by_barc() -> Lab {
+pub fn saved_by_barc() -> Lab {
     let lab = Lab::new();
     barc_run(&lab, FIRST, None);
     lab.write_somewhere(31);
@@ -78,10 +78,10 @@ fn saved_by_barc() -> Lab {
 }
 
 #[derive(Clone)]
-struct Wanted {
-    label: &'static str,
-    disk: Disk,
-    mode: Mode,
+pub struct Wanted {
+    pub label: &'static str,
+    pub disk: Disk,
+    pub mode: Mode,
 }
 
 impl Default for Wanted {
@@ -90,7 +90,7 @@ impl Default for Wanted {
     }
 }
 
-fn perform_adopt(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
+pub fn perform_adopt(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
     lab.clock.advance(60);
     *lab.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
     let operation = Operation::Adopt(AdoptRequest {
@@ -98,7 +98,7 @@ fn perform_adopt(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
         path: lab.repository("old"),
         old_label: "daily".to_owned(),
         label: wanted.label.parse().unwrap(),
-        repository: Repository::open(&lab.repository("repository"), wanted.disk.clone())?,
+        repository: Repository::open_target(&lab.repository("repository"), wanted.disk.clone())?,
         home: Home::default(),
     });
     block_on(perform(lab.world(), operation, wanted.mode))

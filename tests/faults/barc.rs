@@ -138,7 +138,7 @@ fn a_damaged_file_fails_the_restore_and_nothing_is_left() {
 fn a_disk_of_barc_is_assembled_by_its_key_and_by_its_name() {
     let lab = Lab::new();
     let disks = saved_by_barc(&lab);
-    let repository = Repository::open(&lab.repository("repository"), Disk::real()).unwrap();
+    let repository = Repository::open_target(&lab.repository("repository"), Disk::real()).unwrap();
     let point = restore_point(&repository, &Restore::to(VMID).sought, &Home::default()).unwrap();
     for name in ["scsi1", "2tb.vm-100-disk-1"] {
         let output = lab.repository("files").join(name);

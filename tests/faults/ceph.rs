@@ -32,7 +32,9 @@ fn while_an_image_is_migrated_none_of_its_snapshots_is_deleted_and_a_later_run_d
 
     let request = ResetRequest {
         target: ResetTarget::Guests(Selection::parse("100").unwrap()),
-        repository: Some(Repository::open(&lab.repository("repository"), Disk::real()).unwrap()),
+        repository: Some(
+            Repository::open_target(&lab.repository("repository"), Disk::real()).unwrap(),
+        ),
         policy: ResetPolicy::default(),
     };
     let reset = block_on(perform(lab.world(), Operation::Reset(request), Mode::Execute)).unwrap();

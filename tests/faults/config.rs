@@ -114,3 +114,21 @@ fn a_machine_without_a_uuid_is_told_by_its_first_disk_that_can_be_saved() {
     assert_eq!(lab.guest_directories("repository").len(), 1);
     assert_eq!(lab.points("repository").len(), 2);
 }
+
+#[test]
+fn the_directory_of_a_removed_node_is_named_as_such_and_the_others_are_saved() {
+    let lab = Lab::new();
+    let members = r#"{"nodename": "pve1", "cluster": {"name": "lab", "quorate": 1, "nodes": 2},
+        "nodelist": {"pve1": {"id": 1, "online": 1}, "pve2": {"id": 2, "online": 1}}}"#;
+    std::fs::write(lab.etc().join(".members"), members).unwrap();
+    let left = lab.etc().join("nodes/oldnode/qemu-server");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("107.conf"), "name: old\nscsi0: local:107/vm-107-disk-0.raw\n")
+        .unwrap();
+    let report = lab.backup(&Backup { selection: "all".into(), ..Backup::default() });
+    assert_eq!(report.exit_code(), 3, "{report:#?}");
+    let old = report.guests.iter().find(|guest| guest.node == "oldnode").unwrap();
+    let error = old.error.clone().unwrap();
+    assert!(error.contains("node oldnode is no member of the cluster"), "{error}");
+    assert_eq!(lab.points("repository").len(), 1);
+}

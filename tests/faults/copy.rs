@@ -23,14 +23,14 @@ use std::time::Duration;
 const FROM: &str = "repository";
 const TO: &str = "second";
 
-struct Wanted {
-    from: Disk,
-    to: Disk,
-    label: Option<&'static str>,
-    source: Source,
-    mode: Mode,
-    progress: Arc<dyn Progress>,
-    cancel: Cancel,
+pub struct Wanted {
+    pub from: Disk,
+    pub to: Disk,
+    pub label: Option<&'static str>,
+    pub source: Source,
+    pub mode: Mode,
+    pub progress: Arc<dyn Progress>,
+    pub cancel: Cancel,
 }
 
 impl Default for Wanted {
@@ -47,14 +47,14 @@ impl Default for Wanted {
     }
 }
 
-fn moving() -> Wanted {
+pub fn moving() -> Wanted {
     Wanted { source: Source::Moves, ..Wanted::default() }
 }
 
-fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
+pub fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
     let request = CopyRequest {
-        from: Repository::open(&lab.repository(FROM), wanted.from.clone())?,
-        to: Repository::open(&lab.repository(TO), wanted.to.clone())?,
+        from: Repository::open_target(&lab.repository(FROM), wanted.from.clone())?,
+        to: Repository::open_target(&lab.repository(TO), wanted.to.clone())?,
         selection: None,
         label: wanted.label.map(|label| label.parse().unwrap()),
         source: wanted.source,
@@ -66,7 +66,7 @@ fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
     copy(&request, wanted.mode, &lab.clock, &wanted.cancel)
 }
 
-fn copied(lab: &Lab, wanted: &Wanted) -> Report {
+pub fn copied(lab: &Lab, wanted: &Wanted) -> Report {
     performed(lab, wanted).unwrap().report
 }
 
@@ -462,7 +462,7 @@ fn the_same_repository_twice_or_one_inside_the_other_is_refused() {
     let inside = path.join("inside");
     std::fs::create_dir(&inside).unwrap();
     std::os::unix::fs::symlink(&path, path.with_file_name("link")).unwrap();
-    let open = |path: &std::path::Path| Repository::open(path, Disk::real()).unwrap();
+    let open = |path: &std::path::Path| Repository::open_target(path, Disk::real()).unwrap();
     let ours = open(&path);
     for other in [path.clone(), path.with_file_name("link"), inside] {
         assert!(ours.is_apart_from(&open(&other)).is_err(), "{}", other.display());

@@ -114,7 +114,9 @@ fn a_reset_that_a_hook_stops_halfway_says_what_is_gone_and_the_next_one_ends_it(
     lab.good_backup(&Backup::default());
     let request = || ResetRequest {
         target: ResetTarget::Guests(Selection::parse("100").unwrap()),
-        repository: Some(Repository::open(&lab.repository("repository"), Disk::real()).unwrap()),
+        repository: Some(
+            Repository::open_target(&lab.repository("repository"), Disk::real()).unwrap(),
+        ),
         policy: ResetPolicy::default(),
     };
     let reset = || {

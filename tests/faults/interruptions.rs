@@ -193,6 +193,7 @@ fn the_next_run_thaws_a_guest_that_a_dead_one_left_frozen_and_says_so_f10() {
         if lab.node.get(VMID).frozen.is_none() {
             continue;
         }
+        lab.node.kill_guards();
         lab.earlier_process_is_dead("repository");
         let outcome = lab.good_backup(&Backup::default());
         assert_eq!(outcome.consistency.as_deref(), Some("frozen"));

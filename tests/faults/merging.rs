@@ -10,13 +10,13 @@ use pve_ferry::report::GuestStatus;
 use pve_ferry::repository::{Disk, Fault};
 use pve_ferry::retention::{Rules, Span};
 
-fn keep(keep: u32, fold: Option<&str>) -> Rules {
+pub fn keep(keep: u32, fold: Option<&str>) -> Rules {
     let fold = fold.map(|share| share.parse().unwrap());
     Rules { keep: Some(keep), fold, ..Rules::default() }
 }
 
 /// A base and four increments, of whatever happens to two disks.
-fn five_points() -> Lab {
+pub fn five_points() -> Lab {
     let lab = Lab::new();
     for round in 2..7 {
         lab.good_backup(&Backup::default());

@@ -14,7 +14,7 @@ use pve_ferry::survey::SurveyedPoint;
 use std::path::PathBuf;
 use std::time::Duration;
 
-fn retain(points: u32) -> Rules {
+pub fn retain(points: u32) -> Rules {
     Rules { retain: Some(Span::Points(points)), ..Rules::default() }
 }
 
@@ -23,7 +23,7 @@ fn renewing() -> Backup {
 }
 
 /// Points whose images are base, increment, increment, base, increment, increment.
-fn two_chains() -> Lab {
+pub fn two_chains() -> Lab {
     let lab = Lab::new();
     for round in 2..8 {
         lab.good_backup(&renewing());
@@ -38,7 +38,7 @@ pub fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
         hooks: std::sync::Arc::default(),
         selection: None,
         label: None,
-        repository: Repository::open(&lab.repository("repository"), disk).unwrap(),
+        repository: Repository::open_target(&lab.repository("repository"), disk).unwrap(),
         rules,
         image: lab.world().limits.image,
         lock_wait: Some(Duration::ZERO),
@@ -441,7 +441,9 @@ fn what_follows_from_the_points_is_written_once_per_run() {
     let lock = directory.lock(LockMode::Exclusive, &LockOptions::default()).unwrap();
     let before = alone.writes();
     let points = directory.load().unwrap().points;
-    points[..5].iter().rev().for_each(|point| directory.delete_point(&lock, point).unwrap());
+    for point in points[..5].iter().rev() {
+        directory.delete_point(&lock, point).unwrap();
+    }
     directory.refresh_derived(&lock).unwrap();
     let removals_and_one_text = alone.writes() - before;
     // A run asks less often whether the lock is its own still, which counts as a write.

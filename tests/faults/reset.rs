@@ -21,7 +21,9 @@ use std::time::Duration;
 fn request(lab: &Lab) -> ResetRequest {
     ResetRequest {
         target: ResetTarget::Guests(Selection::parse("100").unwrap()),
-        repository: Some(Repository::open(&lab.repository("repository"), Disk::real()).unwrap()),
+        repository: Some(
+            Repository::open_target(&lab.repository("repository"), Disk::real()).unwrap(),
+        ),
         policy: ResetPolicy::default(),
     }
 }
@@ -80,7 +82,7 @@ fn the_chains_of_one_repository_go_and_the_next_backup_makes_bases_f7() {
 fn a_reset_with_a_copy_deletes_only_the_snapshots_of_the_copy() {
     let lab = Lab::new();
     lab.good_backup(&Backup::default());
-    let open = |name: &str| Repository::open(&lab.repository(name), Disk::real()).unwrap();
+    let open = |name: &str| Repository::open_target(&lab.repository(name), Disk::real()).unwrap();
     let wanted = CopyRequest {
         from: open("repository"),
         to: open("second"),

@@ -73,13 +73,21 @@ impl Before {
         let [outcome] = &report.guests[..] else { panic!("{context}: {report:#?}") };
         let committed = self.committed(lab);
         match outcome.status {
-            GuestStatus::Ok => assert!(committed, "{context}: ok without a point: {outcome:#?}"),
+            GuestStatus::Ok | GuestStatus::Partial => {
+                assert!(committed, "{context}: ok without a point: {outcome:#?}");
+            }
             GuestStatus::Failed => {
                 let error = outcome.error.as_deref().unwrap_or_default();
                 // A server that is gone in the middle of the rename leaves nobody who knows.
                 let unknown = error.contains("not known");
                 assert!(!committed || unknown, "{context}: failed with a point: {outcome:#?}");
                 assert_ne!(report.exit_code(), 0, "{context}");
+                let stays = outcome.warnings.iter().any(|w| w.contains("restore point stays"));
+                let claims = outcome.point.is_some() || !outcome.volumes.is_empty();
+                assert!(
+                    committed || stays || !claims,
+                    "{context}: what was undone is not reported as saved: {outcome:#?}"
+                );
             }
             GuestStatus::Skipped => panic!("{context}: skipped: {outcome:#?}"),
         }

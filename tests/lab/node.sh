@@ -113,6 +113,7 @@ link_fakes() {
 write_environment() {
     {
         printf "export PVE_FERRY_ETC_PVE='%s'\n" "$dir/etc-pve"
+        printf "export PVE_FERRY_RUN='%s'\n" "$dir/run"
         printf "export FAKE_PVE_ETC='%s'\n" "$dir/etc-pve"
         printf "export FAKE_PVE_STATE='%s'\n" "$dir/state"
         printf "export FAKE_PVE_RBD_CONF='%s'\n" "$dir/etc-pve/ceph.conf"

@@ -89,7 +89,7 @@ if ($ENV{UPDATE}) {
     close($file) or die "$golden: $!";
 }
 is($text, slurp($golden), "$golden (UPDATE=1 writes it anew)");
-is(rendered('subject.txt', message(), \&plain), message()->{subject} . "\n", 'the subject is the subject');
+is(rendered('subject.txt', message(), \&plain), message()->{subject}, 'the subject is the subject, without a line end, which PVE shows as a blank');
 
 my @alone = grep { /^\s*\{\{[#\/][^}]*\}\}\s*$/ } split /\n/, template('body.txt');
 is_deeply(\@alone, [], 'no line of a text is only a tag, which PVE 8.4 would show as an empty line');

@@ -5,8 +5,8 @@ use crate::prune_facts;
 use pve_ferry::model::{Guest, GuestKind, ImageId, Moment, PointId};
 use pve_ferry::model::{Share, SkippedDisk};
 use pve_ferry::plan::facts::{
-    BackupFacts, BackupPolicy, DebrisFact, ImageFact, PointFact, RunState, SnapshotFact,
-    SnapshotProtection, VolumeFact,
+    BackupFacts, BackupPolicy, DebrisFact, DepartedFact, ImageFact, PointFact, RunState,
+    SnapshotFact, SnapshotProtection, VolumeFact,
 };
 use pve_ferry::retention::Rules;
 
@@ -20,6 +20,7 @@ pub fn read(lines: &[Vec<String>]) -> (BackupFacts, BackupPolicy) {
         renew: None,
         audit: None,
         retention: Rules::default(),
+        freeze_timeout: pve_ferry::plan::FREEZE_TIMEOUT,
     };
     for line in lines {
         read_line(line, &mut facts, &mut policy);
@@ -38,15 +39,19 @@ fn empty() -> BackupFacts {
         lock: None,
         template: false,
         run_state: RunState::Stopped,
+        agent_said: None,
         found_frozen: false,
+        freezes: Vec::new(),
         config_digest: "5f2c".into(),
         volumes: Vec::new(),
         skipped: Vec::new(),
+        departed: Vec::new(),
         chain: "1a2b3c4d".parse().unwrap(),
         points: Vec::new(),
         audited: Vec::new(),
         debris: Vec::new(),
         frozen_repository: None,
+        is_damaged: false,
         leftovers: Vec::new(),
         stored: Vec::new(),
         free_bytes: 1 << 40,
@@ -63,7 +68,20 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
         "leftovers" => facts.leftovers.push(line[1].clone()),
         "unread-firewall" => facts.unread_firewall = rest(line, "unread-firewall"),
         "frozen-repository" => facts.frozen_repository = rest(line, "frozen-repository"),
+        "damaged-repository" => {
+            facts.frozen_repository = rest(line, "damaged-repository");
+            facts.is_damaged = true;
+        }
         "volume" => facts.volumes.push(volume(line)),
+        "departed" => facts.departed.push(DepartedFact {
+            disk: line[1].parse().unwrap(),
+            volume: line[2].parse().unwrap(),
+            snapshots: vec![SnapshotFact {
+                identity: snapshot(after(line, "id").unwrap(), after(line, "snapshot").unwrap()),
+                protected: has(line, "protected"),
+            }],
+            migrating: has(line, "migrating"),
+        }),
         "snapshot" => {
             let last = facts.volumes.last_mut().expect("a volume before its snapshots");
             let pve_ferry::model::VolumeIdentity::Memory { id } = last.identity else { panic!() };
@@ -81,9 +99,10 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
             reason: rest(line, "reason").unwrap(),
             by_configuration: !has(line, "fault"),
         }),
-        "debris" => facts
-            .debris
-            .push(DebrisFact { directory: line[1].clone(), freeze: rest(line, "freeze") }),
+        "debris" => facts.debris.push(DebrisFact { directory: line[1].clone() }),
+        "freeze" => facts.freezes.push(rest(line, "freeze").unwrap()),
+        "agent-said" => facts.agent_said = rest(line, "agent-said"),
+        "freeze-timeout" => policy.freeze_timeout = line[1].parse().unwrap(),
         "stored" => facts.stored.push(prune_facts::stored(line)),
         "audit" => policy.audit = Some(line[1].parse().unwrap()),
         "audited" => {
@@ -136,5 +155,6 @@ fn image(line: &[String]) -> ImageFact {
         increments: after(line, "increments")
             .map_or(u32::from(!has(line, "base")), |count| count.parse().unwrap()),
         unusable: rest(line, "unusable"),
+        lost_indexes: after(line, "lost-index").map(str::to_owned).into_iter().collect(),
     }
 }

@@ -12,6 +12,7 @@ mod backup_facts;
 mod copy_facts;
 mod notation;
 mod prune_facts;
+mod repair_facts;
 mod reset_facts;
 mod restore_facts;
 mod rules;
@@ -39,6 +40,7 @@ fn outcome(facts: &str) -> String {
             let (facts, label) = adopt_facts::read(&lines);
             pve_ferry::plan::adopt::plan(&facts, &label).map_err(|e| e.to_string())
         }
+        Some("repair") => Ok(pve_ferry::plan::repair::plan(&repair_facts::read(&lines))),
         Some("reset") => {
             let (facts, policy) = reset_facts::read(&lines);
             pve_ferry::plan::reset::plan(&facts, &policy).map_err(|e| e.to_string())

@@ -26,6 +26,7 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
         owners: std::collections::BTreeMap::new(),
         present: None,
         attach: None,
+        left_reserved: false,
         storages: std::collections::BTreeMap::new(),
         left: Vec::new(),
         node: "pve1".into(),
@@ -82,6 +83,7 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
             let rules = StorageRules { disabled: has(line, "disabled"), nodes, content };
             facts.storages.get_mut(&line[1]).unwrap().rules = Some(rules);
         }
+        "left-reserved" => facts.left_reserved = true,
         "no-quorum" => facts.quorate = false,
         "owner" => _ = facts.owners.insert(line[1].clone(), line[2].parse().unwrap()),
         "node-disk" => facts
@@ -152,6 +154,7 @@ fn present(line: &[String]) -> PresentGuest {
         running: has(line, "running"),
         lock: after(line, "lock").map(str::to_owned),
         config_digest: "9999".into(),
+        config: String::new(),
         volumes: volumes(line),
         snapshots: after(line, "snapshots")
             .map_or_else(Vec::new, |names| names.split(',').map(str::to_owned).collect()),

@@ -6,6 +6,7 @@ use pve_ferry::model::{
     SnapshotName, VmId, VolumeId, VolumeIdentity, VolumeShape,
 };
 use pve_ferry::plan::check::check;
+use pve_ferry::plan::repair;
 use pve_ferry::plan::{Action, CopiedPoint, Item, Plan, RemovedPoint, Scope};
 
 /// The rules, as they stand in the linter's own text.
@@ -143,7 +144,7 @@ fn broken(actions: Vec<Action>) -> Option<&'static str> {
 }
 
 fn frozen(action: Action) -> Option<&'static str> {
-    let scope = Scope::Frozen { seconds: 10 };
+    let scope = Scope::Frozen { seconds: 10, answer: 3600 };
     check(&plan(vec![Item::Scope(scope, vec![action.step()])])).err().map(|found| found.rule)
 }
 
@@ -202,6 +203,10 @@ fn breaking() -> Vec<(Option<&'static str>, &'static str)> {
             "nothing goes before the comparison with the source",
         ),
         (broken(vec![reset(), create()]), "a chain is reset by a plan that saves nothing"),
+        (
+            broken(vec![Mend(repair::Mend::GuestRecord), HidePoint(point(1))]),
+            "a repair takes nothing away",
+        ),
         (broken(vec![HidePoint(protected.clone())]), "a protected restore point is never removed"),
         (
             broken(vec![DeleteRestorePoint(newest.clone())]),
@@ -245,7 +250,7 @@ fn breaking() -> Vec<(Option<&'static str>, &'static str)> {
             "a protected or newest restore point never merges into another",
         ),
         (
-            broken(vec![adopt(), CommitRestorePoint, ThawGuest]),
+            broken(vec![adopt(), CommitRestorePoint, ThawGuest { after: 0 }]),
             "an adoption adds a point and does nothing else",
         ),
         (

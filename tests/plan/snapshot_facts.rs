@@ -42,6 +42,7 @@ fn policy(lines: &[Vec<String>], what: &str, label: &str) -> SnapshotPolicy {
 
 fn facts(lines: &[Vec<String>]) -> SnapshotFacts {
     let mut facts = SnapshotFacts {
+        unseen: None,
         guest: Guest {
             vmid: "100".parse().unwrap(),
             kind: GuestKind::Qemu,

@@ -29,6 +29,7 @@ fn snapshot() -> impl Strategy<Value = GuestSnapshot> {
 
 fn facts(snapshots: Vec<GuestSnapshot>) -> SnapshotFacts {
     SnapshotFacts {
+        unseen: None,
         guest: Guest {
             vmid: "100".parse().unwrap(),
             kind: GuestKind::Qemu,

@@ -69,7 +69,7 @@ pub fn point_dir(n: usize) -> String {
 }
 
 pub fn guest(path: &Path) -> GuestDir {
-    let repository = Repository::open(path, Disk::real()).unwrap();
+    let repository = Repository::open_target(path, Disk::real()).unwrap();
     repository.begin().unwrap();
     repository.guest(&key())
 }
@@ -182,6 +182,33 @@ pub fn make_of_streams(path: &Path, streams: &[(u64, Vec<u8>)]) {
     }
 }
 
+/// What the entry of a disk's base says that does not follow from its stream.
+pub fn base_entry(name: &str) -> ImageEntry {
+    let (disk, kind): (DiskKey, _) = (name.parse().unwrap(), ImageKind::Base);
+    let compression = Compression::Zstd(1);
+    ImageEntry {
+        id: ImageId(0),
+        parent: None,
+        device: "ceph:vm-100-disk-0,size=4M".into(),
+        volume: "ceph:vm-100-disk-0".parse().unwrap(),
+        size: 0,
+        shape: VolumeShape::default(),
+        source: snapshot(name, 8),
+        base_source: None,
+        from: None,
+        to: String::new(),
+        file: layout::image_file(&disk, kind, compression),
+        disk,
+        compression,
+        stream_bytes: 0,
+        stored_bytes: 0,
+        data_bytes: 0,
+        digest: format!("blake3:{}", "0".repeat(64)).parse().unwrap(),
+        merged: 0,
+        other: serde_json::Map::new(),
+    }
+}
+
 fn write_point(
     draft: &PointDraft,
     name: &str,
@@ -250,7 +277,7 @@ fn apply(change: &Change, volume: &mut Vec<u8>, header: &Header) -> Vec<u8> {
     stream.finish().unwrap()
 }
 
-fn manifest(n: usize, images: Vec<ImageEntry>) -> Manifest {
+pub fn manifest(n: usize, images: Vec<ImageEntry>) -> Manifest {
     Manifest {
         format: FORMAT,
         requires: vec![],

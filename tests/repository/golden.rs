@@ -18,7 +18,7 @@ fn golden() -> tempfile::TempDir {
 #[test]
 fn a_repository_of_format_1_is_read_and_verified() {
     let dir = golden();
-    let repository = Repository::open(dir.path(), Disk::real()).unwrap();
+    let repository = Repository::open_target(dir.path(), Disk::real()).unwrap();
     let guests = repository.guests().unwrap();
     let [guest] = &guests[..] else { panic!("{guests:?}") };
     let history = guest.load().unwrap();

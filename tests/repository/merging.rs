@@ -199,7 +199,7 @@ fn a_merge_that_fails_anywhere_leaves_the_old_or_the_new_chain() {
             let lock = example::exclusive(&real);
             let before = real.load().unwrap().points;
             let disk = Disk::failing_at(n, fault);
-            let failing = Repository::open(dir.path(), disk.clone()).unwrap();
+            let failing = Repository::open_target(dir.path(), disk.clone()).unwrap();
             let failing = failing.guest(&example::key());
             let result = merge(&failing, &lock, (&[1, 2], 3));
             let case = format!("{fault:?} at {n}: {result:?}");

@@ -316,7 +316,7 @@ fn a_marked_damage_stops_increments_until_it_is_found_whole_again() {
 }
 
 #[test]
-fn one_look_at_an_index_serves_all_points_of_a_run() {
+fn one_look_at_an_image_serves_all_points_of_a_run() {
     let dir = tempfile::tempdir().unwrap();
     build(dir.path());
     let guest = guest(dir.path());
@@ -324,10 +324,10 @@ fn one_look_at_an_index_serves_all_points_of_a_run() {
     let (disk, scsi0) = (Disk::real(), "scsi0".parse::<DiskKey>().unwrap());
     let mut check = BaseCheck::new(&disk, &history);
     assert_eq!(check.unusable(&history.points[2], &scsi0), None);
-    // What was looked at is not opened again: that these files are gone is not noticed.
+    // What was looked at is not looked at again: that these files are gone is not noticed.
     for point in 0..3 {
         let image = history.points[point].manifest.image(&scsi0).unwrap();
-        fs::remove_file(image::index_path(&history.points[point].dir.join(&image.file))).unwrap();
+        fs::remove_file(history.points[point].dir.join(&image.file)).unwrap();
     }
     assert_eq!(check.unusable(&history.points[3], &scsi0), None);
     assert!(BaseCheck::new(&disk, &history).unusable(&history.points[3], &scsi0).is_some());
@@ -335,16 +335,8 @@ fn one_look_at_an_index_serves_all_points_of_a_run() {
 
 #[test]
 fn an_image_that_does_not_fit_its_manifest_is_no_base() {
-    let harms: [Harm; 5] = [
-        |path| fs::remove_file(path).unwrap(),
-        |path| fs::write(path, "x").unwrap(),
-        |path| fs::remove_file(path.with_extension("zst.idx")).unwrap(),
-        |path| flip(&path.with_extension("zst.idx"), 40),
-        |path| {
-            let other = path.parent().unwrap().join("efidisk0.increment.rbd.gz.idx");
-            fs::copy(other, path.with_extension("zst.idx")).unwrap();
-        },
-    ];
+    let harms: [Harm; 2] =
+        [|path| fs::remove_file(path).unwrap(), |path| fs::write(path, "x").unwrap()];
     for (n, harm) in harms.into_iter().enumerate() {
         let dir = tempfile::tempdir().unwrap();
         build(dir.path());
@@ -358,6 +350,38 @@ fn an_image_that_does_not_fit_its_manifest_is_no_base() {
         assert!(usable(3, "scsi0").is_some(), "harm {n}");
         assert_eq!(usable(0, "scsi0"), None, "harm {n}");
         assert_eq!(usable(3, "efidisk0"), None, "harm {n}");
+    }
+}
+
+/// data-path E1: the index follows from the image, so that its loss costs no base.
+#[test]
+fn an_image_without_its_index_is_a_base_and_gets_it_again() {
+    let harms: [Harm; 3] = [
+        |path| fs::remove_file(path.with_extension("zst.idx")).unwrap(),
+        |path| flip(&path.with_extension("zst.idx"), 40),
+        |path| {
+            let other = path.parent().unwrap().join("efidisk0.increment.rbd.gz.idx");
+            fs::copy(other, path.with_extension("zst.idx")).unwrap();
+        },
+    ];
+    for (n, harm) in harms.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        build(dir.path());
+        let guest = guest(dir.path());
+        let image = guest.path().join(point_dir(1)).join(SCSI);
+        let good = fs::read(image.with_extension("zst.idx")).unwrap();
+        harm(&image);
+        let history = guest.load().unwrap();
+        let (newest, disk) = (&history.points[3], "scsi0".parse().unwrap());
+        assert_eq!(point_usable_as_base(&Disk::real(), &history, newest, &disk), None, "harm {n}");
+        assert_eq!(lost_indexes(&history, newest, &disk), [image.clone()], "harm {n}");
+        let lock = exclusive(&guest);
+        guest.rebuild_index(&lock, &image).unwrap();
+        assert_eq!(fs::read(image.with_extension("zst.idx")).unwrap(), good, "harm {n}");
+        flip(&image, 60);
+        harm(&image);
+        let error = guest.rebuild_index(&lock, &image).unwrap_err();
+        assert!(matches!(error, RepositoryError::Damaged { .. }), "harm {n}: {error:?}");
     }
 }
 
@@ -377,10 +401,9 @@ fn a_wish_to_stop_ends_the_reading_between_frames_and_keeps_what_was_found() {
     assert!(report.images.is_empty(), "no image was read to its end: {report:?}");
 }
 
-/// What says nothing of the bytes, as a loop of links here and a server that is away elsewhere, is no
-/// damage: nobody could tell it from one afterwards, as marks stay.
+/// A loop of links, or a directory: no system failed, and the rest of the guest is looked at as well.
 #[test]
-fn what_cannot_be_read_for_another_reason_is_no_damage_but_an_error() {
+fn what_is_no_file_in_the_place_of_one_is_its_damage_and_ends_no_check() {
     let dir = tempfile::tempdir().unwrap();
     build(dir.path());
     let guest = guest(dir.path());
@@ -388,13 +411,17 @@ fn what_cannot_be_read_for_another_reason_is_no_damage_but_an_error() {
         let path = guest.path().join(point_dir(1)).join(file);
         let away = path.with_extension("away");
         fs::rename(&path, &away).unwrap();
-        std::os::unix::fs::symlink(&path, &path).unwrap();
-        let select = |_: &StoredPoint| true;
-        let request =
-            VerifyRequest { select: &select, subset: None, threads: 2, progress: &|_| Ok(()) };
-        let error = guest.verify(&request).unwrap_err();
-        assert!(error.to_string().contains(file), "{error}");
-        fs::remove_file(&path).unwrap();
+        for is_link in [true, false] {
+            match is_link {
+                true => std::os::unix::fs::symlink(&path, &path).unwrap(),
+                false => fs::create_dir(&path).unwrap(),
+            }
+            let report = check(&guest, None);
+            let files: Vec<&Path> = report.damage.iter().map(|damage| &*damage.file).collect();
+            assert_eq!(files, [&path], "{report:?}");
+            assert_eq!(report.images.len(), 8, "{report:?}");
+            fs::remove_file(&path).or_else(|_| fs::remove_dir(&path)).unwrap();
+        }
         fs::rename(&away, &path).unwrap();
     }
     assert_eq!(check(&guest, None).damage, []);

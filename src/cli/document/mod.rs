@@ -68,6 +68,7 @@ mod tests {
             status,
             error: error.map(str::to_owned),
             points,
+            unnoted: None,
         };
         let document = SourceVerification {
             operation: "verify",

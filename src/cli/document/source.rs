@@ -50,6 +50,9 @@ pub struct ComparedGuest {
     /// The newest point of each label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub points: Option<Vec<ComparedPoint>>,
+    /// Why what was found could not be noted, as in a repository that is mounted read-only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unnoted: Option<String>,
 }
 
 /// One point.

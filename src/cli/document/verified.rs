@@ -61,6 +61,10 @@ pub struct VerifiedGuest {
     /// The directories of all points that cannot be restored whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub points_lost: Option<Vec<PathBuf>>,
+    /// How many images have no checksum beside them, as eve4pve-barc could leave them: whether a byte of
+    /// them was changed cannot be seen. Absent when all have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without_checksum: Option<usize>,
     /// With `--mark`: why the damage could not be noted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unnoted: Option<String>,

@@ -178,6 +178,11 @@ pub(super) fn missing_script(job: &Job) -> Option<&str> {
     job.option("script").filter(|script| !std::path::Path::new(script).exists())
 }
 
+/// The repository of a job, if it is no directory here.
+pub(super) fn missing_directory(job: &Job) -> Option<&str> {
+    job.option("path").filter(|path| !std::path::Path::new(path).is_dir())
+}
+
 /// Says what became of a job, and what its user must know.
 fn tell(word: &str, job: &Job, this_node: &str) {
     let place = match &job.node {
@@ -192,12 +197,10 @@ fn tell(word: &str, job: &Job, this_node: &str) {
             "other nodes know it within 5 minutes, where `pve-ferry job render` has run once",
         );
     }
-    if let Some(path) = job.option("path") {
-        if job.runs_on(this_node) && !std::path::Path::new(path).is_dir() {
-            output::notice(&format!(
-                "warning: {path} is no directory on this node now: the job would fail"
-            ));
-        }
+    if let Some(path) = missing_directory(job).filter(|_| job.runs_on(this_node)) {
+        output::notice(&format!(
+            "warning: {path} is no directory on this node now: the job would fail"
+        ));
     }
     if let Some(script) = missing_script(job).filter(|_| job.runs_on(this_node)) {
         output::notice(&format!(

@@ -6,6 +6,7 @@ use super::super::output;
 use super::define::{check, operation_command, order};
 use super::secrets::Pending;
 use super::{change, jobs, place, this_node, when};
+use crate::job::around_line::Form;
 use crate::job::import::{Found, Proposal, found};
 use crate::job::{Job, JobName, Runner, free_name};
 use crate::pve::JobsCfg;
@@ -43,11 +44,17 @@ enum Outcome {
 /// A file that was named cannot be read, or ours cannot be written.
 pub fn run(args: &Args) -> Result<u8, CliError> {
     let mut counts = (0_usize, 0_usize);
+    // What a dry run would have made until then: the next line would find it there.
+    let mut planned = Vec::new();
     for (path, text) in texts(args)? {
-        for line in found(&text, &file) {
+        for line in found(&text, form(&path), &file) {
             counts.0 += 1;
             let about = format!("{}:{} ({})", path.display(), line.number, line.tool);
-            match import(line, args)? {
+            let outcome = import(line, args, &planned)?;
+            if let Outcome::Imported(job, _) = &outcome {
+                planned.push((**job).clone());
+            }
+            match outcome {
                 Outcome::Imported(job, notes) => imported(&about, &job, &notes, args),
                 Outcome::Exists(name) => {
                     output::line(&format!("{about}: job {name} does the same already"))
@@ -114,7 +121,13 @@ fn cron_reads(name: &std::ffi::OsStr) -> bool {
     name.as_encoded_bytes().iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b))
 }
 
-fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
+/// Which form a crontab has: those of users are in a directory of their own.
+fn form(path: &Path) -> Form {
+    let directory = path.parent().and_then(Path::file_name);
+    if directory.is_some_and(|name| name == "crontabs") { Form::Personal } else { Form::System }
+}
+
+fn import(line: Found, args: &Args, planned: &[Job]) -> Result<Outcome, CliError> {
     let proposal = match line.job {
         Ok(proposal) => proposal,
         Err(why) => return Ok(Outcome::Refused(why)),
@@ -138,7 +151,10 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
         );
         return Ok(Outcome::Refused(why));
     }
-    let cfg = jobs()?;
+    let mut cfg = jobs()?;
+    if args.dry_run {
+        cfg.jobs.extend_from_slice(planned);
+    }
     if let Some(other) = same(&cfg, &job) {
         return Ok(Outcome::Exists(other));
     }
@@ -152,6 +168,10 @@ fn import(line: Found, args: &Args) -> Result<Outcome, CliError> {
             "warning: there is no hook {script} now; runs go on without it, with a warning"
         ));
     }
+    let gone = change::missing_directory(&job);
+    notes.extend(gone.map(|path| {
+        format!("warning: {path} is no directory on this node now: the job would fail")
+    }));
     job.name = free_name(&job.operation, job.option("label"), &cfg.names())?;
     if !args.dry_run {
         pending.keep()?;

@@ -117,6 +117,10 @@ fn text(listed: &[Listed<'_>], cfg: &JobsCfg, node: &str) -> String {
     if !waits.is_empty() {
         text.push_str(&format!("\n{waits}"));
     }
+    let untold: String = listed.iter().map(untold).collect();
+    if !untold.is_empty() {
+        text.push_str(&format!("\n{untold}"));
+    }
     for listed in listed.iter().filter(|listed| !listed.guests.is_empty()) {
         text.push_str(&guests(listed));
     }
@@ -156,10 +160,19 @@ fn result(listed: &Listed<'_>) -> String {
     match (listed.is_running, last.exit_code) {
         (true, _) if !last.waiting.is_empty() => format!("running since {began}, waits"),
         (true, _) => format!("running since {began}"),
+        (false, Some(code)) if !last.untold.is_empty() => {
+            format!("{began} {}, not all were told", meaning(code))
+        }
         (false, Some(code)) => format!("{began} {}", meaning(code)),
         // It was killed, or the node went down.
         (false, None) => format!("{began} did not end"),
     }
+}
+
+/// Whom a job's last run could not tell, a line each.
+fn untold(listed: &Listed<'_>) -> String {
+    let problems = listed.last.iter().flat_map(|last| &last.untold);
+    problems.map(|problem| format!("job {}, its last run: {problem}\n", listed.job.name)).collect()
 }
 
 fn guests(listed: &Listed<'_>) -> String {

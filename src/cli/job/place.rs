@@ -5,7 +5,7 @@ use super::super::error::CliError;
 use super::super::output;
 use crate::job::Job;
 use crate::operation::new_repository;
-use crate::repository::{Disk, Repository, RepositoryError, legacy};
+use crate::repository::{Disk, Repository, RepositoryError};
 use std::path::Path;
 
 /// Begins the repository that a new job of this node writes to, where its directory is there, and
@@ -13,7 +13,7 @@ use std::path::Path;
 pub fn begin(job: &Job, this_node: &str) {
     let Some(path) = written(job).filter(|_| job.runs_on(this_node)).map(Path::new) else { return };
     // That it is no directory now is said of every job.
-    let Ok(repository) = Repository::open(path, Disk::real()) else { return };
+    let Ok(repository) = Repository::open_target(path, Disk::real()) else { return };
     let begun = || -> Result<Option<String>, RepositoryError> {
         match repository.is_begun()? {
             true => Ok(None),
@@ -35,15 +35,11 @@ pub fn begin(job: &Job, this_node: &str) {
 /// A directory is missing or holds no repository: exit 10.
 pub fn must_be_there(job: &Job) -> Result<(), CliError> {
     if let Some(path) = written(job) {
-        Repository::open(Path::new(path), Disk::real())?.must_be_begun()?;
+        Repository::open_target(Path::new(path), Disk::real())?.must_be_begun()?;
     }
     let Some(path) = read(job) else { return Ok(()) };
-    let repository = Repository::open(Path::new(path), Disk::real())?;
-    // What eve4pve-barc wrote is read as well, and stands beside a repository or without one.
-    match Path::new(path).join(legacy::ROOT).is_dir() {
-        true => Ok(()),
-        false => Ok(repository.must_be_begun()?),
-    }
+    Repository::open(Path::new(path), Disk::real())?;
+    Ok(())
 }
 
 /// The repository that a job writes points to.

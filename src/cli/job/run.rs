@@ -9,6 +9,7 @@ use super::define::{OPERATIONS, check, operation_command, parsed};
 use super::{Which, by_name, jobs, place, render, runs, this_node, waiting};
 use crate::clock::Clock;
 use crate::job::{Job, command_name};
+use crate::node::last_run::Said;
 use crate::pve::JobsCfg;
 use crate::report::Failure;
 use crate::told::Heard;
@@ -45,6 +46,7 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
 
 /// A run that nobody watches: whatever keeps it from doing its work is told as its failure would be.
 fn scheduled(which: &Which, logging: &Logging) -> Result<u8, CliError> {
+    told::unwatched();
     let cfg = match jobs() {
         Ok(cfg) => cfg,
         Err(error) => return unread(error),
@@ -173,7 +175,8 @@ fn begin(
     }
     let said = output::release(code);
     let message = if code == 0 { String::new() } else { gist(&said) };
-    run.end(Clock::System.now(), code, message).map_err(anyhow::Error::from)?;
+    let said = Said { message, untold: told::untold() };
+    run.end(Clock::System.now(), code, said).map_err(anyhow::Error::from)?;
     Ok(code)
 }
 

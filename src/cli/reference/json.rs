@@ -11,7 +11,7 @@ use super::Format;
 use super::page::{Block, Page, Row};
 use crate::report::Report;
 use crate::repository::{Attributes, FreezeRecord, GuestRecord, Holder, Manifest};
-use crate::schema::{about, fields, forms, of_sealed, of_written};
+use crate::schema::{about, fields, forms, of_sealed, of_sealed_by_now, of_written};
 use std::collections::BTreeSet;
 
 /// Every JSON document.
@@ -24,7 +24,7 @@ fn printed_documents() -> Vec<Format> {
     vec![
         format(
             "report",
-            "Printed by `backup`, `restore`, `prune`, `copy`, `reset`, `adopt`, `snapshot create`, `snapshot prune` and `snapshot rollback` with `--json`",
+            "Printed by `backup`, `restore`, `prune`, `repair`, `copy`, `reset`, `adopt`, `snapshot create`, `snapshot prune` and `snapshot rollback` with `--json`",
             of_written::<Report>(),
         ),
         format(
@@ -56,15 +56,19 @@ fn stored_documents() -> Vec<Format> {
     vec![
         format(
             "repository-manifest",
-            "In the directory of every restore point",
+            "In the directory of every restore point; with copies in `manifests/`",
             of_sealed::<Manifest>(),
         ),
         format(
             "repository-attributes",
             "In the directory of a restore point, beside the manifest",
-            of_written::<Attributes>(),
+            of_sealed_by_now::<Attributes>(),
         ),
-        format("repository-guest", "In the directory of every guest", of_written::<GuestRecord>()),
+        format(
+            "repository-guest",
+            "In the directory of every guest",
+            of_sealed_by_now::<GuestRecord>(),
+        ),
         format("repository-lock", "A file in `locks/` of a guest", of_written::<Holder>()),
         format(
             "repository-freeze",

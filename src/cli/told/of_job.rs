@@ -2,8 +2,7 @@
 //! tells of its own run is the parent's.
 
 use super::super::error::CliError;
-use super::super::output;
-use super::{Certificates, Listeners, Subject};
+use super::{Certificates, Listeners, Subject, slip, untold};
 use crate::operation::Performed;
 use crate::told;
 use std::path::Path;
@@ -19,7 +18,7 @@ pub fn of_job(
     options: &[(String, String)],
     error: &CliError,
 ) {
-    if TOLD.load(Ordering::Relaxed) {
+    if TOLD.load(Ordering::Relaxed) || slip::is_slip(error) {
         return;
     }
     let option = |key: &str| options.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str());
@@ -39,6 +38,6 @@ pub fn of_job(
     match listeners.teller(&subject, Certificates::Checked) {
         // The error is the job's, which is returned already.
         Ok(teller) => drop(teller.conclude(broken, false)),
-        Err(error) => output::notice(&format!("pve-ferry: warning: nobody was told: {error}")),
+        Err(error) => untold::warn(&format!("nobody was told: {error}")),
     }
 }

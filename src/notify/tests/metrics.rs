@@ -206,6 +206,34 @@ fn the_metrics_file_is_replaced_as_a_whole() {
 }
 
 #[test]
+fn no_link_that_another_user_planted_beside_the_metrics_file_is_written_or_read_through() {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    let point = "pve_ferry_last_good_point_timestamp_seconds{vmid=\"101\",a=\"s3cret\"} 1\n";
+    std::fs::write(&secret, point).unwrap();
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let directory = dir.path().join("node-exporter");
+    std::fs::create_dir(&directory).unwrap();
+    // The name with the process id, which could be guessed, and the metrics file itself.
+    let name = "pve-ferry_backup_daily.prom";
+    symlink(&secret, directory.join(format!("{name}.{}", std::process::id()))).unwrap();
+    symlink(&secret, directory.join(name)).unwrap();
+    prometheus::Target { directory: directory.clone() }.tell(&occasion(), &cleaned()).unwrap();
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), point);
+    assert_eq!(std::fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(std::fs::symlink_metadata(directory.join(name)).unwrap().is_file());
+    assert!(!std::fs::read_to_string(directory.join(name)).unwrap().contains("s3cret"));
+    // A pipe would have been waited for without end.
+    let pipe = nix::unistd::mkfifo(
+        &directory.join("pve-ferry_backup_pipe.prom"),
+        nix::sys::stat::Mode::S_IRWXU,
+    );
+    pipe.unwrap();
+    assert!(prometheus::Target { directory }.remove_stale(&|_, _| true).is_empty());
+}
+
+#[test]
 fn only_the_files_of_jobs_that_are_gone_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let target = prometheus::Target { directory: dir.path().to_owned() };

@@ -140,6 +140,13 @@ impl ApiError {
         matches!(self, Self::Unreachable { .. } | Self::Pvesh { .. })
     }
 
+    /// Whether the node of the request said nothing: a proxy that cannot reach it answers with 595 to 599
+    /// (pve-http-server).
+    pub fn is_silence(&self) -> bool {
+        let is_gateway = matches!(self, Self::Refused { status: 595..=599, .. });
+        is_gateway || self.is_outage() || matches!(self, Self::Unclear { .. })
+    }
+
     /// What happened to this request, without a word on what was changed: for a question that was
     /// asked after something had been.
     pub fn without_claims(&self) -> String {

@@ -17,6 +17,8 @@ pub struct ApiGuest {
     pub candidate: Candidate,
     /// `running`, `stopped`, `unknown`, or another word of PVE.
     pub status: String,
+    /// Why neither the cluster's list nor the guest's own node tells its state; none where one does.
+    pub unseen: Option<String>,
 }
 
 /// A storage of a node as `/cluster/resources` shows it.
@@ -45,13 +47,17 @@ impl ApiStorage {
 const FILE_BASED: [&str; 6] = ["dir", "nfs", "cifs", "cephfs", "glusterfs", "btrfs"];
 
 impl Api {
-    /// All guests that the user may see.
+    /// All guests that the user may see. Those of which the cluster's list tells no state are asked for
+    /// on their own nodes.
     ///
     /// # Errors
-    /// The request fails, or its answer is no list.
+    /// The request for the list fails, or its answer is no list.
     pub async fn guests(&self) -> Result<Vec<ApiGuest>, ApiError> {
         let request = Request::get("/cluster/resources").with("type", "vm");
-        Ok(self.list(&request).await?.iter().filter_map(guest).collect())
+        let mut guests: Vec<ApiGuest> =
+            self.list(&request).await?.iter().filter_map(guest).collect();
+        self.ask_their_nodes(&mut guests).await;
+        Ok(guests)
     }
 
     /// All storages that the user may see, on each node that has them.
@@ -124,7 +130,7 @@ fn number(entry: &Value, name: &str) -> Option<i64> {
     entry[name].as_i64().or_else(|| entry[name].as_str()?.parse().ok())
 }
 
-fn guest(entry: &Value) -> Option<ApiGuest> {
+pub(super) fn guest(entry: &Value) -> Option<ApiGuest> {
     let kind = match entry["type"].as_str()? {
         "qemu" => GuestKind::Qemu,
         "lxc" => GuestKind::Lxc,
@@ -142,7 +148,7 @@ fn guest(entry: &Value) -> Option<ApiGuest> {
         storages: Vec::new(),
         template: number(entry, "template") == Some(1),
     };
-    Some(ApiGuest { candidate, status: text(entry, "status") })
+    Some(ApiGuest { candidate, status: text(entry, "status"), unseen: None })
 }
 
 fn storage(entry: &Value) -> Option<ApiStorage> {

@@ -12,6 +12,7 @@ mod request;
 mod role;
 mod task;
 mod tls;
+mod unseen;
 mod wire;
 
 pub use autosnap_password::{PasswordFileError, password_in};

@@ -62,14 +62,18 @@ impl Api {
     }
 }
 
+/// The role that holds them. PVE keeps all names that begin with "PVE", in any case, for itself
+/// (libpve-access-control 8.0.0), and refuses the whole command with such a one.
+const ROLE: &str = "FerrySnapshot";
+
 /// The commands that make role, user and token, to be run as root on a node.
 pub fn commands() -> String {
     let mut privileges: Vec<&str> = NEEDED.iter().map(|(_, privilege, _)| *privilege).collect();
     privileges.sort_unstable();
     format!(
-        "pveum role add PveFerrySnapshot --privs '{}'\n\
+        "pveum role add {ROLE} --privs '{}'\n\
          pveum user add ferry-snapshot@pve --comment 'pve-ferry snapshot'\n\
-         pveum acl modify / --users ferry-snapshot@pve --roles PveFerrySnapshot\n\
+         pveum acl modify / --users ferry-snapshot@pve --roles {ROLE}\n\
          pveum user token add ferry-snapshot@pve cron --privsep 0\n",
         privileges.join(" ")
     )
@@ -101,6 +105,29 @@ mod tests {
         let own = json!({"/": {"Datastore.Audit": 1, "Pool.Audit": 1}, "/vms": {"VM.Audit": 1, "VM.Snapshot": 0}});
         assert_eq!(missing(&own), []);
         assert_eq!(missing(&json!({})).len(), 4);
+    }
+
+    /// PVE's own checks: `PVE::AccessControl::verify_rolename`, and `PVE::API2::Role` since 8.0.
+    fn pve_takes_as_role(name: &str) -> bool {
+        let is_of_form = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+        let is_reserved = name.to_ascii_lowercase().starts_with("pve");
+        !name.is_empty() && name.bytes().all(is_of_form) && !is_reserved
+    }
+
+    #[test]
+    fn pve_makes_the_role_that_the_commands_name() {
+        assert!(!pve_takes_as_role("PveFerrySnapshot") && !pve_takes_as_role("a b"));
+        let text = commands();
+        let named: Vec<&str> = text
+            .lines()
+            .filter_map(|line| {
+                let words: Vec<&str> = line.split(' ').collect();
+                let at = words.iter().position(|w| matches!(*w, "add" | "--roles"))?;
+                (words[1] == "role" || words[at] == "--roles").then(|| words[at + 1])
+            })
+            .collect();
+        assert_eq!(named, [ROLE; 2], "{text}");
+        assert!(named.iter().all(|name| pve_takes_as_role(name)), "{text}");
     }
 
     #[test]

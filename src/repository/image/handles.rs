@@ -1,6 +1,7 @@
 //! Open files of images. A chain may have more images than a process may have files open, so that a
 //! handle opens its file again when it is needed after it was closed to make room for others.
 
+use crate::repository::disk::open_file;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -32,7 +33,7 @@ impl Handle {
     /// # Errors
     /// It cannot be opened.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Self::of(path, File::open(path)?)
+        Self::of(path, open_file(path)?)
     }
 
     /// The handle of a file that was opened by this path.
@@ -55,7 +56,7 @@ impl Handle {
         if let Some(file) = &*slot {
             return Ok(Arc::clone(file));
         }
-        let file = File::open(&self.path)?;
+        let file = open_file(&self.path)?;
         if identity(&file)? != self.identity {
             return Err(io::Error::other("another file took its place while it was read"));
         }

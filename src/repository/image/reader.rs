@@ -6,7 +6,7 @@ use super::digest::frame_digest;
 use super::error::{Damage, ImageError};
 use super::handles::Handle;
 use super::index::{ImageIndex, foreign, index_path};
-use std::fs::File;
+use crate::repository::disk::open_file;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -60,7 +60,7 @@ impl ImageReader {
     pub fn open_indexed(path: &Path) -> Result<Option<Self>, ImageError> {
         let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
         let file = Handle::open(path).map_err(unreadable)?;
-        let index = File::open(index_path(path)).and_then(|mut file| ImageIndex::read(&mut file));
+        let index = open_file(&index_path(path)).and_then(|mut file| ImageIndex::read(&mut file));
         let path = path.to_owned();
         Ok(index.ok().map(|index| Self { path, file, index, index_was_rebuilt: false }))
     }
@@ -141,7 +141,7 @@ impl ImageReader {
     fn read_stored(&self, target: &mut [u8], offset: u64) -> io::Result<()> {
         match self.file.file()?.read_exact_at(target, offset) {
             Err(error) if error.raw_os_error() == Some(nix::libc::EIO) => {
-                let again = File::open(&self.path).map_err(io::Error::other)?;
+                let again = open_file(&self.path).map_err(io::Error::other)?;
                 again.read_exact_at(target, offset)
             }
             other => other,
@@ -178,7 +178,7 @@ mod tests {
     use super::*;
     use crate::repository::image::{Compression, ImageOptions, ImageSink, ZeroRuns, write_image};
     use crate::stream::{Header, StreamWriter};
-    use std::fs;
+    use std::fs::{self, File};
 
     fn image(directory: &Path) -> ImageReader {
         let path = directory.join("image");
@@ -212,12 +212,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut reader = image(directory.path());
         // Reading what is not mapped of one's own memory is EIO.
-        let broken = Path::new("/proc/self/mem");
-        reader.file = Handle::open(broken).unwrap();
+        let broken = PathBuf::from(format!("/proc/{}/mem", std::process::id()));
+        reader.file = Handle::of(&broken, File::open(&broken).unwrap()).unwrap();
         assert!(reader.frame(0).is_ok(), "the second try reads it");
-        reader.path = broken.to_owned();
+        reader.path = broken.clone();
         let error = reader.frame(0).unwrap_err();
-        assert_eq!(error.damaged_file(), Some(broken));
+        assert_eq!(error.damaged_file(), Some(&*broken));
         // A server that is away does not open it either: nobody knows what it holds.
         reader.path = directory.path().join("gone");
         assert!(matches!(reader.frame(0).unwrap_err(), ImageError::Read { .. }));

@@ -6,6 +6,7 @@ use super::compression::Codec;
 use super::digest::{FrameDigest, frame_digest};
 use super::error::{Damage, ImageError};
 use super::index::{ImageIndex, foreign};
+use crate::repository::disk::open_file;
 use crate::stream::{Content, Extent, Header, Record, StreamError, StreamReader};
 use std::fs::File;
 use std::io::{self, Read};
@@ -22,7 +23,7 @@ impl ImageIndex {
     /// The file cannot be read, is damaged, or is no image that we wrote.
     pub fn scan(path: &Path) -> Result<Self, ImageError> {
         let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(unreadable)?;
+        let file = open_file(path).map_err(unreadable)?;
         let mut beginning = [0; 12];
         let count = read_at_most(&file, &mut beginning, 0).map_err(unreadable)?;
         let codec = Codec::recognise(&beginning[..count])

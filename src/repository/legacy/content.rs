@@ -1,6 +1,7 @@
 //! What a data file of eve4pve-barc holds, by its content. It reads from files and keeps nothing.
 
 use super::scan::{LegacyFormat, Told};
+use crate::repository::disk::open_file;
 use crate::stream::{BANNER, StreamError, StreamReader};
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,7 +17,7 @@ pub(super) fn open<'a>(
     ends_compressed: bool,
     told: &'a dyn Told,
 ) -> io::Result<Content<'a>> {
-    let mut file = Watched { file: File::open(path)?, told };
+    let mut file = Watched { file: open_file(path)?, told };
     if !ends_compressed {
         return Ok(Box::new(file));
     }

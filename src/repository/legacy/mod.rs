@@ -37,7 +37,7 @@ pub use error::LegacyError;
 pub use history::{LegacyDir, LegacyHistory, LegacyImage, LegacyPoint};
 pub use scan::{LegacyFormat, LegacyLink, Told};
 
-use super::disk::Disk;
+use super::disk::{Disk, real_path};
 use super::error::{About, RepositoryError};
 use crate::model::VmId;
 use jiff::tz::TimeZone;
@@ -60,7 +60,11 @@ impl LegacyRepository {
     /// # Errors
     /// The file system does not answer.
     pub fn open(path: &Path, disk: Disk, zone: TimeZone) -> Result<Option<Self>, RepositoryError> {
-        let root = path.join(ROOT);
+        let root = match real_path(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            real => real.about("look at", path)?.join(ROOT),
+        };
+        let disk = disk.below(&root);
         let facts = disk.facts(&root).about("look at", &root)?;
         let is_there = facts.is_some_and(|facts| facts.is_dir());
         Ok(is_there.then_some(Self { disk, root, zone }))
@@ -74,16 +78,23 @@ impl LegacyRepository {
         let mut found = Vec::new();
         for name in self.disk.names(&self.root).about("list", &self.root)? {
             let dir = self.root.join(&name);
-            let Some(vmid) = name.parse::<VmId>().ok().filter(|_| dir.is_dir()) else { continue };
+            let Ok(vmid) = name.parse::<VmId>() else { continue };
+            if !self.is_dir(&dir)? {
+                continue;
+            }
             for label in self.disk.names(&dir).about("list", &dir)? {
                 let path = dir.join(&label);
-                if path.is_dir() {
+                if self.is_dir(&path)? {
                     found.push(self.directory(vmid, label, path));
                 }
             }
         }
         found.sort_by(|a, b| (a.vmid, &a.label).cmp(&(b.vmid, &b.label)));
         Ok(found)
+    }
+
+    fn is_dir(&self, path: &Path) -> Result<bool, RepositoryError> {
+        Ok(self.disk.facts(path).about("look at", path)?.is_some_and(|facts| facts.is_dir()))
     }
 
     fn directory(&self, vmid: VmId, label: String, path: PathBuf) -> LegacyDir {

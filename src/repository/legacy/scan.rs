@@ -4,8 +4,8 @@
 use super::super::image::{Damage, ImageError};
 use super::content;
 use super::sums::{Algorithm, Summed, written_sum};
+use crate::repository::disk::{facts, open_file};
 use crate::stream::{Content, Extent, Header, Piece, Record, StreamError, StreamReader};
-use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -171,7 +171,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// A file beside another one, when it is there.
 fn read_beside(path: &Path) -> Result<Option<Vec<u8>>, ImageError> {
-    match fs::File::open(path) {
+    match open_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         opened => {
             let mut bytes = Vec::new();
@@ -212,7 +212,11 @@ pub(super) fn written_lengths(path: &Path) -> Result<Vec<u64>, ImageError> {
 /// The names of the checksums beside a file.
 pub(super) fn sums_beside(path: &Path) -> Vec<&'static str> {
     let suffixes = Algorithm::ALL.into_iter().map(Algorithm::suffix);
-    suffixes.filter(|suffix| beside(path, &format!(".{suffix}")).is_file()).collect()
+    let is_there = |suffix: &&str| {
+        let facts = facts(&beside(path, &format!(".{suffix}")));
+        facts.ok().flatten().is_some_and(|facts| facts.is_file())
+    };
+    suffixes.filter(is_there).collect()
 }
 
 fn check_length(link: &LegacyLink, length: u64) -> Result<(), ImageError> {

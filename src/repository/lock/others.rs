@@ -2,6 +2,7 @@
 
 use super::holder::{Holder, LockMode};
 use super::{Wanted, is_gone};
+use crate::repository::disk::NOTE_LIMIT;
 use crate::repository::error::{About, RepositoryError};
 use std::io;
 use std::path::Path;
@@ -59,7 +60,7 @@ impl Others<'_> {
 
     /// The holder; `None` when the lock was released meanwhile. What cannot be understood is held.
     fn read(&self, path: &Path, wanted: &Wanted<'_>) -> Result<Option<Holder>, RepositoryError> {
-        match wanted.disk.read(path) {
+        match wanted.disk.read_at_most(path, NOTE_LIMIT) {
             Ok(bytes) => {
                 Ok(Some(serde_json::from_slice(&bytes).unwrap_or_else(|_| Holder::unknown())))
             }

@@ -163,12 +163,13 @@ fn changes_need_an_exclusive_lock() {
         assert!(matches!(result, Err(RepositoryError::NotLocked { .. })), "{result:?}");
     };
     not_locked(guest.begin(&shared, &label(), noon()).map(drop));
-    not_locked(guest.delete_point(&shared, &point));
+    not_locked(guest.delete_point(&shared, &point).map(drop));
     not_locked(guest.hide_point(&shared, &point).map(drop));
     not_locked(guest.set_attributes(&shared, &point, &Attributes::default()));
     not_locked(guest.save_record(&shared, &record()));
     let path = point.dir.clone();
-    not_locked(guest.sweep(&shared, &Debris { path, freeze: None }));
+    let debris = Debris { path, freeze: None, holds_images: true };
+    not_locked(guest.sweep(&shared, &debris).map(drop));
     assert_eq!(guest.load().unwrap().points, [point]);
 }
 
@@ -243,7 +244,7 @@ fn a_freeze_is_noted_until_the_thaw_and_found_after_a_kill() {
     let path = draft.path().to_owned();
     drop(draft);
     let found = guest.load().unwrap().debris;
-    assert_eq!(found, [Debris { path, freeze: Some(freeze.clone()) }]);
+    assert_eq!(found, [Debris { path, freeze: Some(freeze.clone()), holds_images: false }]);
     let draft = guest.begin(&lock, &label(), noon()).unwrap();
     assert_eq!(draft.moment(), noon().plus_seconds(1));
     draft.note_freeze(&freeze).unwrap();
@@ -258,7 +259,7 @@ fn a_freeze_is_noted_until_the_thaw_and_found_after_a_kill() {
 #[test]
 fn no_lock_begins_a_repository() {
     let dir = tempfile::tempdir().unwrap();
-    let repository = Repository::open(dir.path(), Disk::real()).unwrap();
+    let repository = Repository::open_target(dir.path(), Disk::real()).unwrap();
     let options = LockOptions { wait: None, what: "test".into() };
     let error = repository.guest(&key()).lock(LockMode::Exclusive, &options).unwrap_err();
     assert!(matches!(error, RepositoryError::NotBegun { .. }), "{error:?}");
@@ -293,7 +294,7 @@ fn everything_is_for_the_owner_only() {
         }
         assert!(!path.to_string_lossy().contains("web"), "no guest name in a path");
     }
-    assert_eq!((directories, files), (6, 7));
+    assert_eq!((directories, files), (7, 10));
 }
 
 #[test]
@@ -302,7 +303,10 @@ fn nothing_is_written_by_opening_and_looking() {
     let guest = world.guest();
     assert!(!guest.exists().unwrap());
     assert_eq!(guest.load().unwrap(), History::default());
-    assert!(Repository::open(world.dir.path(), Disk::real()).unwrap().guests().unwrap().is_empty());
+    let target = Repository::open_target(world.dir.path(), Disk::real()).unwrap();
+    assert!(target.guests().unwrap().is_empty());
+    let unmounted = Repository::open(world.dir.path(), Disk::real()).unwrap_err();
+    assert!(matches!(unmounted, RepositoryError::NotBegun { .. }));
     assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 0);
     let missing = Repository::open(&world.dir.path().join("x"), Disk::real()).unwrap_err();
     assert!(matches!(missing, RepositoryError::Missing { .. }));
@@ -317,4 +321,40 @@ fn a_chain_is_recorded_before_its_first_point_begins() {
     let lock = world.lock();
     let error = world.guest().begin(&lock, &label(), noon()).unwrap_err();
     assert!(matches!(error, RepositoryError::NoChain { .. }), "{error:?}");
+}
+
+/// What a share or a desktop puts into every directory, and a name that is no UTF-8.
+fn put_foreign(dir: &Path) {
+    use std::os::unix::ffi::OsStrExt as _;
+    fs::create_dir(dir.join("@eaDir")).unwrap();
+    fs::write(dir.join("@eaDir/x"), "x").unwrap();
+    fs::write(dir.join(".AppleDouble"), "x").unwrap();
+    fs::write(dir.join(std::ffi::OsStr::from_bytes(b"caf\xe9")), "x").unwrap();
+}
+
+/// data-path A3, reports 37 and 42.
+#[test]
+fn foreign_files_in_a_points_directory_are_left_alone_and_stop_nothing() {
+    let world = World::new();
+    world.point(1, None);
+    let second = world.point(2, Some(1));
+    put_foreign(&second.dir);
+    let stays = world.guest().delete_point(&world.lock(), &second).unwrap().unwrap();
+    assert!(stays.to_string().contains("@eaDir"), "{stays}");
+    assert_eq!(fs::read_dir(&second.dir).unwrap().count(), 3, "only what is foreign");
+    assert_eq!(world.guest().load().unwrap().debris, [], "which is no debris");
+    let draft = world.guest().begin(&world.lock(), &label(), noon()).unwrap();
+    draft.save_config("cores: 1\n").unwrap();
+    put_foreign(draft.path());
+    let debris = world.guest().load().unwrap().debris;
+    let stays = world.guest().sweep(&world.lock(), &debris[0]).unwrap();
+    assert!(stays.is_some() && !draft.path().join("guest.conf").exists());
+    assert_eq!(world.guest().load().unwrap().debris, []);
+    world.point(3, Some(1));
+    // A directory that bears one of our names is none of our files.
+    let draft = world.guest().begin(&world.lock(), &label(), noon()).unwrap();
+    fs::create_dir(draft.path().join("guest.conf")).unwrap();
+    let debris = world.guest().load().unwrap().debris;
+    assert!(world.guest().sweep(&world.lock(), &debris[0]).unwrap().is_some());
+    world.point(4, Some(3));
 }

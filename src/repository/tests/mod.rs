@@ -2,4 +2,5 @@
 
 mod chains;
 mod commit;
+mod foreign;
 mod reading;

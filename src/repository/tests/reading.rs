@@ -56,7 +56,7 @@ fn assert_listed_as_damaged(world: &World, second: &StoredPoint, case: &str) {
     assert_eq!(unreadable.kind, UnreadableKind::Damaged, "{case}");
     let refused = guest.delete_point(&lock, &history.points[0]).unwrap_err();
     assert!(matches!(refused, RepositoryError::RemovalForbidden { .. }), "{case}: {refused:?}");
-    let debris = Debris { path: second.dir.clone(), freeze: None };
+    let debris = Debris { path: second.dir.clone(), freeze: None, holds_images: true };
     guest.sweep(&lock, &debris).unwrap_err();
     assert!(second.dir.join("scsi0.increment.rbd.zst").exists(), "{case}");
 }
@@ -65,10 +65,10 @@ fn assert_listed_as_damaged(world: &World, second: &StoredPoint, case: &str) {
 fn even_without_another_unreadable_point_a_directory_with_a_manifest_is_not_swept() {
     let world = World::new();
     let point = world.point(1, None);
-    let debris = Debris { path: point.dir.clone(), freeze: None };
+    let debris = Debris { path: point.dir.clone(), freeze: None, holds_images: true };
     let error = world.guest().sweep(&world.lock(), &debris).unwrap_err();
     assert!(matches!(error, RepositoryError::NotDebris { .. }), "{error:?}");
-    let above = Debris { path: world.dir.path().to_owned(), freeze: None };
+    let above = Debris { path: world.dir.path().to_owned(), freeze: None, holds_images: true };
     assert!(world.guest().sweep(&world.lock(), &above).is_err());
 }
 
@@ -84,7 +84,7 @@ fn a_point_is_no_debris_because_a_look_at_its_manifest_finds_nothing() {
     let history = stale.load().unwrap();
     assert_eq!((&history.debris[..], history.points.len()), (&[][..], 1));
     assert!(history.points[0].is_protected());
-    let debris = Debris { path: point.dir.clone(), freeze: None };
+    let debris = Debris { path: point.dir.clone(), freeze: None, holds_images: true };
     let error = stale.sweep(&world.lock(), &debris).unwrap_err();
     assert!(matches!(error, RepositoryError::NotDebris { .. }), "{error:?}");
     assert_eq!(world.guest().load().unwrap(), history);
@@ -123,7 +123,11 @@ fn a_later_version_stops_removal_and_increments_but_not_a_new_base() {
         assert!(point_usable_as_base(&Disk::real(), &history, &first, &disk).is_some());
         let lock = world.lock();
         let debris = guest.begin(&lock, &label(), noon()).unwrap().path().to_owned();
-        assert!(guest.sweep(&lock, &Debris { path: debris.clone(), freeze: None }).is_err());
+        assert!(
+            guest
+                .sweep(&lock, &Debris { path: debris.clone(), freeze: None, holds_images: true })
+                .is_err()
+        );
         assert!(guest.hide_point(&lock, &first).is_err());
         assert!(guest.delete_point(&lock, &first).is_err());
         fs::remove_dir(debris).unwrap();

@@ -36,12 +36,16 @@ pub enum Fault {
     After,
     /// It never returns.
     Hang,
+    /// It does its work and never returns, as when its caller dies of it.
+    HangAfter,
     /// It takes so long, and then does its work.
     Late(Duration),
     /// A transfer ends after so many bytes, and its end says so.
     Cut(u64),
     /// An export ends after so many bytes, and its end claims that all is well.
     SilentCut(u64),
+    /// A transfer stands still after so many bytes until it is broken off.
+    Stalls(u64),
     /// An export leaves the first change out, and nothing tells: its stream is whole.
     OmitsAChange,
 }
@@ -91,7 +95,7 @@ pub(super) fn torn(
             bytes.truncate(kept(at));
             (bytes, failed())
         }
-        Some(Fault::SilentCut(at)) => {
+        Some(Fault::SilentCut(at) | Fault::Stalls(at)) => {
             bytes.truncate(kept(at));
             (bytes, Ok(()))
         }

@@ -119,6 +119,19 @@ impl Memory {
         self.shared().world.clone_volume(name, snapshot, clone)
     }
 
+    /// Gives a volume another name, as PVE does with a disk that another guest gets.
+    ///
+    /// # Errors
+    /// There is no such volume.
+    pub fn set_name(&self, name: &str, new: &str) -> Result<()> {
+        let mut shared = self.shared();
+        let object = shared.world.object(name);
+        let volume = shared.world.volumes.remove(name);
+        let volume = volume.ok_or(StorageError::NotFound { object })?;
+        shared.world.volumes.insert(new.to_owned(), volume);
+        Ok(())
+    }
+
     /// Removes a volume with its snapshots, as a destroyed guest's.
     pub fn remove_volume(&self, name: &str) {
         self.shared().world.volumes.remove(name);

@@ -7,7 +7,8 @@ use super::stream::{Decoder, Record};
 use super::world::{World, at};
 use crate::model::{SnapshotIdentity, VolumeIdentity};
 use crate::storage::{Changed, StorageError};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::sync::mpsc;
 use tokio::sync::oneshot;
 
 type Ending = Result<(), StorageError>;
@@ -18,6 +19,8 @@ pub(in crate::storage) struct Transfer {
     pub(super) object: String,
     ending: oneshot::Receiver<Ending>,
     killed: bool,
+    /// Keeps a stream that a test lets stand still; gone, the stream ends.
+    pub(super) still: Option<mpsc::Sender<()>>,
     /// What an export came from, and must still be there at its end.
     pub(super) source: Option<Source>,
 }
@@ -32,7 +35,8 @@ pub(super) struct Source {
 impl Transfer {
     pub(super) fn new(object: &str) -> (oneshot::Sender<Ending>, Self) {
         let (sender, ending) = oneshot::channel();
-        (sender, Self { object: object.to_owned(), ending, killed: false, source: None })
+        let object = object.to_owned();
+        (sender, Self { object, ending, killed: false, still: None, source: None })
     }
 
     pub(in crate::storage) async fn wait(self) -> Ending {
@@ -50,6 +54,40 @@ impl Transfer {
 
     pub(in crate::storage) fn kill(&mut self) {
         self.killed = true;
+        self.still = None;
+    }
+
+    /// The other end of what keeps a stream that stands still.
+    pub(super) fn keeps_still(&mut self) -> Stillness {
+        let (still, stillness) = mpsc::channel();
+        self.still = Some(still);
+        Stillness(stillness)
+    }
+}
+
+/// Ends when its transfer does.
+pub(super) struct Stillness(mpsc::Receiver<()>);
+
+impl Stillness {
+    fn outlast(&self) {
+        // Nothing is ever sent.
+        let _ = self.0.recv();
+    }
+}
+
+/// An export that stands still at its end.
+pub(super) struct Still<R> {
+    pub bytes: R,
+    pub stillness: Stillness,
+}
+
+impl<R: Read> Read for Still<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.bytes.read(buffer)?;
+        if count == 0 && !buffer.is_empty() {
+            self.stillness.outlast();
+        }
+        Ok(count)
     }
 }
 
@@ -72,6 +110,8 @@ pub(super) struct Applier {
     fault: Option<Fault>,
     passed: u64,
     sender: Option<oneshot::Sender<Ending>>,
+    /// Where it stands still, when a test lets it.
+    pub(super) stillness: Option<Stillness>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -98,6 +138,7 @@ impl Applier {
             fault,
             passed: 0,
             sender: Some(sender),
+            stillness: None,
         }
     }
 
@@ -108,6 +149,12 @@ impl Applier {
             }
         }
         self.passed += bytes.len() as u64;
+        if let (Some(Fault::Stalls(most)), Some(stillness)) = (self.fault, &self.stillness) {
+            if self.passed > most {
+                stillness.outlast();
+                return Err("it was broken off while it stood still".to_owned());
+            }
+        }
         self.decoder.feed(bytes);
         while self.state == State::Open {
             match self.decoder.next()? {

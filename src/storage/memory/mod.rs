@@ -76,6 +76,15 @@ impl Memory {
         self.perform(Operation::Volume, name, |world| Ok(world.facts(name))).await
     }
 
+    pub(super) async fn volume_of(&self, identity: &VolumeIdentity) -> Result<Option<VolumeFacts>> {
+        let found = |world: &mut World| {
+            let mut named = world.volumes.iter();
+            let name = named.find(|(_, volume)| volume.identity == *identity).map(|(name, _)| name);
+            Ok(name.cloned().and_then(|name| world.facts(&name)))
+        };
+        self.perform(Operation::Volume, &identity.to_string(), found).await
+    }
+
     pub(super) async fn volumes(&self) -> Result<Vec<String>> {
         let names = |world: &mut World| Ok(world.volumes.keys().cloned().collect());
         self.perform(Operation::Volumes, "", names).await
@@ -174,7 +183,13 @@ impl Memory {
         let (kept, result) = fault::torn(fault, bytes, &transfer.object);
         // Nobody waits for an export that was dropped.
         let _ = sender.send(result);
-        let reader: Box<dyn Read + Send> = Box::new(std::io::Cursor::new(kept));
+        let bytes = std::io::Cursor::new(kept);
+        let reader: Box<dyn Read + Send> = match fault {
+            Some(Fault::Stalls(_)) => {
+                Box::new(import::Still { bytes, stillness: transfer.keeps_still() })
+            }
+            _ => Box::new(bytes),
+        };
         Ok(Export { reader, exit: Finish(End::Memory(transfer)) })
     }
 
@@ -194,8 +209,11 @@ impl Memory {
         let facts = self.shared().world.require(volume)?;
         facts.check(&object, expected)?;
         facts.refuse_watchers(&object)?;
-        let (sender, transfer) = Transfer::new(&object);
-        let writer = import::Applier::new(self.clone(), (volume, expected), fault, sender);
+        let (sender, mut transfer) = Transfer::new(&object);
+        let mut writer = import::Applier::new(self.clone(), (volume, expected), fault, sender);
+        if matches!(fault, Some(Fault::Stalls(_))) {
+            writer.stillness = Some(transfer.keeps_still());
+        }
         Ok(Import { writer: Box::new(writer), exit: Finish(End::Memory(transfer)) })
     }
 
@@ -209,6 +227,7 @@ impl Memory {
         let fault = self.enter(operation, name).await?;
         let result = work(&mut self.shared().world)?;
         match fault {
+            Some(Fault::HangAfter) => std::future::pending().await,
             Some(Fault::After) => Err(fault::error(operation, &format!("{}:{name}", self.id))),
             _ => Ok(result),
         }

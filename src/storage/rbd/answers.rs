@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 /// `rbd info`.
 #[derive(Debug, Deserialize)]
 pub(super) struct Info {
+    #[serde(default)]
+    pub name: String,
     pub id: String,
     pub size: u64,
     pub object_size: u64,

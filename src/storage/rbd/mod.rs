@@ -77,6 +77,24 @@ impl Rbd {
         Ok(Some(facts))
     }
 
+    /// By the image's id, which a rename leaves as it is. An image in the trash has no name.
+    pub(super) async fn volume_of(&self, identity: &VolumeIdentity) -> Result<Option<VolumeFacts>> {
+        let VolumeIdentity::Rbd { image, .. } = identity else { return Ok(None) };
+        if self.identity(self.fsid().await?, image) != *identity {
+            return Ok(None);
+        }
+        let info = Command::reads("rbd").args(["info", "--image-id", image]).args(JSON);
+        let info = match self.read(info, Deed::reading(self, image)).await {
+            Err(StorageError::NotFound { .. }) => return Ok(None),
+            other => answers::info(&other?.stdout, &self.object(image))?,
+        };
+        if info.name.is_empty() {
+            return Ok(None);
+        }
+        let facts = self.unasked_for_watchers(&info.name).await?;
+        Ok(facts.filter(|facts| facts.identity == *identity))
+    }
+
     /// The facts but for the watchers, whose count costs a command of its own: for whoever looks at
     /// identities only.
     async fn unasked_for_watchers(&self, name: &str) -> Result<Option<VolumeFacts>> {
@@ -382,6 +400,22 @@ mod tests {
         assert!(commands.iter().all(|c| c.effect == crate::transport::Effect::Reads));
         assert_eq!(commands.iter().filter(|c| c.program == "ceph").count(), 1);
         assert_eq!(commands.len(), 7);
+    }
+
+    #[tokio::test]
+    async fn an_image_that_was_renamed_is_found_by_its_id() {
+        let (script, rbd) = storage();
+        let identity = own(&rbd).await.volume;
+        let renamed = INFO.replace("\"name\":\"fx\"", "\"name\":\"vm-126-disk-0\"");
+        script.on("rbd info --image-id 10bfc3736178", Answer::prints(renamed.as_str()));
+        script.on("rbd info --image vm-126-disk-0", Answer::prints(renamed.as_str()));
+        let found = rbd.volume_of(&identity).await.unwrap().unwrap();
+        assert_eq!((found.name.as_str(), found.snapshots.len()), ("vm-126-disk-0", 2));
+        script.on("rbd info --image-id 10bfc3736178", Answer::fails(2, "No such file"));
+        assert_eq!(rbd.volume_of(&identity).await.unwrap(), None);
+        let VolumeIdentity::Rbd { fsid, namespace, image, .. } = identity else { panic!() };
+        let elsewhere = VolumeIdentity::Rbd { fsid, namespace, image, pool: "other".into() };
+        assert_eq!(rbd.volume_of(&elsewhere).await.unwrap(), None);
     }
 
     #[tokio::test]

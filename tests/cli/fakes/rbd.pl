@@ -8,7 +8,8 @@
 #                    (number, name, size, protected) and snap-NUMBER, the content of each snapshot
 #   FAKE_PVE_STATE   `log` gets a line per call, in the form of pve.py, so that the order of all programs can be seen
 #   FAKE_RBD_STATE/fault   lines `match WORD` (all must stand in the call) and one of: `fail RC TEXT`; `kill SIGNAL`
-#                    (after `bytes N` of the stream); `truncate N` (exit 0); `pause SECONDS` (after `bytes N`); `once`
+#                    (after `bytes N` of the stream); `truncate N` (exit 0); `pause SECONDS` (after `bytes N`); `hang SECONDS` (before
+#                    it does anything); `once`
 use strict;
 use warnings;
 
@@ -32,6 +33,10 @@ while (@words) {
 }
 my %fault = fault();
 failure(split / /, $fault{fail}, 2) if $fault{fail};
+if ($fault{hang}) {
+    note('log', "#hanging $$");
+    sleep $fault{hang};
+}
 
 my ($pool, $path);
 my %CEPH = (
@@ -159,6 +164,10 @@ sub snap_ls {
 }
 
 sub snap_create {
+    if ($fault{pause}) {
+        note('log', '#paused');
+        sleep $fault{pause};
+    }
     my ($id, $size, $last) = facts();
     grep { $_->[1] eq $option{'--snap'} } snaps() and failure(17, 'rbd: failed to create snapshot: (17) File exists');
     $last++;

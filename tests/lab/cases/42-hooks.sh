@@ -148,7 +148,9 @@ check "autosnap: twelve variables each" not grep -vE '^(CV4PVE_AUTOSNAP_[A-Z_]+=
 
 # --- the shipped ones -------------------------------------------------------------------------------------------------
 cp "$hooks/example" "$PVE_FERRY_HOOKS_D/10-example"
-backup 100 --hook-compat barc --script "$hooks/example"
+cp "$hooks/example" "$WORK/example"
+chmod go-w "$WORK/example" "$PVE_FERRY_HOOKS_D/10-example"
+backup 100 --hook-compat barc --script "$WORK/example"
 check "example: prints every phase" same "$(grep -c '^hook 10-example: phase ' "$ERR")" 10
 check "example: and every variable" says 'hook 10-example: PVE_FERRY_VOLUME=ceph:vm-100-disk-0'
 check "example: the report comes on its standard input" says 'hook 10-example: report: [0-9]{3,} bytes'

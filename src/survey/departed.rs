@@ -1,0 +1,40 @@
+//! Volumes that a guest's points hold and its backup does not take any more, wherever they are now.
+
+use super::backup::snapshot_fact;
+use crate::model::{ChainId, DiskKey, VolumeId, VolumeIdentity};
+use crate::plan::facts::{DepartedFact, VolumeFact};
+use crate::repository::History;
+use crate::world::World;
+use std::collections::BTreeMap;
+
+/// Looks for them by their identity: PVE renames the image of a disk that another guest gets (`qm disk
+/// move --target-vmid`). One that cannot be looked for now is looked for by the next run.
+pub(super) async fn departed(
+    world: &World,
+    history: &History,
+    chain: ChainId,
+    volumes: &[VolumeFact],
+) -> Vec<DepartedFact> {
+    let mut found = Vec::new();
+    for (identity, (disk, was)) in of_points(history, chain) {
+        if volumes.iter().any(|volume| volume.identity == identity) {
+            continue;
+        }
+        let Some(storage) = world.storages.get(&was.storage) else { continue };
+        let Ok(Some(facts)) = storage.volume_of(&identity).await else { continue };
+        let Ok(volume) = format!("{}:{}", was.storage, facts.name).parse() else { continue };
+        let snapshots = facts.snapshots.into_iter().map(snapshot_fact).collect();
+        found.push(DepartedFact { disk, volume, snapshots, migrating: facts.migrating });
+    }
+    found
+}
+
+/// Each volume of the chain's points, with its key and id in the newest of them.
+fn of_points(history: &History, chain: ChainId) -> BTreeMap<VolumeIdentity, (DiskKey, VolumeId)> {
+    let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
+    let images = of_chain.flat_map(|point| &point.manifest.images);
+    let named = |image: &crate::repository::ImageEntry| {
+        (image.source.volume.clone(), (image.disk.clone(), image.volume.clone()))
+    };
+    images.map(named).collect()
+}
