@@ -17,6 +17,7 @@ mod drives;
 pub mod facts;
 mod freeze;
 pub mod left;
+mod links;
 mod old_snapshots;
 mod placing;
 pub mod prune;

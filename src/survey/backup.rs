@@ -1,14 +1,15 @@
 //! The facts of a backup, and what its execution will need of what was read.
 
-use crate::model::{ChainId, Guest, GuestKind, ImageId, Label, VolumeId, VolumeIdentity};
+use crate::model::{
+    ChainId, Guest, GuestKind, ImageId, Label, SnapshotIdentity, VolumeId, VolumeIdentity,
+};
 use crate::model::{DiskKey, SkippedDisk};
 use crate::node::freezes::Freeze;
 use crate::plan::facts::{BackupFacts, DebrisFact, ImageFact, PointFact, SnapshotFact, VolumeFact};
 use crate::pve::GuestControl;
 use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
 use crate::repository::{
-    Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, lost_indexes,
-    point_usable_as_base,
+    BaseCheck, Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, lost_indexes,
 };
 use crate::storage::{ObjectMap, VolumeFacts};
 use crate::world::World;
@@ -221,7 +222,7 @@ pub async fn backup(
     let freezes = world.freezes.left(guest.vmid).iter().map(Freeze::to_string).collect();
     let record = record(&key, &guest, label, &history)?;
     let chain = record.chains[label];
-    let points = points(directory, &history, chain);
+    let points = points(directory, &history, chain, &volumes);
     fill_used(world, &mut volumes, &points).await;
     let departed = super::departed::departed(world, &history, chain, &volumes).await;
     let (firewall, unread_firewall) = match world.cluster.read_firewall(guest.vmid) {
@@ -279,10 +280,18 @@ fn record(
     Ok(record)
 }
 
-fn points(directory: &GuestDir, history: &History, chain: ChainId) -> Vec<PointFact> {
+fn points(
+    directory: &GuestDir,
+    history: &History,
+    chain: ChainId,
+    volumes: &[VolumeFact],
+) -> Vec<PointFact> {
+    let standing = volumes.iter().flat_map(|volume| &volume.snapshots);
+    let standing: Vec<&SnapshotIdentity> = standing.map(|snapshot| &snapshot.identity).collect();
+    let mut check = BaseCheck::new(directory.disk(), history);
     let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
     let mut facts: Vec<PointFact> =
-        of_chain.map(|point| point_fact(directory, history, point)).collect();
+        of_chain.map(|point| point_fact(&mut check, &standing, point)).collect();
     // Older points share their images with the newest, so that each index is looked at once.
     let newest = history.points.iter().rev().find(|point| point.manifest.chain == chain);
     if let (Some(newest), Some(fact)) = (newest, facts.last_mut()) {
@@ -325,14 +334,23 @@ fn distrust(facts: &mut [PointFact], (seq, volume): (u64, &VolumeIdentity)) {
     }
 }
 
-fn point_fact(directory: &GuestDir, history: &History, point: &StoredPoint) -> PointFact {
+/// Only an image whose snapshot still stands can be the base of an increment: the chains of others
+/// are not looked at.
+fn point_fact(
+    check: &mut BaseCheck<'_>,
+    standing: &[&SnapshotIdentity],
+    point: &StoredPoint,
+) -> PointFact {
     let images = point.manifest.images.iter().map(|image| ImageFact {
         image: image.id,
         source: image.source.clone(),
         bytes: (image.stream_bytes, image.stored_bytes),
         is_base: image.parent.is_none(),
         increments: image.increments(),
-        unusable: point_usable_as_base(directory.disk(), history, point, &image.disk),
+        unusable: match standing.contains(&&image.source) {
+            true => check.unusable(point, &image.disk),
+            false => None,
+        },
         lost_indexes: Vec::new(),
     });
     PointFact { seq: point.manifest.seq, moment: point.manifest.time, images: images.collect() }
