@@ -113,6 +113,12 @@ pub async fn run(
     let state = Mutex::new(State::new(outcome));
     let stop = world.cancel.child();
     let execution = Arc::new(Execution { world, plan, work, state, stop });
+    let done = carried_out(&execution).await;
+    execution.let_go().await;
+    done
+}
+
+async fn carried_out(execution: &Arc<Execution>) -> Result<GuestOutcome, (Stopped, GuestOutcome)> {
     let result = execution.clone().run_items().await;
     execution.see_it_thawed().await;
     if let Err(stopped) = result {
@@ -124,9 +130,7 @@ pub async fn run(
             Stopped::Interrupted if execution.state().is_left => Stopped::InterruptedHalfway,
             other => other,
         };
-        let outcome = execution.take_outcome();
-        execution.let_go();
-        return Err((stopped, outcome));
+        return Err((stopped, execution.take_outcome()));
     }
     execution.clear_notes();
     let mut outcome = execution.take_outcome();
@@ -158,7 +162,7 @@ impl Execution {
                 continue;
             }
             if let Err(stopped) = self.clone().run_group(group).await {
-                self.after_failure(group, stopped)?;
+                self.after_failure(group, stopped).await?;
             }
             self.keep_single_volumes(group, rest);
         }
@@ -252,11 +256,15 @@ impl Execution {
     }
 
     /// After the commit a failure costs no data, so it becomes a warning and the rest goes on.
-    fn after_failure(&self, group: &[Item], stopped: Stopped) -> Result<(), Stopped> {
+    async fn after_failure(
+        self: &Arc<Self>,
+        group: &[Item],
+        stopped: Stopped,
+    ) -> Result<(), Stopped> {
         if !self.is_committed() {
             return Err(stopped);
         }
-        let damage = self.note_damage(&stopped);
+        let damage = self.note_damage(&stopped).await;
         let text = match stopped {
             Stopped::Failed(error) => format!("{error:#}"),
             Stopped::Changed(what) => what,

@@ -4,6 +4,7 @@ use crate::model::{ChainId, Guest, GuestKind, ImageId, Label, VolumeId, VolumeId
 use crate::model::{DiskKey, SkippedDisk};
 use crate::node::freezes::Freeze;
 use crate::plan::facts::{BackupFacts, DebrisFact, ImageFact, PointFact, SnapshotFact, VolumeFact};
+use crate::plan::prune::StoredFact;
 use crate::pve::GuestControl;
 use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
 use crate::repository::{
@@ -213,17 +214,16 @@ pub async fn backup(
     label: &Label,
 ) -> anyhow::Result<Surveyed> {
     let (directory, key, free_bytes) = place;
-    let history = directory.load().context("read the guest's restore points")?;
+    let (there, label, of) = (directory.clone(), label.clone(), read.guest.clone());
+    // Other guests are thawed and watched meanwhile, however long the repository takes.
+    let kept = tokio::task::spawn_blocking(move || kept(&there, &key, &of, &label)).await??;
     let parsed = GuestConfig::parse(&read.config);
     let SurveyedGuest { guest, config, mut volumes, skipped, .. } = read;
     let control = super::control(world, &guest);
     let agent = super::agent(&control, &parsed).await?;
     let freezes = world.freezes.left(guest.vmid).iter().map(Freeze::to_string).collect();
-    let record = record(&key, &guest, label, &history)?;
-    let chain = record.chains[label];
-    let points = points(directory, &history, chain);
-    fill_used(world, &mut volumes, &points).await;
-    let departed = super::departed::departed(world, &history, chain, &volumes).await;
+    fill_used(world, &mut volumes, &kept.points).await;
+    let departed = super::departed::departed(world, &kept.history, kept.chain, &volumes).await;
     let (firewall, unread_firewall) = match world.cluster.read_firewall(guest.vmid) {
         Ok(firewall) => (firewall, None),
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::from(error)))),
@@ -239,20 +239,45 @@ pub async fn backup(
         volumes,
         skipped,
         departed,
-        chain,
-        points,
-        audited: history.audits(chain),
-        debris: history.debris.iter().map(|d| debris_fact(directory, d)).collect(),
-        frozen_repository: history.forbids_removal(),
-        is_damaged: history.is_damaged(),
-        leftovers: super::leftovers(directory, &history)?,
-        stored: super::stored(directory, &history),
+        chain: kept.chain,
+        points: kept.points,
+        audited: kept.history.audits(kept.chain),
+        debris: kept.history.debris.iter().map(|d| debris_fact(directory, d)).collect(),
+        frozen_repository: kept.history.forbids_removal(),
+        is_damaged: kept.history.is_damaged(),
+        leftovers: kept.leftovers,
+        stored: kept.stored,
         free_bytes,
         unread_firewall,
         guest,
     };
-    let debris = history.debris;
-    Ok(Surveyed { facts, config, firewall, record, debris, control })
+    let Kept { record, history, .. } = kept;
+    Ok(Surveyed { facts, config, firewall, record, debris: history.debris, control })
+}
+
+/// What the repository holds of a guest.
+struct Kept {
+    history: History,
+    record: GuestRecord,
+    chain: ChainId,
+    points: Vec<PointFact>,
+    leftovers: Vec<String>,
+    stored: Vec<StoredFact>,
+}
+
+fn kept(
+    directory: &GuestDir,
+    key: &GuestKey,
+    guest: &Guest,
+    label: &Label,
+) -> anyhow::Result<Kept> {
+    let history = directory.load().context("read the guest's restore points")?;
+    let record = record(key, guest, label, &history)?;
+    let chain = record.chains[label];
+    let points = points(directory, &history, chain);
+    let leftovers = super::leftovers(directory, &history)?;
+    let stored = super::stored(directory, &history);
+    Ok(Kept { history, record, chain, points, leftovers, stored })
 }
 
 fn record(
