@@ -108,7 +108,7 @@ pub fn audit(
     Ok(audited)
 }
 
-/// One block: its length and what differs.
+/// One block: how many bytes of the source were read, and what differs.
 fn compare(
     (chain, source): (&ChainReader, &Blocks),
     number: u64,
@@ -118,17 +118,27 @@ fn compare(
     if watch.cancel.is_cancelled() {
         return Err(AuditStopped::Interrupted);
     }
+    let (offset, length) = (number * source.block_size(), source.length(number));
     let theirs = source.read(number).map_err(|error| AuditStopped::Source(Box::new(error)))?;
+    meter.add(length);
+    // Neither side has anything there: no byte was read, and none is compared.
+    if theirs.is_none() && !chain.holds_data(offset, length) {
+        return Ok((0, None));
+    }
+    let read = theirs.as_ref().map_or(0, Vec::len);
     let go_on = || watch.cancel.check();
-    watch.throttle.pass(theirs.len(), &go_on).map_err(|_| AuditStopped::Interrupted)?;
+    watch.throttle.pass(read, &go_on).map_err(|_| AuditStopped::Interrupted)?;
+    let theirs = theirs.unwrap_or_else(|| vec![0; usize::try_from(length).unwrap_or(usize::MAX)]);
     let mut ours = vec![0; theirs.len()];
-    let offset = number * source.block_size();
     chain.read_at(offset, &mut ours).map_err(|error| AuditStopped::Image(Box::new(error)))?;
-    meter.add(theirs.len() as u64);
-    Ok((theirs.len() as u64, difference(offset, &theirs, &ours)))
+    Ok((read as u64, difference(offset, &theirs, &ours)))
 }
 
 fn difference(offset: u64, source: &[u8], stored: &[u8]) -> Option<Difference> {
+    // The comparison of whole slices is the machine's own; byte by byte only where they differ.
+    if source == stored {
+        return None;
+    }
     let differs = |(a, b): (&u8, &u8)| a != b;
     let first = source.iter().zip(stored).position(differs)?;
     let last = source.iter().zip(stored).rposition(differs)?;

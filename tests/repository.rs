@@ -13,6 +13,8 @@
 mod example;
 #[path = "repository/golden.rs"]
 mod golden;
+#[path = "repository/long_chain.rs"]
+mod long_chain;
 #[path = "repository/merge_diff.rs"]
 mod merge_diff;
 #[path = "repository/merging.rs"]

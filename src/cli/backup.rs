@@ -41,7 +41,8 @@ pub struct Args {
     common: Common,
     #[command(flatten)]
     retention: RetentionOptions,
-    /// A new base after this many increments, or when the last one is so old: 7, 36h, 14d, 4w, 6m; 0: always.
+    /// A new base after this many increments, or when the last one is so old: 7, 36h, 14d, 4w, 6m; 0: always
+    /// [default: after 500 increments where no rule of retention is given].
     #[arg(long, value_name = "N|Nh|Nd|Nw|Nm", conflicts_with_all = ["keep", "fold"])]
     renew: Option<String>,
     /// Compare this share of each volume's blocks with its snapshot after the commit, another one in

@@ -13,8 +13,9 @@ use anyhow::Context as _;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Blocks in flight: each one waits for the storage for most of its time.
-const AT_ONCE: usize = 4;
+/// Blocks in flight: each one waits for the storage for most of its time, above all where a thin volume
+/// has nothing and the answer is no more than that.
+const AT_ONCE: usize = 16;
 
 impl Execution {
     pub(super) async fn audit_volume(

@@ -10,6 +10,7 @@ mod adopt;
 mod audit;
 pub mod copy;
 mod freeze;
+mod groups;
 pub mod guard;
 mod hooked;
 mod left;
@@ -38,6 +39,7 @@ use crate::cancel::Cancel;
 use crate::plan::{Action, Item, KeptPoint, Plan, Step};
 use crate::report::{Failure, GuestOutcome};
 use crate::world::World;
+use groups::{is_audit, is_pruning, is_removal, run_together};
 use state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinSet;
@@ -364,44 +366,5 @@ impl Execution {
     fn note(&self, line: &str) {
         self.world.progress.note(line);
         tracing::info!(guest = %self.plan.guest.vmid, "{line}");
-    }
-}
-
-/// Whether a protected snapshot's removal begins here. Its two steps have one pair of hooks, so that one
-/// that says no leaves the protection, too.
-fn is_removal(items: &[Item]) -> bool {
-    let [Item::Step(first), Item::Step(second), ..] = items else { return false };
-    match (&first.action, &second.action) {
-        (
-            Action::ReleaseSnapshot { volume, snapshot },
-            Action::DeleteSnapshot { volume: same, snapshot: the_same },
-        ) => (volume, snapshot) == (same, the_same),
-        _ => false,
-    }
-}
-
-fn is_audit(item: &Item) -> bool {
-    matches!(item, Item::Step(Step { action: Action::AuditVolume { .. }, .. }))
-}
-
-fn is_pruning(item: &Item) -> bool {
-    let Item::Step(Step { action, .. }) = item else { return false };
-    matches!(
-        action,
-        Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_)
-    )
-}
-
-fn run_together(first: &Item, other: &Item) -> bool {
-    let action = |item: &Item| match item {
-        Item::Step(Step { action, .. }) => Some(action.clone()),
-        Item::Scope(..) => None,
-    };
-    match (action(first), action(other)) {
-        (Some(a), Some(b)) => {
-            a.runs_beside_its_neighbours()
-                && std::mem::discriminant::<Action>(&a) == std::mem::discriminant(&b)
-        }
-        _ => false,
     }
 }

@@ -8,7 +8,7 @@ use super::{Mode, Performed, hooked};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, Stopwatch};
 use crate::execute::damaged_file;
-use crate::execute::prune::step;
+use crate::execute::prune::Pruner;
 use crate::hooks::Hooks;
 use crate::model::{Guest, Label, Moment};
 use crate::plan::prune::{PruneFacts, PrunePolicy, plan};
@@ -165,27 +165,38 @@ impl Turn<'_> {
         outcome.warnings.clone_from(&plan.warnings);
         outcome.not_whole.clone_from(&plan.not_whole);
         outcome.warnings.extend(self.caller().guest_start(&plan.guest)?);
+        let mut pruner = Pruner::new(self.directory, lock, self.request.image);
+        let ended = self.steps(plan, &mut pruner, outcome);
+        pruner.finish();
+        Ok(ended)
+    }
+
+    /// What was done before a step failed, or the user wished to stop, is told all the same.
+    fn steps(
+        &self,
+        plan: &Plan,
+        pruner: &mut Pruner<'_>,
+        mut outcome: GuestOutcome,
+    ) -> GuestOutcome {
         for planned in plan.steps() {
             if self.cancel.is_cancelled() {
                 let text = "interrupted; nothing is half".to_owned();
-                return Ok(outcome.failed(Failure::Interrupted, text));
+                return outcome.failed(Failure::Interrupted, text);
             }
-            let image = &self.request.image;
-            let work = || done(planned, step(self.directory, lock, image, &planned.action));
+            let mut work = || done(planned, pruner.step(&planned.action));
             let (done, warnings) = match hooked::step_event(&plan.guest, &planned.action) {
                 Some(event) => self.caller().around(event, work),
                 None => (work(), Vec::new()),
             };
             outcome.warnings.extend(warnings);
-            // What went before is told all the same.
             let done = match done {
                 Ok(done) => done,
-                Err(failed) => return Ok(hooked::ended_early(outcome, failed)),
+                Err(failed) => return hooked::ended_early(outcome, failed),
             };
             tracing::info!(guest = %plan.guest.vmid, "{done}");
             outcome.changes.push(done);
         }
-        Ok(outcome)
+        outcome
     }
 }
 

@@ -33,6 +33,10 @@ pub enum NoBackup {
     },
 }
 
+/// How many increments follow a base at most when neither `--renew` nor a rule of retention bounds
+/// them: a restore reads all of them, and one that is lost takes those after it along.
+pub const LONGEST_CHAIN: usize = 500;
+
 /// Plans the backup of one guest.
 ///
 /// # Errors
@@ -284,8 +288,16 @@ fn unless_renewed(
     volume: &VolumeFact,
     base: BaseImage,
 ) -> Result<BaseImage, String> {
-    let Some(renew) = policy.renew else { return Ok(base) };
     let images = || images_of(facts, |source| *source == volume.identity);
+    let Some(renew) = policy.renew else {
+        let rules = &policy.retention;
+        let is_endless = rules.is_empty() || rules.all.is_some();
+        let count = images().take_while(|(_, image)| !image.is_base).count();
+        let why = format!(
+            "{count} increments follow the last base, and nothing else bounds them (--renew)"
+        );
+        return if is_endless && count >= LONGEST_CHAIN { Err(why) } else { Ok(base) };
+    };
     let newest_base = (1..).zip(images()).find(|(_, (_, image))| image.is_base);
     let Some((count, (moment, _))) = newest_base else { return Ok(base) };
     let stands_for = images().take(count).map(|(_, image)| image.increments);

@@ -17,6 +17,7 @@ mod drives;
 pub mod facts;
 mod freeze;
 pub mod left;
+mod links;
 mod old_snapshots;
 mod placing;
 pub mod prune;
@@ -34,10 +35,6 @@ pub mod vmstate;
 pub use action::Action;
 
 use crate::model::{Guest, ImageId, Label, Moment, PointId, SkippedDisk, SnapshotIdentity};
-
-/// Why no snapshot of a volume goes for the time being. Ceph aborts the client that next writes to a
-/// part which was not copied yet (its issue 15831), and that client is the guest.
-pub(crate) const MIGRATING: &str = "is being migrated (rbd migration), and until `rbd migration commit` a deleted snapshot would make the guest's writes fail";
 
 /// Seconds that a guest may stay frozen, from its agent's answer on. Windows' VSS gives up by itself
 /// after ten.

@@ -5,6 +5,10 @@ use super::facts::{BackupFacts, DepartedFact, SnapshotFact, VolumeFact};
 use super::{Action, Item, Step};
 use crate::model::{SnapshotName, VolumeId};
 
+/// Why no snapshot of a volume goes for the time being. Ceph aborts the client that next writes to a
+/// part which was not copied yet (its issue 15831), and that client is the guest.
+pub(super) const MIGRATING: &str = "is being migrated (rbd migration), and until `rbd migration commit` a deleted snapshot would make the guest's writes fail";
+
 /// Snapshots of this chain that are not needed once the new point is there. Nothing but this
 /// chain's own whole names is ever in the list; nothing at all when the repository holds what we
 /// cannot read, because a snapshot may belong to that.
@@ -60,7 +64,7 @@ pub(super) fn stays(facts: &BackupFacts) -> impl Iterator<Item = String> + '_ {
 fn postponed(volume: &VolumeId) -> String {
     format!(
         "volume {volume} {}: its older snapshots stay, and a run after that deletes them",
-        super::MIGRATING
+        MIGRATING
     )
 }
 

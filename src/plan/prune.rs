@@ -1,6 +1,7 @@
 //! Decides on pruning: which points go by the rules of retention, which of those must stay hidden
 //! because others need their images, which hidden ones merge. Pure; it removes nothing.
 
+use super::links::Links;
 use super::{Action, Item, KeptPoint, Plan, RemovedPoint, Step};
 use crate::model::{Guest, ImageId, Label, Moment, PointId};
 use crate::retention::{self, Rules, Share, Verdict};
@@ -138,35 +139,39 @@ fn incomplete<'a>(
 pub fn pruning(points: &[StoredFact], policy: &PrunePolicy) -> Pruning {
     let (fates, stopped) = verdicts(points, policy);
     let needed = needed(points, &fates);
+    let links = Links::of(points);
     let kept = points.iter().zip(&fates).filter_map(|(point, fate)| {
         Some(KeptPoint { point: name(point), because: fate.why()?.to_owned() })
     });
     let goes = |(_, fate): &(&StoredFact, &Fate)| *fate == &Fate::Goes;
     let going: Vec<&StoredFact> =
         points.iter().zip(&fates).filter(goes).map(|(point, _)| point).collect();
-    let merging = Merging { points, going: &going, needed: &needed, fold: policy.rules.fold };
+    let going_ids: BTreeSet<PointId> = going.iter().map(|point| point.id).collect();
+    let fold = policy.rules.fold;
+    let merging = Merging { links: &links, going: &going_ids, needed: &needed, fold };
     let merges: Vec<Merge<'_>> =
         points.iter().zip(&fates).filter_map(|(into, fate)| merging.merge(into, fate)).collect();
     let mut steps = Vec::new();
     // A base that is folded now stays in sight until then: should that fail, it is a point still.
-    let is_folded = |point: &StoredFact| merges.iter().any(|merge| merge.folds(point));
+    let folded: BTreeSet<PointId> = merges.iter().filter_map(Merge::folds).collect();
+    let is_folded = |point: &StoredFact| folded.contains(&point.id);
     for point in going.iter().rev().filter(|p| !needed.contains(&p.id)) {
         let why = if point.hidden { "nothing needs it any more" } else { "no rule keeps it" };
-        steps.push(Action::DeleteRestorePoint(removed(points, point)).because(why));
+        steps.push(Action::DeleteRestorePoint(links.removed(point)).because(why));
     }
     for point in going.iter().filter(|p| needed.contains(&p.id) && !p.hidden && !is_folded(p)) {
-        let action = Action::HidePoint(removed(points, point));
+        let action = Action::HidePoint(links.removed(point));
         steps.push(action.because("no rule keeps it; newer points need its images"));
     }
-    steps.extend(merges.iter().flat_map(|merge| merge.steps(points)));
+    steps.extend(merges.iter().flat_map(|merge| merge.steps(&links)));
     Pruning { steps, kept: kept.collect(), stopped }
 }
 
 /// What is known when merges are looked for.
 struct Merging<'a> {
-    points: &'a [StoredFact],
-    /// The points that go, by `seq`.
-    going: &'a [&'a StoredFact],
+    links: &'a Links<'a>,
+    /// The points that go.
+    going: &'a BTreeSet<PointId>,
     needed: &'a BTreeSet<PointId>,
     fold: Option<Share>,
 }
@@ -186,13 +191,11 @@ impl<'a> Merging<'a> {
         fate.why()?;
         let mut from: Vec<&StoredFact> = Vec::new();
         let mut because = "older increments merge".to_owned();
-        let is_below = |p: &&&StoredFact| p.seq < into.seq && self.needed.contains(&p.id);
-        for below in self.going.iter().rev().filter(is_below) {
-            let children = removed(self.points, below).needed_by;
-            let in_line = |id: &PointId| *id == into.id || from.iter().any(|p| p.id == *id);
-            if !children.iter().any(in_line) {
-                continue;
-            }
+        let mut line = BTreeSet::from([into.id]);
+        let mut open: BTreeMap<(u64, PointId), &StoredFact> = self.below(into, into).collect();
+        while let Some((_, below)) = open.pop_last() {
+            let children = self.links.children(below);
+            let in_line = |id: &PointId| line.contains(id);
             let alone = children.iter().all(|id| in_line(id) || self.is_deleted(*id));
             let increments = below.images.iter().all(|image| image.parent.is_some());
             let share = self.fold.filter(|share| self.is_due(*share, below, &from, (into, fate)));
@@ -200,6 +203,8 @@ impl<'a> Merging<'a> {
                 break;
             }
             from.push(below);
+            line.insert(below.id);
+            open.extend(self.below(below, into));
             if let Some(share) = share {
                 because = format!("older increments exceed {share} of the base (fold)");
                 break;
@@ -208,9 +213,22 @@ impl<'a> Merging<'a> {
         (!from.is_empty()).then_some(Merge { into, from, because })
     }
 
+    /// What a point stands on, of what may merge into `into`.
+    fn below(
+        &self,
+        point: &StoredFact,
+        into: &StoredFact,
+    ) -> impl Iterator<Item = ((u64, PointId), &'a StoredFact)> {
+        let (links, limit) = (self.links, into.seq);
+        let (going, needed) = (self.going, self.needed);
+        let fits =
+            move |p: &&StoredFact| p.seq < limit && going.contains(&p.id) && needed.contains(&p.id);
+        links.parents(point).filter(fits).map(|p| ((p.seq, p.id), p))
+    }
+
     /// Whether it is gone before anything merges.
     fn is_deleted(&self, id: PointId) -> bool {
-        self.going.iter().any(|p| p.id == id) && !self.needed.contains(&id)
+        self.going.contains(&id) && !self.needed.contains(&id)
     }
 
     /// Whether a base is folded: retention said so, or it is hidden and what stands on it exceeds
@@ -229,15 +247,16 @@ impl<'a> Merging<'a> {
 }
 
 impl Merge<'_> {
-    fn folds(&self, point: &StoredFact) -> bool {
-        point.is_base() && self.from.iter().any(|from| from.id == point.id)
+    /// The base that is folded; it is the last one.
+    fn folds(&self) -> Option<PointId> {
+        self.from.iter().find(|from| from.is_base()).map(|from| from.id)
     }
 
-    fn steps(&self, points: &[StoredFact]) -> Vec<Step> {
-        let from = self.from.iter().rev().map(|p| removed(points, p)).collect();
-        let action = Action::MergeImages { into: removed(points, self.into), from };
+    fn steps(&self, links: &Links<'_>) -> Vec<Step> {
+        let from = self.from.iter().rev().map(|p| links.removed(p)).collect();
+        let action = Action::MergeImages { into: links.removed(self.into), from };
         let mut steps = vec![action.because(self.because.clone())];
-        let delete = |p: &&StoredFact| Action::DeleteRestorePoint(removed(points, p));
+        let delete = |p: &&StoredFact| Action::DeleteRestorePoint(links.removed(p));
         steps.extend(self.from.iter().map(|p| delete(p).because("it is merged")));
         steps
     }
@@ -346,27 +365,9 @@ pub(super) fn needed_below(points: &[StoredFact], staying: &[&StoredFact]) -> BT
     needed
 }
 
-/// The point with what the linter judges it by. This is read from the facts once more, and not
-/// taken from the decision that the linter is to judge.
+/// The point with what the linter judges it by; for many points, [`Links`] is made once.
 pub(super) fn removed(points: &[StoredFact], point: &StoredFact) -> RemovedPoint {
-    let sound = || points.iter().filter(|p| p.label == point.label && !p.hidden && !p.failed);
-    let newest = sound().max_by_key(|p| p.seq);
-    let newest_whole = sound().filter(|p| p.missing.is_empty()).max_by_key(|p| p.seq);
-    let is_child = |other: &&StoredFact| {
-        let parents = other.images.iter().filter_map(|image| image.parent);
-        let own = |parent: ImageId| point.images.iter().any(|image| image.image == parent);
-        other.id != point.id && parents.into_iter().any(own)
-    };
-    RemovedPoint {
-        directory: point.directory.clone(),
-        id: point.id,
-        label: point.label.clone(),
-        moment: point.moment,
-        is_protected: point.protected,
-        is_hidden: point.hidden,
-        is_newest: newest.into_iter().chain(newest_whole).any(|newest| newest.id == point.id),
-        needed_by: points.iter().filter(is_child).map(|other| other.id).collect(),
-    }
+    Links::of(points).removed(point)
 }
 
 pub(super) fn name(point: &StoredFact) -> String {

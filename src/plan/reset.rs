@@ -99,7 +99,7 @@ pub fn plan(facts: &ResetFacts, policy: &ResetPolicy) -> Result<Plan, NoReset> {
 fn postponed(volume: &ResetVolume, snapshot: &SnapshotFact) -> SkippedDisk {
     SkippedDisk {
         disk: format!("{}@{}", volume.volume, snapshot.identity.name),
-        reason: format!("its volume {}: reset it after that", super::MIGRATING),
+        reason: format!("its volume {}: reset it after that", super::old_snapshots::MIGRATING),
         by_configuration: false,
     }
 }

@@ -6,6 +6,7 @@ use super::history::{History, StoredPoint};
 use super::image::{ChainLink, ImageReader};
 use super::manifest::ImageEntry;
 use crate::model::{DiskKey, ImageId};
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 /// Why the images of a chain do not make a volume.
@@ -95,26 +96,64 @@ pub fn images_of_chain<'a>(
         .manifest
         .image(disk)
         .ok_or_else(|| BrokenChain::NoSuchDisk { point: point.dir.clone(), disk: disk.clone() })?;
-    let mut chain = vec![HeldImage { point, image }];
-    let mut newest = chain[0];
+    let mut newest = HeldImage { point, image };
+    let (mut chain, mut seen) = (vec![newest], HashSet::from([image.id]));
     while let Some(parent) = newest.image.parent {
-        if chain.iter().any(|held| held.image.id == parent) {
+        if !seen.insert(parent) {
             return Err(BrokenChain::Circle { file: newest.path() });
         }
-        let older = held_image(history, parent)
-            .ok_or_else(|| BrokenChain::MissingParent { file: newest.path(), parent })?;
-        fits(&older, &newest)?;
-        chain.push(older);
-        newest = older;
+        newest = below(history, &newest, parent)?;
+        chain.push(newest);
     }
     chain.reverse();
     Ok(chain)
 }
 
-fn held_image(history: &History, id: ImageId) -> Option<HeldImage<'_>> {
-    let point = history.holder_of(id)?;
-    let image = point.manifest.images.iter().find(|image| image.id == id)?;
-    Some(HeldImage { point, image })
+/// The image that another one was made on.
+fn below<'a>(
+    history: &'a History,
+    newer: &HeldImage<'_>,
+    parent: ImageId,
+) -> Result<HeldImage<'a>, BrokenChain> {
+    let missing = || BrokenChain::MissingParent { file: newer.path(), parent };
+    let (point, own) = history.lookup.holder(&history.points, parent).ok_or_else(missing)?;
+    let point = &history.points[point];
+    let older = HeldImage { point, image: &point.manifest.images[own] };
+    fits(&older, newer)?;
+    Ok(older)
+}
+
+/// What is known of chains that were walked, so that many points walk what they share once.
+#[derive(Debug, Default)]
+pub(super) struct Walked(HashMap<ImageId, Option<BrokenChain>>);
+
+impl Walked {
+    /// The images of a disk's chain that nobody walked before, the newest first; those of a chain that
+    /// breaks, too, with the reason.
+    pub(super) fn walk<'a>(
+        &mut self,
+        history: &'a History,
+        newest: HeldImage<'a>,
+    ) -> (Vec<HeldImage<'a>>, Option<BrokenChain>) {
+        let (mut newest, mut chain, mut own) = (newest, Vec::new(), HashSet::new());
+        let broken = loop {
+            if let Some(known) = self.0.get(&newest.image.id) {
+                break known.clone();
+            }
+            chain.push(newest);
+            own.insert(newest.image.id);
+            let Some(parent) = newest.image.parent else { break None };
+            if own.contains(&parent) {
+                break Some(BrokenChain::Circle { file: newest.path() });
+            }
+            match below(history, &newest, parent) {
+                Ok(older) => newest = older,
+                Err(broken) => break Some(broken),
+            }
+        };
+        self.0.extend(own.into_iter().map(|image| (image, broken.clone())));
+        (chain, broken)
+    }
 }
 
 fn fits(older: &HeldImage<'_>, newer: &HeldImage<'_>) -> Result<(), BrokenChain> {
@@ -161,15 +200,37 @@ pub fn point_usable_as_base(
     point: &StoredPoint,
     disk: &DiskKey,
 ) -> Option<String> {
-    if let Some(why) = history.forbids_increments() {
-        return Some(why);
+    BaseCheck::new(fs, history).unusable(point, disk)
+}
+
+/// The same question for many points of a history: each image is looked at once, as its index may
+/// have many megabytes and lie on another machine.
+pub struct BaseCheck<'a> {
+    fs: &'a Disk,
+    history: &'a History,
+    known: HashMap<ImageId, Option<String>>,
+}
+
+impl<'a> BaseCheck<'a> {
+    /// Knows nothing yet.
+    pub fn new(fs: &'a Disk, history: &'a History) -> Self {
+        Self { fs, history, known: HashMap::new() }
     }
-    let chain = match images_of_chain(history, point, disk) {
-        Ok(chain) => chain,
-        Err(broken) => return Some(broken.to_string()),
-    };
-    let unknown = |held: &HeldImage<'_>| history.lost_attributes(held.point);
-    chain.iter().find_map(|held| unknown(held).or_else(|| unusable(fs, held)))
+
+    /// Why the next increment of a disk may not be based on its image in this point; `None` when it may.
+    pub fn unusable(&mut self, point: &StoredPoint, disk: &DiskKey) -> Option<String> {
+        if let Some(why) = self.history.forbids_increments() {
+            return Some(why);
+        }
+        match images_of_chain(self.history, point, disk) {
+            Err(broken) => Some(broken.to_string()),
+            Ok(chain) => chain.iter().find_map(|held| {
+                let look =
+                    || self.history.lost_attributes(held.point).or_else(|| unusable(self.fs, held));
+                self.known.entry(held.image.id).or_insert_with(look).clone()
+            }),
+        }
+    }
 }
 
 /// The images of a disk's chain whose indexes are missing, damaged or another image's, of a chain

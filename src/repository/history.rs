@@ -3,10 +3,11 @@
 
 use super::chain::{BrokenChain, images_of_chain};
 use super::layout::GuestKey;
+use super::lookup::Lookup;
 use super::manifest::Manifest;
 use super::records::{Attributes, FreezeRecord, GuestRecord};
 use crate::model::{ChainId, DiskKey, ImageId, Label, PointId};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 
 /// A restore point as it stands in the repository.
@@ -80,6 +81,8 @@ pub struct History {
     pub unreadable: Vec<Unreadable>,
     /// What unfinished runs left.
     pub debris: Vec<Debris>,
+    /// Where images stand among the points.
+    pub(crate) lookup: Lookup,
     /// Image files that manifests name and their directories do not list.
     pub missing: Vec<PathBuf>,
     /// The manifests of points of which only the sealed copy is there: the directory is gone.
@@ -104,7 +107,22 @@ impl History {
 
     /// The point that holds an image.
     pub fn holder_of(&self, image: ImageId) -> Option<&StoredPoint> {
-        self.points.iter().find(|point| point.manifest.images.iter().any(|i| i.id == image))
+        self.lookup.holder(&self.points, image).map(|(point, _)| &self.points[point])
+    }
+
+    /// All images that need one, by their ids, and the one itself: what is on top of it, and on top of
+    /// that.
+    pub(super) fn needing(&self, image: ImageId) -> HashSet<ImageId> {
+        let (mut needing, mut open) = (HashSet::new(), vec![image]);
+        while let Some(image) = open.pop() {
+            if needing.insert(image) {
+                let children = self.lookup.children(&self.points, image).into_iter();
+                open.extend(
+                    children.map(|(point, own)| self.points[point].manifest.images[own].id),
+                );
+            }
+        }
+        needing
     }
 
     /// The chain of a label, as guest.json or else the newest point tells.
@@ -183,10 +201,16 @@ impl History {
 
     /// The first other point with an increment on top of one of this point's images.
     pub fn needed_by(&self, point: &StoredPoint) -> Option<&StoredPoint> {
-        let ids: Vec<ImageId> = point.manifest.images.iter().map(|image| image.id).collect();
-        self.points.iter().filter(|other| other.dir != point.dir).find(|other| {
-            other.manifest.images.iter().any(|i| i.parent.is_some_and(|p| ids.contains(&p)))
-        })
+        self.others_on(point).into_iter().next()
+    }
+
+    /// All other points with an increment on top of one of this point's images, in their order.
+    pub(super) fn others_on(&self, point: &StoredPoint) -> Vec<&StoredPoint> {
+        let children = |image: &super::ImageEntry| self.lookup.children(&self.points, image.id);
+        let children = point.manifest.images.iter().flat_map(children);
+        let others = children.filter(|(other, _)| self.points[*other].dir != point.dir);
+        let numbers: BTreeSet<usize> = others.map(|(other, _)| other).collect();
+        numbers.into_iter().map(|other| &self.points[other]).collect()
     }
 
     /// Puts points in order, and where guest.json is not readable, rebuilds it from them: losing

@@ -158,6 +158,7 @@ pub mod image;
 pub mod layout;
 pub mod legacy;
 mod lock;
+mod lookup;
 mod lost;
 mod manifest;
 mod marks;
@@ -175,7 +176,7 @@ mod verify_image;
 
 pub use audit::AuditFindings;
 pub use chain::{
-    BrokenChain, HeldImage, chain_of, damage_of_chain, images_of_chain, lost_indexes,
+    BaseCheck, BrokenChain, HeldImage, chain_of, damage_of_chain, images_of_chain, lost_indexes,
     point_usable_as_base,
 };
 pub use copy::Copying;
@@ -191,6 +192,7 @@ pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use mend::Mending;
 pub use merge::MergeOptions;
 pub use records::{Attributes, AuditRecord, FreezeRecord, GuestRecord, Verified, VerifiedState};
+pub use removal::Remaining;
 pub use store::Repository;
 pub use stored_chain::{OpenChain, StoredChain};
 pub use verify::{DamageFound, Subset, VerifyReport, VerifyRequest};

@@ -10,6 +10,49 @@ use super::layout;
 use super::lock::{Lock, is_full};
 use super::manifest::{Manifest, State};
 use super::records::GuestRecord;
+use crate::model::PointId;
+use std::collections::HashSet;
+
+/// The points of a guest while some of them go, read once under the lock of the run.
+pub struct Remaining {
+    history: History,
+    gone: HashSet<PointId>,
+}
+
+impl Remaining {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// No exclusive lock, or something of the guest cannot be read, so that nothing may go.
+    pub fn read(guest: &GuestDir, lock: &Lock) -> Result<Self, RepositoryError> {
+        Ok(Self { history: guest.may_remove(lock)?, gone: HashSet::new() })
+    }
+
+    /// A point that is still there.
+    pub fn point(&self, id: PointId) -> Option<&StoredPoint> {
+        self.history.point(id).filter(|point| self.is_there(point))
+    }
+
+    fn points(&self) -> impl Iterator<Item = &StoredPoint> {
+        self.history.points.iter().filter(|point| self.is_there(point))
+    }
+
+    fn is_there(&self, point: &StoredPoint) -> bool {
+        !self.gone.contains(&point.manifest.point)
+    }
+
+    fn needed_by(&self, point: &StoredPoint) -> Option<&StoredPoint> {
+        self.history.others_on(point).into_iter().find(|other| self.is_there(other))
+    }
+
+    /// Its order is known by guest.json or by what stays: it is not to be noted lower again.
+    fn note_gone(&mut self, point: &StoredPoint) {
+        self.gone.insert(point.manifest.point);
+        if let Some(record) = &mut self.history.record {
+            record.last_seq = record.last_seq.max(point.manifest.seq);
+        }
+    }
+}
 
 impl GuestDir {
     /// Removes what an unfinished run left, unless it turns out to be a point that lost its manifest;
@@ -44,15 +87,31 @@ impl GuestDir {
         point: &StoredPoint,
     ) -> Result<Option<Foreign>, RepositoryError> {
         let history = self.may_delete(lock, point)?;
-        if let Some(other) = history.needed_by(point) {
+        let mut remaining = Remaining { history, gone: HashSet::new() };
+        self.delete_remaining(lock, &mut remaining, point)
+    }
+
+    /// The same of points that were read once under the lock: each that goes is noted there.
+    ///
+    /// # Errors
+    /// As [`GuestDir::delete_point`].
+    pub fn delete_remaining(
+        &self,
+        lock: &Lock,
+        remaining: &mut Remaining,
+        point: &StoredPoint,
+    ) -> Result<Option<Foreign>, RepositoryError> {
+        lock.confirm(self.path())?;
+        if let Some(other) = remaining.needed_by(point) {
             return Err(RepositoryError::StillNeeded {
                 path: point.dir.clone(),
                 needed_by: other.dir.display().to_string(),
             });
         }
-        self.remember_seq(lock, &history, point)?;
+        self.remember_seq(lock, remaining, point)?;
         copies::remove(self.disk(), self.path(), point.manifest.point)?;
         files::remove_if_there(self.disk(), &point.dir.join(layout::MANIFEST))?;
+        remaining.note_gone(point);
         self.disk().fsync_dir(&point.dir).about("fsync", &point.dir)?;
         files::remove_uncommitted(self.disk(), &point.dir)
     }
@@ -62,13 +121,13 @@ impl GuestDir {
     fn remember_seq(
         &self,
         lock: &Lock,
-        history: &History,
+        remaining: &Remaining,
         point: &StoredPoint,
     ) -> Result<(), RepositoryError> {
         let seq = point.manifest.seq;
         let is_told = |other: &StoredPoint| other.dir != point.dir && other.manifest.seq >= seq;
-        let Some(record) = &history.record else { return Ok(()) };
-        if record.last_seq >= seq || history.points.iter().any(is_told) {
+        let Some(record) = &remaining.history.record else { return Ok(()) };
+        if record.last_seq >= seq || remaining.points().any(is_told) {
             return Ok(());
         }
         let record = GuestRecord { last_seq: seq, ..record.clone() };
@@ -94,6 +153,23 @@ impl GuestDir {
         point: &StoredPoint,
     ) -> Result<StoredPoint, RepositoryError> {
         self.may_remove(lock)?;
+        self.hide(point)
+    }
+
+    /// The same of points that were read once under the lock.
+    ///
+    /// # Errors
+    /// As [`GuestDir::hide_point`].
+    pub fn hide_remaining(
+        &self,
+        lock: &Lock,
+        point: &StoredPoint,
+    ) -> Result<StoredPoint, RepositoryError> {
+        lock.confirm(self.path())?;
+        self.hide(point)
+    }
+
+    fn hide(&self, point: &StoredPoint) -> Result<StoredPoint, RepositoryError> {
         let manifest = Manifest { state: State::Hidden, ..point.manifest.clone() };
         self.rewrite_manifest(&StoredPoint { manifest, ..point.clone() })
     }

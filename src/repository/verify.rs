@@ -1,7 +1,7 @@
 //! Checks what is stored: manifests, configurations, chains, image files frame by frame; and says
 //! which restore points each damage costs. Not for repairing, nor for marking without being told.
 
-use super::chain::{BrokenChain, HeldImage, images_of_chain};
+use super::chain::{BrokenChain, HeldImage, Walked};
 use super::draft::text_digest;
 use super::error::RepositoryError;
 use super::guest_dir::GuestDir;
@@ -99,7 +99,7 @@ pub(super) fn verify(
         (request.progress)(bytes).inspect_err(|_| stopped.store(true, Ordering::Relaxed))
     };
     let request = &VerifyRequest { progress: &progress, ..*request };
-    let mut checker = Checker { guest, history: &history, report };
+    let mut checker = Checker { guest, history: &history, walked: Walked::default(), report };
     checker.records();
     let points: Vec<&StoredPoint> =
         history.visible().filter(|point| (request.select)(point)).collect();
@@ -125,6 +125,7 @@ pub(super) fn verify(
 struct Checker<'a> {
     guest: &'a GuestDir,
     history: &'a History,
+    walked: Walked,
     report: VerifyReport,
 }
 
@@ -187,16 +188,26 @@ impl<'a> Checker<'a> {
     fn chains(&mut self, point: &'a StoredPoint) -> Vec<HeldImage<'a>> {
         let mut images = Vec::new();
         for image in &point.manifest.images {
-            match images_of_chain(self.history, point, &image.disk) {
-                Ok(chain) => images.extend(chain),
-                Err(broken) => {
-                    let file = broken_file(&broken, point);
-                    self.found(&file, broken.to_string(), vec![point.dir.clone()]);
+            let (chain, broken) = self.walked.walk(self.history, HeldImage { point, image });
+            match broken {
+                None => images.extend(chain),
+                Some(broken) => {
+                    self.broken(&broken, point);
                     images.push(HeldImage { point, image });
                 }
             }
         }
         images
+    }
+
+    /// A chain that breaks in one place costs every point that crosses it, and is named once.
+    fn broken(&mut self, broken: &BrokenChain, point: &StoredPoint) {
+        let (file, what) = (broken_file(broken, point), broken.to_string());
+        let damage = &mut self.report.damage;
+        match damage.iter_mut().find(|known| known.file == file && known.what == what) {
+            Some(known) => known.points_lost.push(point.dir.clone()),
+            None => self.found(&file, what, vec![point.dir.clone()]),
+        }
     }
 
     fn image(
@@ -228,12 +239,9 @@ impl<'a> Checker<'a> {
 
     /// The visible points with this image in a chain.
     fn needing(&self, held: &HeldImage<'_>) -> Vec<PathBuf> {
+        let needing = self.history.needing(held.image.id);
         let needs = |point: &&StoredPoint| {
-            point.manifest.images.iter().any(|own| {
-                own.id == held.image.id
-                    || images_of_chain(self.history, point, &own.disk)
-                        .is_ok_and(|chain| chain.iter().any(|h| h.image.id == held.image.id))
-            })
+            point.manifest.images.iter().any(|own| needing.contains(&own.id))
         };
         self.history.visible().filter(needs).map(|point| point.dir.clone()).collect()
     }

@@ -37,19 +37,25 @@ impl Blocks {
         self.size.div_ceil(self.block_size)
     }
 
-    /// The bytes of a block, none beyond the size.
+    /// The bytes of a block, none beyond the size; `None` where the storage keeps nothing of it, so that
+    /// all of it reads as zero. A thin volume is that for the most part.
     ///
     /// # Errors
     /// The storage cannot be read.
-    pub fn read(&self, number: u64) -> Result<Vec<u8>, StorageError> {
+    pub fn read(&self, number: u64) -> Result<Option<Vec<u8>>, StorageError> {
         let offset = number.saturating_mul(self.block_size);
-        let length = self.size.saturating_sub(offset).min(self.block_size);
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
-        match &self.source {
+        let mut bytes = vec![0; usize::try_from(self.length(number)).unwrap_or(usize::MAX)];
+        let is_there = match &self.source {
             Source::Rbd(objects) => objects.read(offset, &mut bytes)?,
             Source::Memory(frozen) => frozen.read(offset, &mut bytes),
-        }
-        Ok(bytes)
+        };
+        Ok(is_there.then_some(bytes))
+    }
+
+    /// How many bytes a block has.
+    pub fn length(&self, number: u64) -> u64 {
+        let offset = number.saturating_mul(self.block_size);
+        self.size.saturating_sub(offset).min(self.block_size)
     }
 
     /// Whether what was read counts: the snapshot is still the one that it was at the beginning.

@@ -1,21 +1,16 @@
 //! The facts of a backup, and what its execution will need of what was read.
 
-use crate::model::{ChainId, Guest, GuestKind, ImageId, Label, VolumeId, VolumeIdentity};
-use crate::model::{DiskKey, SkippedDisk};
+use super::kept::{Kept, debris_fact, kept};
+use crate::model::{DiskKey, Guest, GuestKind, Label, SkippedDisk, VolumeId};
 use crate::node::freezes::Freeze;
-use crate::plan::facts::{BackupFacts, DebrisFact, ImageFact, PointFact, SnapshotFact, VolumeFact};
-use crate::plan::prune::StoredFact;
+use crate::plan::facts::{BackupFacts, PointFact, SnapshotFact, VolumeFact};
 use crate::pve::GuestControl;
 use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
-use crate::repository::{
-    Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, lost_indexes,
-    point_usable_as_base,
-};
+use crate::repository::{Debris, GuestDir, GuestKey, GuestRecord};
 use crate::storage::{ObjectMap, VolumeFacts};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// A guest as it was read for a backup.
 pub struct Surveyed {
@@ -215,8 +210,11 @@ pub async fn backup(
 ) -> anyhow::Result<Surveyed> {
     let (directory, key, free_bytes) = place;
     let (there, label, of) = (directory.clone(), label.clone(), read.guest.clone());
+    let standing = read.volumes.iter().flat_map(|volume| &volume.snapshots);
+    let standing: Vec<_> = standing.map(|snapshot| snapshot.identity.clone()).collect();
     // Other guests are thawed and watched meanwhile, however long the repository takes.
-    let kept = tokio::task::spawn_blocking(move || kept(&there, &key, &of, &label)).await??;
+    let kept =
+        tokio::task::spawn_blocking(move || kept(&there, &key, (&of, &standing), &label)).await??;
     let parsed = GuestConfig::parse(&read.config);
     let SurveyedGuest { guest, config, mut volumes, skipped, .. } = read;
     let control = super::control(world, &guest);
@@ -253,119 +251,6 @@ pub async fn backup(
     };
     let Kept { record, history, .. } = kept;
     Ok(Surveyed { facts, config, firewall, record, debris: history.debris, control })
-}
-
-/// What the repository holds of a guest.
-struct Kept {
-    history: History,
-    record: GuestRecord,
-    chain: ChainId,
-    points: Vec<PointFact>,
-    leftovers: Vec<String>,
-    stored: Vec<StoredFact>,
-}
-
-fn kept(
-    directory: &GuestDir,
-    key: &GuestKey,
-    guest: &Guest,
-    label: &Label,
-) -> anyhow::Result<Kept> {
-    let history = directory.load().context("read the guest's restore points")?;
-    let record = record(key, guest, label, &history)?;
-    let chain = record.chains[label];
-    let points = points(directory, &history, chain);
-    let leftovers = super::leftovers(directory, &history)?;
-    let stored = super::stored(directory, &history);
-    Ok(Kept { history, record, chain, points, leftovers, stored })
-}
-
-fn record(
-    key: &GuestKey,
-    guest: &Guest,
-    label: &Label,
-    history: &History,
-) -> anyhow::Result<GuestRecord> {
-    let mut record = match &history.record {
-        Some(record) => record.clone(),
-        None => GuestRecord {
-            guest: key.clone(),
-            kind: guest.kind,
-            name: String::new(),
-            chains: BTreeMap::new(),
-            last_seq: 0,
-            other: serde_json::Map::new(),
-        },
-    };
-    record.name.clone_from(&guest.name);
-    if !record.chains.contains_key(label) {
-        record.chains.insert(label.clone(), ChainId(crate::entropy::random_u32()?));
-    }
-    Ok(record)
-}
-
-fn points(directory: &GuestDir, history: &History, chain: ChainId) -> Vec<PointFact> {
-    let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
-    let mut facts: Vec<PointFact> =
-        of_chain.map(|point| point_fact(directory, history, point)).collect();
-    // Older points share their images with the newest, so that each index is looked at once.
-    let newest = history.points.iter().rev().find(|point| point.manifest.chain == chain);
-    if let (Some(newest), Some(fact)) = (newest, facts.last_mut()) {
-        for (image, entry) in fact.images.iter_mut().zip(&newest.manifest.images) {
-            let files = lost_indexes(history, newest, &entry.disk);
-            let files = files.iter().filter(|_| image.unusable.is_none());
-            let relative = |file: &PathBuf| {
-                file.strip_prefix(directory.path()).unwrap_or(file).display().to_string()
-            };
-            image.lost_indexes = files.map(relative).collect();
-        }
-    }
-    for differing in differing_volumes(history, chain) {
-        distrust(&mut facts, differing);
-    }
-    facts
-}
-
-/// The volumes of a chain's points that were found to differ from their source, and in which point.
-fn differing_volumes(
-    history: &History,
-    chain: ChainId,
-) -> impl Iterator<Item = (u64, &VolumeIdentity)> {
-    let of_chain = history.points.iter().filter(move |point| point.manifest.chain == chain);
-    of_chain.flat_map(|point| {
-        let audited = point.attributes.audited.iter().flat_map(|audited| &audited.failed_images);
-        let image = |id: &ImageId| point.manifest.images.iter().find(|image| image.id == *id);
-        audited.filter_map(image).map(|image| (point.manifest.seq, &image.source.volume))
-    })
-}
-
-/// Nobody knows since when a volume differs from its source: what is older in the chain is no base
-/// for increments either, even where its snapshot is still there.
-fn distrust(facts: &mut [PointFact], (seq, volume): (u64, &VolumeIdentity)) {
-    for point in facts.iter_mut().filter(|point| point.seq <= seq) {
-        for image in point.images.iter_mut().filter(|image| image.source.volume == *volume) {
-            let why = "is of a chain that was found to differ from its source";
-            image.unusable.get_or_insert_with(|| why.to_owned());
-        }
-    }
-}
-
-fn point_fact(directory: &GuestDir, history: &History, point: &StoredPoint) -> PointFact {
-    let images = point.manifest.images.iter().map(|image| ImageFact {
-        image: image.id,
-        source: image.source.clone(),
-        bytes: (image.stream_bytes, image.stored_bytes),
-        is_base: image.parent.is_none(),
-        increments: image.increments(),
-        unusable: point_usable_as_base(directory.disk(), history, point, &image.disk),
-        lost_indexes: Vec::new(),
-    });
-    PointFact { seq: point.manifest.seq, moment: point.manifest.time, images: images.collect() }
-}
-
-fn debris_fact(directory: &GuestDir, debris: &Debris) -> DebrisFact {
-    let relative = debris.path.strip_prefix(directory.path()).unwrap_or(&debris.path);
-    DebrisFact { directory: relative.display().to_string() }
 }
 
 /// Asks for the used bytes of the volumes that will get a base, where the answer is cheap. Without

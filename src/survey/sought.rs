@@ -1,6 +1,7 @@
 //! Which restore point is meant, of all that a repository holds, and why none is. What is at the
 //! target of a restore is for `restore`.
 
+use super::several::{described_all, last_of_one_cluster};
 use crate::model::{ClusterId, Label, Moment, VmId};
 use crate::repository::{GuestDir, History, Repository, StoredPoint, Unreadable};
 use std::path::Path;
@@ -107,38 +108,6 @@ pub fn point(
         return Ok(found.swap_remove(last));
     }
     Ok(found.pop().ok_or_else(|| NoPoint::None(described(sought)))?)
-}
-
-/// Of guests that one cluster had under one vmid, one after the other, the one that was there last.
-/// Of several clusters' nobody can tell which is meant.
-fn last_of_one_cluster(found: &[SurveyedPoint]) -> Option<usize> {
-    let cluster = |candidate: &SurveyedPoint| {
-        candidate.history.record.as_ref().map(|record| record.guest.cluster.clone())
-    };
-    let first = cluster(found.first()?)?;
-    if found.iter().any(|candidate| cluster(candidate).as_ref() != Some(&first)) {
-        return None;
-    }
-    let newest = |candidate: &SurveyedPoint| newest_of(candidate).map(|p| p.manifest.time);
-    let last = (0..found.len()).max_by_key(|at| newest(&found[*at]))?;
-    let as_new = found.iter().filter(|other| newest(other) >= newest(&found[last])).count();
-    (as_new == 1).then_some(last)
-}
-
-fn newest_of(candidate: &SurveyedPoint) -> Option<&StoredPoint> {
-    candidate.history.visible().max_by_key(|point| point.manifest.time)
-}
-
-/// The directories, each with its guest's newest point: names alone say nothing at 3 a.m.
-fn described_all(found: &[SurveyedPoint]) -> String {
-    let described = |candidate: &SurveyedPoint| {
-        let directory = relative(&candidate.directory);
-        match newest_of(candidate).map(|point| &point.manifest) {
-            Some(newest) => format!("{directory} (newest {} {})", newest.label, newest.time),
-            None => directory,
-        }
-    };
-    found.iter().map(described).collect::<Vec<_>>().join(", ")
 }
 
 /// A guest's directory as the user names it.

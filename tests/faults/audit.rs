@@ -103,6 +103,36 @@ fn a_failed_comparison_outlives_a_verification_that_finds_every_digest_right() {
     assert!(kinds(&report).contains(&"base"), "{report:#?}");
 }
 
+/// A volume that is empty for the most part: what is read is what it or the point holds, whatever its
+/// size is.
+#[test]
+fn of_a_thin_volume_only_what_is_there_is_read() {
+    let lab = Lab::new();
+    let (volume, size, block) = ("vm-100-disk-0", 64 << 20, 16 << 10);
+    lab.storage.resize(volume, size).unwrap();
+    lab.storage.write(volume, 40 << 20, &[7; 40_000]).unwrap();
+    lab.good_backup(&Backup::default());
+    let found = compared(&lab, 1);
+    let audited = found[0].disks[0].result.as_ref().unwrap();
+    assert!(audited.is_equal(), "{audited:?}");
+    assert_eq!(audited.blocks, size / block, "each was asked for");
+    let most = (40_000 / block + 2) * block + 256 * 1024;
+    assert!(audited.bytes <= most, "{} bytes were read", audited.bytes);
+}
+
+#[test]
+fn what_the_point_holds_and_the_source_has_not_is_a_difference() {
+    let lab = Lab::new();
+    let volume = "vm-100-disk-0";
+    lab.storage.write(volume, 0, &[9; 32_768]).unwrap();
+    lab.good_backup(&Backup::default());
+    lab.storage.discard(volume, 0, 32_768).unwrap();
+    lab.storage.inject(Operation::Export, 1, Fault::OmitsAChange);
+    lab.storage.inject(Operation::Export, 2, Fault::OmitsAChange);
+    let report = lab.backup(&audited(1));
+    assert_eq!(report.exit_code(), 12, "{report:#?}");
+}
+
 #[test]
 fn without_a_comparison_nobody_notices() {
     let lab = with_a_wrong_diff();

@@ -414,6 +414,43 @@ fn every_listed_point_of_three_weeks_is_whole_for_both_disks_f8() {
     }
 }
 
+/// A lab with six points, each of them a base that nothing else needs.
+fn six_bases() -> Lab {
+    let lab = Lab::new();
+    for round in 2..8 {
+        lab.good_backup(&Backup { renew: Some(Span::Points(0)), ..Backup::default() });
+        lab.write_somewhere(round);
+    }
+    lab
+}
+
+/// The writes of a run are those of its removals and of one RESTORE.txt, however many points go.
+#[test]
+fn what_follows_from_the_points_is_written_once_per_run() {
+    let counting = || Disk::failing_at(u64::MAX, Fault::NoSpace);
+    let lab = six_bases();
+    let (run, idle) = (counting(), counting());
+    let report = pruned(&lab, retain(1), run.clone(), Mode::Execute).report;
+    assert_eq!(report.guests[0].changes.len(), 5, "{report:#?}");
+    pruned(&lab, retain(1), idle.clone(), Mode::Execute);
+
+    let alone = counting();
+    let other = six_bases();
+    let repository = Repository::open(&other.repository("repository"), alone.clone()).unwrap();
+    let directory = repository.guests().unwrap().remove(0);
+    let lock = directory.lock(LockMode::Exclusive, &LockOptions::default()).unwrap();
+    let before = alone.writes();
+    let points = directory.load().unwrap().points;
+    for point in points[..5].iter().rev() {
+        directory.delete_point(&lock, point).unwrap();
+    }
+    directory.refresh_derived(&lock).unwrap();
+    let removals_and_one_text = alone.writes() - before;
+    // A run asks less often whether the lock is its own still, which counts as a write.
+    let writes = run.writes() - idle.writes();
+    assert!(writes <= removals_and_one_text, "{writes} and {removals_and_one_text}");
+}
+
 /// A node that boots with a clock ten years ahead backs up every hour, and prunes, until somebody
 /// looks.
 #[test]

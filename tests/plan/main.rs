@@ -91,3 +91,36 @@ fn every_case_gives_the_plan_that_it_holds() {
     }
     assert!(differences.is_empty(), "{differences}");
 }
+
+/// A guest of one volume, whose base is followed by so many increments.
+fn with_increments(count: u32, rules: &str) -> String {
+    use std::fmt::Write as _;
+    let stamp = |n: u32| format!("202601{:02}T{:02}{:02}00Z", n / 1440 + 1, n / 60 % 24, n % 60);
+    let moment =
+        |n: u32| format!("2026-01-{:02}T{:02}:{:02}:00Z", n / 1440 + 1, n / 60 % 24, n % 60);
+    let mut text = format!("guest 100 state stopped\nnow 2026-02-01T00:00:00Z\n{rules}\n");
+    let newest = format!("ferry.1a2b3c4d.daily.{}#{count}", stamp(count));
+    writeln!(text, "volume scsi0 ceph:vm-100-disk-0 id 1\nsnapshot {newest}").unwrap();
+    for n in 0..=count {
+        let base = if n == 0 { " base" } else { "" };
+        let from = format!("ferry.1a2b3c4d.daily.{}#{n}", stamp(n));
+        writeln!(text, "point {n} {}\nimage {n} of 1 from {from}{base}", moment(n)).unwrap();
+    }
+    text
+}
+
+#[test]
+fn a_chain_that_nothing_bounds_is_renewed_after_500_increments() {
+    let longest = u32::try_from(pve_ferry::plan::backup::LONGEST_CHAIN).unwrap();
+    assert_eq!(longest, 500, "README and help say so");
+    let kind = |count, rules: &str| {
+        let plan = outcome(&with_increments(count, rules));
+        let line = plan.lines().find(|line| line.contains("transfer")).unwrap().to_owned();
+        if line.contains("increment  since") { "increment" } else { "base" }
+    };
+    assert_eq!(kind(longest - 1, ""), "increment");
+    assert_eq!(kind(longest, ""), "base");
+    assert_eq!(kind(longest, "prune-backups keep-all=1"), "base");
+    assert_eq!(kind(longest, "renew 4000"), "increment", "a person said otherwise");
+    assert_eq!(kind(longest, "keep-within 1m"), "increment", "a rule bounds it");
+}

@@ -316,6 +316,24 @@ fn a_marked_damage_stops_increments_until_it_is_found_whole_again() {
 }
 
 #[test]
+fn one_look_at_an_image_serves_all_points_of_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let guest = guest(dir.path());
+    let history = guest.load().unwrap();
+    let (disk, scsi0) = (Disk::real(), "scsi0".parse::<DiskKey>().unwrap());
+    let mut check = BaseCheck::new(&disk, &history);
+    assert_eq!(check.unusable(&history.points[2], &scsi0), None);
+    // What was looked at is not looked at again: that these files are gone is not noticed.
+    for point in 0..3 {
+        let image = history.points[point].manifest.image(&scsi0).unwrap();
+        fs::remove_file(history.points[point].dir.join(&image.file)).unwrap();
+    }
+    assert_eq!(check.unusable(&history.points[3], &scsi0), None);
+    assert!(BaseCheck::new(&disk, &history).unusable(&history.points[3], &scsi0).is_some());
+}
+
+#[test]
 fn an_image_that_does_not_fit_its_manifest_is_no_base() {
     let harms: [Harm; 2] =
         [|path| fs::remove_file(path).unwrap(), |path| fs::write(path, "x").unwrap()];

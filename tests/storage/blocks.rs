@@ -15,7 +15,10 @@ async fn read(site: &Site, name: &str, own: &SnapshotIdentity) -> Vec<u8> {
     let size = usize::try_from(blocks.size()).unwrap();
     let all = move || {
         let mut bytes = Vec::new();
-        (0..blocks.count()).for_each(|number| bytes.extend(blocks.read(number).unwrap()));
+        for number in 0..blocks.count() {
+            let length = usize::try_from(blocks.length(number)).unwrap();
+            bytes.extend(blocks.read(number).unwrap().unwrap_or_else(|| vec![0; length]));
+        }
         (bytes, blocks)
     };
     let (bytes, blocks) = tokio::task::spawn_blocking(all).await.unwrap();

@@ -470,7 +470,7 @@ mod tests {
             "SHA256" => return ["ab"; 32].join(":"),
             "FORMAT" => "yyMMddHHmmss",
             "PERCENT" => "95",
-            "N|Nh|Nd|Nw|Nm" | "Nd|Nw|Nm" => "14d",
+            "N|Nh|Nd|Nw|Nm" | "Nh|Nd|Nw|Nm" => "14d",
             "METHOD" => "zstd:3",
             "AGE" => "26h",
             "always|failure|change" => "failure",

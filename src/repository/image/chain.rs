@@ -57,12 +57,14 @@ impl ChainReader {
     /// # Errors
     /// As [`ChainReader::open`].
     pub fn open_indexed(links: &[ChainLink]) -> Result<Option<Self>, ImageError> {
+        let mut images = Vec::with_capacity(links.len());
+        let mut before = None;
         for link in links {
-            if ImageReader::open_indexed(&link.path)?.is_none() {
-                return Ok(None);
-            }
+            let Some(image) = ImageReader::open_indexed(&link.path)? else { return Ok(None) };
+            images.push(fitting(link, image, before)?);
+            before = Some(link.to.as_str());
         }
-        Self::open(links).map(Some)
+        Ok(Some(Self::of(images, newest_pieces)))
     }
 
     /// Opens neighbours of a chain, the oldest of which starts from `before`.
@@ -76,13 +78,20 @@ impl ChainReader {
             images.push(open_link(link, before)?);
             before = Some(&link.to);
         }
+        Ok(Self::of(images, pieces))
+    }
+
+    fn of(
+        images: Vec<ImageReader>,
+        pieces: impl FnOnce(Vec<(u64, Vec<Piece>)>) -> Vec<Piece>,
+    ) -> Self {
         let size = images.last().map_or(0, |image: &ImageReader| image.index().header.size);
         let layers = images.iter().zip(0..).map(|(image, number)| {
             let index = image.index();
             (index.header.size, index.pieces(number))
         });
         let pieces = pieces(layers.collect());
-        Ok(Self { images, pieces, size, recent: Mutex::default() })
+        Self { images, pieces, size, recent: Mutex::default() }
     }
 
     /// The volume's size in bytes.
@@ -113,6 +122,13 @@ impl ChainReader {
     /// Bytes of the volume that hold data.
     pub fn data_bytes(&self) -> u64 {
         self.pieces.iter().map(|piece| piece.extent.length).sum()
+    }
+
+    /// Whether any byte of a part of the volume is data.
+    pub fn holds_data(&self, offset: u64, length: u64) -> bool {
+        let next = self.pieces.partition_point(|piece| piece.extent.end() <= offset);
+        let next = self.pieces.get(next);
+        next.is_some_and(|piece| piece.extent.offset < offset.saturating_add(length))
     }
 
     /// Fills `buffer` with the volume's bytes from `offset` on; beyond its size they are zero.
@@ -185,7 +201,15 @@ fn offset_in(position: u64, start: u64) -> usize {
 }
 
 fn open_link(link: &ChainLink, before: Option<&str>) -> Result<ImageReader, ImageError> {
-    let mut image = ImageReader::open(&link.path)?;
+    fitting(link, ImageReader::open(&link.path)?, before)
+}
+
+/// The image of a link, when it is the one of its manifest and continues the one before.
+fn fitting(
+    link: &ChainLink,
+    mut image: ImageReader,
+    before: Option<&str>,
+) -> Result<ImageReader, ImageError> {
     // An index that is whole but belongs to another image says nothing about the image itself.
     if image.index().root_digest() != link.digest && !image.index_was_rebuilt() {
         image = ImageReader::open_scanning(&link.path)?;

@@ -4,6 +4,7 @@
 use super::chain::ChainReader;
 use super::error::{Damage, ImageError};
 use super::reader::{FrameTool, ImageReader};
+use super::regions;
 use super::workers::{Pool, Promise, Workers};
 use crate::stream::{Content, Extent, Header, Piece, StreamError, StreamWriter};
 use std::collections::VecDeque;
@@ -14,21 +15,25 @@ use std::thread;
 pub type TakeBlock<'a, E> = dyn FnMut(u64, &[u8]) -> Result<(), E> + 'a;
 
 /// Takes a piece of a volume and its bytes; zeros have none.
-type TakePiece<'a, E> = dyn FnMut(&Piece, &[u8]) -> Result<(), E> + 'a;
+pub(super) type TakePiece<'a, E> = dyn FnMut(&Piece, &[u8]) -> Result<(), E> + 'a;
+
+/// Of how many images of a chain a frame of about 1 MiB is held while a volume is read. A longer
+/// chain is read region by region.
+const HELD_FRAMES: usize = 96;
 
 /// One frame to decompress.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Task {
-    image: u32,
-    frame: usize,
+pub(super) struct Task {
+    pub(super) image: u32,
+    pub(super) frame: usize,
 }
 
-type Decoded = Result<Vec<u8>, ImageError>;
+pub(super) type Decoded = Result<Vec<u8>, ImageError>;
 
 impl ChainReader {
     /// Hands all data of the volume to `take` with its offset, ascending, every byte once, newest
-    /// wins; what is left out reads as zero. Blocks have 1 MiB at most. Memory: one frame per image
-    /// of the chain and a few per thread.
+    /// wins; what is left out reads as zero. Blocks have 1 MiB at most. Memory: 96 frames or a
+    /// region of 64 MiB, and a few frames per thread, however long the chain is.
     ///
     /// # Errors
     /// A file cannot be read or is damaged; `take` failed. What was handed out before is right.
@@ -46,6 +51,9 @@ impl ChainReader {
         threads: usize,
         take: &mut TakePiece<'_, E>,
     ) -> Result<(), E> {
+        if self.images.len() > HELD_FRAMES {
+            return self.by_regions(threads, regions::REGION, take);
+        }
         let tasks = self.tasks();
         decode(&self.images, (&tasks, threads), |decoder| {
             let mut current: Vec<Option<(usize, Vec<u8>)>> = Vec::new();
@@ -179,7 +187,7 @@ fn verify(
 }
 
 /// Runs `body` while threads decompress the tasks ahead of it.
-fn decode<T, E: From<ImageError>>(
+pub(super) fn decode<T, E: From<ImageError>>(
     images: &[ImageReader],
     (tasks, threads): (&[Task], usize),
     body: impl FnOnce(&mut Ahead<'_>) -> Result<T, E>,
@@ -203,17 +211,17 @@ fn decode<T, E: From<ImageError>>(
 }
 
 /// Frames that are being decompressed ahead of whoever needs them.
-struct Ahead<'a> {
+pub(super) struct Ahead<'a> {
     workers: Workers<Task, Decoded>,
     window: usize,
     tasks: std::slice::Iter<'a, Task>,
     waiting: VecDeque<Promise<Decoded>>,
-    pool: &'a Pool,
+    pub(super) pool: &'a Pool,
 }
 
 impl Ahead<'_> {
     /// The next frame, in the order of the tasks.
-    fn next(&mut self) -> Decoded {
+    pub(super) fn next(&mut self) -> Decoded {
         while self.waiting.len() < self.window {
             let Some(task) = self.tasks.next() else { break };
             self.waiting.push_back(self.workers.give(*task));
@@ -242,7 +250,7 @@ fn split(extents: Vec<Extent>, record: u64) -> Vec<Extent> {
 
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::repository::image::{
         ChainLink, Compression, ImageOptions, ImageSink, ZeroRuns, index_path, write_image,
@@ -275,7 +283,7 @@ mod tests {
         ChainLink { path, digest: summary.digest, from, to }
     }
 
-    fn chain(directory: &Path) -> Vec<ChainLink> {
+    pub(in crate::repository::image) fn chain(directory: &Path) -> Vec<ChainLink> {
         vec![
             image(directory, (None, "a"), &[0, 1, 2, 3], 1),
             image(directory, (Some("a"), "b"), &[2], 2),

@@ -25,7 +25,7 @@ pub(in crate::repository) struct Merged {
 }
 
 /// Writes one image that does what all images of `source` do. `progress` is told bytes of data as
-/// they are taken. Memory: one frame per image and a few per thread.
+/// they are taken. Memory: as [`ChainReader::for_each_block`].
 ///
 /// # Errors
 /// An image cannot be read, is damaged or is not its manifest's; the new one cannot be written.

@@ -4,9 +4,9 @@ use super::codec::Decoder;
 use super::compression::Codec;
 use super::digest::frame_digest;
 use super::error::{Damage, ImageError};
+use super::handles::Handle;
 use super::index::{ImageIndex, foreign, index_path};
 use crate::repository::disk::open_file;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct ImageReader {
     path: PathBuf,
-    file: File,
+    file: Handle,
     index: ImageIndex,
     index_was_rebuilt: bool,
 }
@@ -59,7 +59,7 @@ impl ImageReader {
     /// The image cannot be opened.
     pub fn open_indexed(path: &Path) -> Result<Option<Self>, ImageError> {
         let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
-        let file = open_file(path).map_err(unreadable)?;
+        let file = Handle::open(path).map_err(unreadable)?;
         let index = open_file(&index_path(path)).and_then(|mut file| ImageIndex::read(&mut file));
         let path = path.to_owned();
         Ok(index.ok().map(|index| Self { path, file, index, index_was_rebuilt: false }))
@@ -72,7 +72,7 @@ impl ImageReader {
     pub fn open_scanning(path: &Path) -> Result<Self, ImageError> {
         let index = ImageIndex::scan(path)?;
         let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
-        let file = open_file(path).map_err(unreadable)?;
+        let file = Handle::open(path).map_err(unreadable)?;
         Ok(Self { path: path.to_owned(), file, index, index_was_rebuilt: true })
     }
 
@@ -139,7 +139,7 @@ impl ImageReader {
     /// Reads a part of the file. EIO may pass, as where a path to the disk failed: only what comes
     /// again, through a handle of its own, is told as that.
     fn read_stored(&self, target: &mut [u8], offset: u64) -> io::Result<()> {
-        match self.file.read_exact_at(target, offset) {
+        match self.file.file()?.read_exact_at(target, offset) {
             Err(error) if error.raw_os_error() == Some(nix::libc::EIO) => {
                 let again = open_file(&self.path).map_err(io::Error::other)?;
                 again.read_exact_at(target, offset)
@@ -152,10 +152,14 @@ impl ImageReader {
     pub(super) fn tail_damage(&self) -> Option<Damage> {
         let expected = self.index.tail();
         let mut found = vec![0; expected.len()];
-        let read = self.file.read_exact_at(&mut found, self.index.frames_length());
-        let what = if read.is_err() || found != expected {
+        let file = self.file.file();
+        let read =
+            file.as_ref().map(|file| file.read_exact_at(&mut found, self.index.frames_length()));
+        let length =
+            file.as_ref().ok().and_then(|file| file.metadata().ok()).map(|facts| facts.len());
+        let what = if !matches!(read, Ok(Ok(()))) || found != expected {
             "its seek table does not fit its frames; no data is lost"
-        } else if self.file.metadata().is_ok_and(|data| data.len() > self.index.file_length()) {
+        } else if length.is_some_and(|length| length > self.index.file_length()) {
             "bytes follow its end; no data is lost"
         } else {
             return None;
@@ -174,7 +178,7 @@ mod tests {
     use super::*;
     use crate::repository::image::{Compression, ImageOptions, ImageSink, ZeroRuns, write_image};
     use crate::stream::{Header, StreamWriter};
-    use std::fs;
+    use std::fs::{self, File};
 
     fn image(directory: &Path) -> ImageReader {
         let path = directory.join("image");
@@ -196,7 +200,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut reader = image(directory.path());
         // A handle that only writes: EBADF, as good as ESTALE and ETIMEDOUT, which no test can make.
-        reader.file = File::options().append(true).open(reader.path()).unwrap();
+        let file = File::options().append(true).open(reader.path()).unwrap();
+        reader.file = Handle::of(reader.path(), file).unwrap();
         let error = reader.frame(0).unwrap_err();
         assert!(matches!(error, ImageError::Read { .. }), "{error:?}");
         assert_eq!(error.damaged_file(), None);
@@ -208,7 +213,7 @@ mod tests {
         let mut reader = image(directory.path());
         // Reading what is not mapped of one's own memory is EIO.
         let broken = PathBuf::from(format!("/proc/{}/mem", std::process::id()));
-        reader.file = File::open(&broken).unwrap();
+        reader.file = Handle::of(&broken, File::open(&broken).unwrap()).unwrap();
         assert!(reader.frame(0).is_ok(), "the second try reads it");
         reader.path = broken.clone();
         let error = reader.frame(0).unwrap_err();

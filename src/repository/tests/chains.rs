@@ -36,6 +36,59 @@ fn a_chain_goes_through_hidden_points_down_to_the_base() {
 }
 
 #[test]
+fn many_points_of_one_chain_walk_each_image_once() {
+    let entries = (1..=1000).map(|n| image(n, (n > 1).then(|| n - 1)));
+    let mut history = history(entries.collect());
+    let mut walked = chain::Walked::default();
+    let mut walk = |history: &History, point: usize| {
+        let point = &history.points[point];
+        let newest = HeldImage { point, image: &point.manifest.images[0] };
+        let (images, broken) = walked.walk(history, newest);
+        (images.len(), broken)
+    };
+    assert_eq!(walk(&history, 499), (500, None));
+    assert_eq!(walk(&history, 999), (500, None));
+    assert_eq!(walk(&history, 700), (0, None));
+    // A break is the break of every point above it, in the same words.
+    history.points.remove(299);
+    let mut walked = chain::Walked::default();
+    let mut broken = |history: &History, point: usize| {
+        let point = &history.points[point];
+        let newest = HeldImage { point, image: &point.manifest.images[0] };
+        walked.walk(history, newest).1
+    };
+    let history = History { points: history.points, ..History::default() };
+    let first = broken(&history, 299);
+    assert!(matches!(first, Some(BrokenChain::MissingParent { parent: ImageId(300), .. })));
+    assert_eq!(broken(&history, 900), first);
+    assert_eq!(broken(&history, 298), None);
+}
+
+#[test]
+fn what_needs_an_image_is_all_that_is_on_top_of_it() {
+    let mut history = history(vec![
+        image(1, None),
+        image(2, Some(1)),
+        image(3, Some(1)),
+        image(4, Some(3)),
+        image(5, None),
+    ]);
+    let needing = |history: &History, n| {
+        let found = history.needing(ImageId(n)).into_iter().map(|image| image.0);
+        found.collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(needing(&history, 1), [1, 2, 3, 4].into());
+    assert_eq!(needing(&history, 3), [3, 4].into());
+    assert_eq!(history.needed_by(&history.points[0]), Some(&history.points[1]));
+    assert_eq!(history.needed_by(&history.points[3]), None);
+    // A point that is added after the first question is found, too.
+    let added = self::history(vec![image(6, Some(5))]).points.remove(0);
+    history.points.push(added);
+    assert_eq!(needing(&history, 5), [5, 6].into());
+    assert_eq!(chain(&history, 5).unwrap().len(), 2);
+}
+
+#[test]
 fn a_chain_follows_images_and_not_disk_keys() {
     let mut history = history(vec![image(1, None), image(2, Some(1))]);
     history.points[0].manifest.images[0].disk = "virtio0".parse().unwrap();

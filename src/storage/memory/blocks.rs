@@ -17,8 +17,13 @@ pub(in crate::storage) struct Frozen {
 }
 
 impl Frozen {
-    pub(in crate::storage) fn read(&self, offset: u64, buffer: &mut [u8]) {
-        self.content.read(offset, buffer);
+    /// Fills a buffer of zeros, and says whether anything was ever written there.
+    pub(in crate::storage) fn read(&self, offset: u64, buffer: &mut [u8]) -> bool {
+        let is_there = self.content.holds(offset, buffer.len() as u64);
+        if is_there {
+            self.content.read(offset, buffer);
+        }
+        is_there
     }
 
     pub(in crate::storage) fn finish(&self) -> Result<()> {

@@ -59,6 +59,11 @@ impl Content {
         }
     }
 
+    /// Whether any block of a part was written and not zeroed since.
+    pub(super) fn holds(&self, offset: u64, length: u64) -> bool {
+        self.blocks_in(offset, offset.saturating_add(length)).next().is_some()
+    }
+
     /// Writes bytes; whoever calls has checked that they lie within the size.
     pub(super) fn write(&mut self, offset: u64, mut data: &[u8]) {
         let mut at = offset;

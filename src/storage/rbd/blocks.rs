@@ -71,7 +71,8 @@ pub(super) async fn blocks(rbd: &Rbd, volume: &str, own: &SnapshotIdentity) -> R
 }
 
 impl Objects {
-    pub(in crate::storage) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<()> {
+    /// Fills a buffer of zeros, and says whether an object was there: also one of zeros is.
+    pub(in crate::storage) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<bool> {
         self.layer.read(offset, buffer).map_err(|error| StorageError::Read {
             object: self.rbd.object(&at(&self.volume, &self.own.name)),
             source: error.into(),
@@ -162,24 +163,26 @@ fn layer(
 }
 
 impl Layer {
-    /// Fills a buffer of zeros.
-    fn read(&self, mut offset: u64, mut buffer: &mut [u8]) -> std::result::Result<(), Failure> {
+    /// Fills a buffer of zeros, and says whether anything was there to fill it from.
+    fn read(&self, mut offset: u64, mut buffer: &mut [u8]) -> std::result::Result<bool, Failure> {
+        let mut is_there = false;
         while !buffer.is_empty() {
             let (number, inside, room) = self.layout.place(offset);
             let length = usize::try_from(room).unwrap_or(usize::MAX).min(buffer.len());
             let (piece, rest) = buffer.split_at_mut(length);
             let object = format!("{}.{number:016x}", self.prefix);
-            if self.pool.read(&object, inside, piece)?.is_none() {
-                self.read_parent(offset, piece)?;
-            }
+            is_there |= match self.pool.read(&object, inside, piece)? {
+                Some(_) => true,
+                None => self.read_parent(offset, piece)?,
+            };
             offset += length as u64;
             buffer = rest;
         }
-        Ok(())
+        Ok(is_there)
     }
 
-    fn read_parent(&self, offset: u64, piece: &mut [u8]) -> std::result::Result<(), Failure> {
-        let Some((overlap, parent)) = &self.parent else { return Ok(()) };
+    fn read_parent(&self, offset: u64, piece: &mut [u8]) -> std::result::Result<bool, Failure> {
+        let Some((overlap, parent)) = &self.parent else { return Ok(false) };
         let shown = overlap.saturating_sub(offset).min(piece.len() as u64);
         let shown = usize::try_from(shown).unwrap_or(piece.len());
         parent.read(offset, &mut piece[..shown])
