@@ -8,11 +8,11 @@ use super::{Execution, Stopped};
 use crate::clock::Stopwatch;
 use crate::model::{DiskKey, SnapshotIdentity, VolumeId};
 use crate::plan::Action;
-use crate::repository::ImageKind;
 use crate::repository::image::{
     ImageError, ImageOptions, ImageSink, ImportedImage, ZeroRuns, import_volume,
 };
 use crate::repository::legacy::{LegacyChain, LegacyLink};
+use crate::repository::{ImageKind, PointDraft};
 use crate::storage::Export;
 use crate::stream::Header;
 use crate::survey::ADOPTED;
@@ -66,8 +66,8 @@ impl Execution {
         action: &Action,
     ) -> Result<(), Stopped> {
         match action {
-            Action::BeginRestorePoint { label, moment } => self.begin(&work.open, label, *moment),
-            Action::SaveConfig { .. } => self.save_config(&work.open),
+            Action::BeginRestorePoint { label, moment } => self.begin(label, *moment).await,
+            Action::SaveConfig { .. } => self.save_config().await,
             Action::AdoptVolume { disk, volume, snapshot, .. } => {
                 let adopting = Adopting {
                     disk: disk.clone(),
@@ -82,7 +82,7 @@ impl Execution {
                 let mut manifest = self.manifest(&work.open);
                 let origin = serde_json::Value::from(work.origin.as_str());
                 manifest.other.insert(ADOPTED.to_owned(), origin);
-                self.commit(&work.open, manifest)
+                self.commit(manifest).await
             }
             other => Err(anyhow!("{other:?} is no step of an adoption").into()),
         }
@@ -122,9 +122,12 @@ impl Execution {
     ) -> Result<ImportedImage, Stopped> {
         let Adopting { disk, volume, snapshot, options } = adopting.clone();
         let links = work.chains.get(&disk).with_context(|| format!("no files for {disk}"))?.clone();
-        let (data, index) = work
-            .open
-            .with_draft(|draft| draft.image_files(&disk, ImageKind::Base, options.compression))??;
+        let files = self.on_disk(move |_, open| {
+            let files =
+                |draft: &PointDraft| draft.image_files(&disk, ImageKind::Base, options.compression);
+            Ok(open.with_draft(files)??)
+        });
+        let (data, index) = files.await?;
         let total = links.iter().map(|link| link.stored_bytes).sum();
         let meter = self.world.progress.begin(&format!("check {volume}"), total);
         let (bar, cancel) = (meter.clone(), self.stop.clone());

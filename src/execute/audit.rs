@@ -25,11 +25,15 @@ impl Execution {
         share: Share,
     ) -> Result<(), Stopped> {
         let _turn = self.turn_to_transfer().await?;
-        let history = work.directory.load()?;
-        let point = history.point(work.point).context("the new restore point is gone")?;
-        let image = point.manifest.image(disk).context("the new point does not hold it")?;
-        let chain = ChainReader::open(&chain_of(&history, point, disk)?)?;
-        let compared = compare_with_source(&self.world, chain, (volume, image), share).await;
+        let wanted = disk.clone();
+        let stored = self.on_disk(move |_, work| {
+            let history = work.directory.load()?;
+            let point = history.point(work.point).context("the new restore point is gone")?;
+            let image = point.manifest.image(&wanted).context("the new point does not hold it")?;
+            Ok((image.clone(), ChainReader::open(&chain_of(&history, point, &wanted)?)?))
+        });
+        let (image, chain) = stored.await?;
+        let compared = compare_with_source(&self.world, chain, (volume, &image), share).await;
         let what = match compared {
             Err(_) if self.world.cancel.is_cancelled() => return Err(Stopped::Interrupted),
             other => other?.what_differs(),
@@ -40,7 +44,10 @@ impl Execution {
             equal: if what.is_none() { vec![image.id] } else { vec![] },
             differing: what.iter().map(|what| (image.id, what.clone())).collect(),
         };
-        let noted = work.directory.mark_audited(&work.lock, &findings, self.world.clock.now());
+        let now = self.world.clock.now();
+        let noted = self
+            .on_disk(move |_, work| Ok(work.directory.mark_audited(&work.lock, &findings, now)?));
+        let noted = noted.await;
         let Some(what) = what else {
             noted?;
             self.note(&format!("compared {disk} of {volume} with its source ({share})"));
@@ -49,7 +56,6 @@ impl Execution {
         let marked = match noted {
             Ok(()) => String::new(),
             Err(error) => {
-                let error = anyhow::Error::from(error);
                 format!(" (and this could not be noted: {error:#}; run `verify --source`)")
             }
         };
@@ -62,19 +68,19 @@ impl Execution {
 impl Execution {
     /// What a step after the commit found damaged on its way, as a merge reads old images: marked, so
     /// that no increment follows it, and told as a damage and not as a hitch. None for other failures.
-    pub(super) fn note_damage(&self, stopped: &Stopped) -> Option<String> {
-        let (Stopped::Failed(error), Work::Backup(work)) = (stopped, &self.work) else {
+    pub(super) async fn note_damage(self: &Arc<Self>, stopped: &Stopped) -> Option<String> {
+        let (Stopped::Failed(error), Work::Backup(_)) = (stopped, &self.work) else {
             return None;
         };
-        let path = damaged_file(error)?;
-        let now = self.world.clock.now();
-        let marked = work.directory.mark_damaged(&work.lock, path, (&format!("{error:#}"), now));
-        let unmarked = marked.err().map(|error| {
-            format!(
-                "; it could not be marked ({:#}): run `verify --mark`",
-                anyhow::Error::from(error)
-            )
+        let path = damaged_file(error)?.to_owned();
+        let (text, now) = (format!("{error:#}"), self.world.clock.now());
+        let marked = self.on_disk(move |_, work| {
+            Ok(work.directory.mark_damaged(&work.lock, &path, (&text, now))?)
         });
+        let unmarked = marked
+            .await
+            .err()
+            .map(|error| format!("; it could not be marked ({error:#}): run `verify --mark`"));
         Some(format!("{error:#}{}", unmarked.unwrap_or_default()))
     }
 }

@@ -10,6 +10,7 @@ mod adopt;
 mod audit;
 pub mod copy;
 mod freeze;
+mod groups;
 pub mod guard;
 mod hooked;
 mod left;
@@ -38,6 +39,7 @@ use crate::cancel::Cancel;
 use crate::plan::{Action, Item, KeptPoint, Plan, Step};
 use crate::report::{Failure, GuestOutcome};
 use crate::world::World;
+use groups::{is_audit, is_pruning, is_removal, run_together};
 use state::State;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::task::JoinSet;
@@ -113,6 +115,12 @@ pub async fn run(
     let state = Mutex::new(State::new(outcome));
     let stop = world.cancel.child();
     let execution = Arc::new(Execution { world, plan, work, state, stop });
+    let done = carried_out(&execution).await;
+    execution.let_go().await;
+    done
+}
+
+async fn carried_out(execution: &Arc<Execution>) -> Result<GuestOutcome, (Stopped, GuestOutcome)> {
     let result = execution.clone().run_items().await;
     execution.see_it_thawed().await;
     if let Err(stopped) = result {
@@ -124,9 +132,7 @@ pub async fn run(
             Stopped::Interrupted if execution.state().is_left => Stopped::InterruptedHalfway,
             other => other,
         };
-        let outcome = execution.take_outcome();
-        execution.let_go();
-        return Err((stopped, outcome));
+        return Err((stopped, execution.take_outcome()));
     }
     execution.clear_notes();
     let mut outcome = execution.take_outcome();
@@ -158,7 +164,7 @@ impl Execution {
                 continue;
             }
             if let Err(stopped) = self.clone().run_group(group).await {
-                self.after_failure(group, stopped)?;
+                self.after_failure(group, stopped).await?;
             }
             self.keep_single_volumes(group, rest);
         }
@@ -252,11 +258,15 @@ impl Execution {
     }
 
     /// After the commit a failure costs no data, so it becomes a warning and the rest goes on.
-    fn after_failure(&self, group: &[Item], stopped: Stopped) -> Result<(), Stopped> {
+    async fn after_failure(
+        self: &Arc<Self>,
+        group: &[Item],
+        stopped: Stopped,
+    ) -> Result<(), Stopped> {
         if !self.is_committed() {
             return Err(stopped);
         }
-        let damage = self.note_damage(&stopped);
+        let damage = self.note_damage(&stopped).await;
         let text = match stopped {
             Stopped::Failed(error) => format!("{error:#}"),
             Stopped::Changed(what) => what,
@@ -356,44 +366,5 @@ impl Execution {
     fn note(&self, line: &str) {
         self.world.progress.note(line);
         tracing::info!(guest = %self.plan.guest.vmid, "{line}");
-    }
-}
-
-/// Whether a protected snapshot's removal begins here. Its two steps have one pair of hooks, so that one
-/// that says no leaves the protection, too.
-fn is_removal(items: &[Item]) -> bool {
-    let [Item::Step(first), Item::Step(second), ..] = items else { return false };
-    match (&first.action, &second.action) {
-        (
-            Action::ReleaseSnapshot { volume, snapshot },
-            Action::DeleteSnapshot { volume: same, snapshot: the_same },
-        ) => (volume, snapshot) == (same, the_same),
-        _ => false,
-    }
-}
-
-fn is_audit(item: &Item) -> bool {
-    matches!(item, Item::Step(Step { action: Action::AuditVolume { .. }, .. }))
-}
-
-fn is_pruning(item: &Item) -> bool {
-    let Item::Step(Step { action, .. }) = item else { return false };
-    matches!(
-        action,
-        Action::HidePoint(_) | Action::MergeImages { .. } | Action::DeleteRestorePoint(_)
-    )
-}
-
-fn run_together(first: &Item, other: &Item) -> bool {
-    let action = |item: &Item| match item {
-        Item::Step(Step { action, .. }) => Some(action.clone()),
-        Item::Scope(..) => None,
-    };
-    match (action(first), action(other)) {
-        (Some(a), Some(b)) => {
-            a.runs_beside_its_neighbours()
-                && std::mem::discriminant::<Action>(&a) == std::mem::discriminant(&b)
-        }
-        _ => false,
     }
 }

@@ -69,12 +69,12 @@ impl Execution {
         match action {
             Action::ThawGuest { after } => self.thaw_guest(work, *after).await,
             Action::SweepDebris { directory } => {
-                self.sweep(work, directory);
+                self.sweep(directory).await;
                 Ok(())
             }
             Action::Mend(Mend::Index { file }) => self.rebuild_index(file).await,
-            Action::BeginRestorePoint { label, moment } => self.begin(work, label, *moment),
-            Action::SaveConfig { .. } => self.save_config(work),
+            Action::BeginRestorePoint { label, moment } => self.begin(label, *moment).await,
+            Action::SaveConfig { .. } => self.save_config().await,
             Action::CheckConfig { digest } => self.check_config(work, digest).await,
             Action::CreateSnapshot { volume, identity, snapshot } => {
                 self.state().volumes.insert(volume.clone(), identity.clone());
@@ -93,9 +93,9 @@ impl Execution {
                 let compression = self.world.limits.image.compression;
                 let since = since.as_ref();
                 let saving = Saving { disk, volume, snapshot, since, compression, striped: false };
-                self.save_volume(work, saving).await
+                self.save_volume(saving).await
             }
-            Action::CommitRestorePoint => self.commit(work, self.manifest(work)),
+            Action::CommitRestorePoint => self.commit(self.manifest(work)).await,
             Action::AuditVolume { disk, volume, share } => {
                 self.audit_volume(work, (disk, volume), *share).await
             }
@@ -107,17 +107,36 @@ impl Execution {
         }
     }
 
+    /// Works on the repository on a thread of its own: a disk that does not answer must not hold up the
+    /// threads that thaw and watch other guests. Nothing else reaches an open point's directory.
+    pub(super) async fn on_disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        act: impl FnOnce(&Self, &BackupWork) -> anyhow::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let execution = self.clone();
+        let act = move || match &execution.work {
+            super::Work::Backup(work) => act(&execution, work),
+            super::Work::Adopt(work) => act(&execution, &work.open),
+            _ => bail!("only a backup has an open restore point"),
+        };
+        tokio::task::spawn_blocking(act).await?
+    }
+
     /// What an interrupted run left costs room and nothing else: that it cannot be removed must not
     /// cost the guest its backup. A lost lock stops the next step.
-    fn sweep(&self, work: &BackupWork, directory: &str) {
-        let debris = work.debris.iter().find(|debris| debris.path.ends_with(directory));
-        match debris.map(|debris| work.directory.sweep(&work.lock, debris)) {
-            Some(Ok(stays)) => {
+    async fn sweep(self: &Arc<Self>, directory: &str) {
+        let wanted = directory.to_owned();
+        let swept = self.on_disk(move |_, work| {
+            let debris = work.debris.iter().find(|debris| debris.path.ends_with(&wanted));
+            let debris = debris.with_context(|| format!("{wanted} was not surveyed"))?;
+            Ok(work.directory.sweep(&work.lock, debris)?)
+        });
+        match swept.await {
+            Ok(stays) => {
                 self.note(&format!("removed {directory}, which an interrupted run had left"));
                 self.state().outcome.warnings.extend(stays.map(|foreign| foreign.to_string()));
             }
-            Some(Err(error)) => self.not_swept(&error.into()),
-            None => self.not_swept(&anyhow!("{directory} was not surveyed")),
+            Err(error) => self.not_swept(&error),
         }
     }
 
@@ -138,21 +157,18 @@ impl Execution {
     /// An image that turns out to be damaged is marked, so that the next survey of this very run makes
     /// a base. An index that only cannot be written keeps no increment from following.
     async fn rebuild_index(self: &Arc<Self>, file: &str) -> Result<(), Stopped> {
-        let (execution, image) = (self.clone(), file.to_owned());
-        let work = move || match &execution.work {
-            super::Work::Backup(work) => {
-                let path = work.directory.path().join(&image);
-                let rebuilt = work.directory.rebuild_index(&work.lock, &path);
-                let Err(RepositoryError::Damaged { why, .. }) = &rebuilt else {
-                    return Ok(rebuilt.err());
-                };
-                let now = execution.world.clock.now();
-                work.directory.mark_damaged(&work.lock, &path, (why, now))?;
-                Err(Stopped::Changed(format!("{image} is damaged ({why})")))
-            }
-            _ => Err(anyhow!("only a backup makes indexes again").into()),
-        };
-        match tokio::task::spawn_blocking(work).await?? {
+        let image = file.to_owned();
+        let rebuilt = self.on_disk(move |execution, work| {
+            let path = work.directory.path().join(&image);
+            let rebuilt = work.directory.rebuild_index(&work.lock, &path);
+            let Err(RepositoryError::Damaged { why, .. }) = &rebuilt else {
+                return Ok(Ok(rebuilt.err()));
+            };
+            let now = execution.world.clock.now();
+            work.directory.mark_damaged(&work.lock, &path, (why, now))?;
+            Ok(Err(Stopped::Changed(format!("{image} is damaged ({why})"))))
+        });
+        match rebuilt.await?? {
             None => self.note(&format!("made the index of {file} again")),
             Some(error) => self.warn(format!(
                 "the index of {file} could not be made again: {:#}",
@@ -162,43 +178,45 @@ impl Execution {
         Ok(())
     }
 
-    /// Merging takes its time; the threads that thaw and watch must not wait for it.
     async fn prune(self: &Arc<Self>, action: &Action) -> Result<(), Stopped> {
-        let (execution, action) = (self.clone(), action.clone());
-        let work = move || match &execution.work {
-            super::Work::Backup(work) => {
-                let image = &execution.world.limits.image;
-                super::prune::step(&work.directory, &work.lock, image, &action)
-            }
-            _ => bail!("only a backup prunes"),
-        };
-        let done = tokio::task::spawn_blocking(work).await??;
+        let action = action.clone();
+        let done = self.on_disk(move |execution, work| {
+            let image = &execution.world.limits.image;
+            super::prune::step(&work.directory, &work.lock, image, &action)
+        });
+        let done = done.await?;
         self.note(&done);
         self.state().outcome.changes.push(done);
         Ok(())
     }
 
-    pub(super) fn begin(
-        &self,
-        work: &BackupWork,
+    pub(super) async fn begin(
+        self: &Arc<Self>,
         label: &Label,
         moment: Moment,
     ) -> Result<(), Stopped> {
         self.will_make(Undo::Draft);
-        // The chain's id must be durable before its first snapshot, or a kill makes orphans.
-        work.directory.save_record(&work.lock, &work.record)?;
-        let draft = work.directory.begin(&work.lock, label, moment)?;
-        self.state().outcome.point = Some(draft.moment());
-        *work.draft.lock().unwrap_or_else(PoisonError::into_inner) = Some(draft);
-        Ok(())
+        let label = label.clone();
+        let begun = self.on_disk(move |execution, work| {
+            // The chain's id must be durable before its first snapshot, or a kill makes orphans.
+            work.directory.save_record(&work.lock, &work.record)?;
+            let draft = work.directory.begin(&work.lock, &label, moment)?;
+            execution.state().outcome.point = Some(draft.moment());
+            *work.draft.lock().unwrap_or_else(PoisonError::into_inner) = Some(draft);
+            Ok(())
+        });
+        Ok(begun.await?)
     }
 
-    pub(super) fn save_config(&self, work: &BackupWork) -> Result<(), Stopped> {
-        work.with_draft(|draft| draft.save_config(&work.config))??;
-        if let Some(firewall) = &work.firewall {
-            work.with_draft(|draft| draft.save_firewall(firewall))??;
-        }
-        Ok(())
+    pub(super) async fn save_config(self: &Arc<Self>) -> Result<(), Stopped> {
+        let saved = self.on_disk(|_, work| {
+            work.with_draft(|draft| draft.save_config(&work.config))??;
+            if let Some(firewall) = &work.firewall {
+                work.with_draft(|draft| draft.save_firewall(firewall))??;
+            }
+            Ok(())
+        });
+        Ok(saved.await?)
     }
 
     async fn create_snapshot(&self, volume: &VolumeId, name: &SnapshotName) -> Result<(), Stopped> {
@@ -236,8 +254,11 @@ impl Execution {
         Ok(storage.protect_snapshot(&volume.name, &identity).await?)
     }
 
-    pub(super) fn commit(&self, work: &BackupWork, manifest: Manifest) -> Result<(), Stopped> {
-        let committed = work.with_draft(|draft| draft.commit(&work.lock, manifest))??;
+    pub(super) async fn commit(self: &Arc<Self>, manifest: Manifest) -> Result<(), Stopped> {
+        let committed = self.on_disk(move |_, work| {
+            Ok(work.with_draft(|draft| draft.commit(&work.lock, manifest))??)
+        });
+        let committed = committed.await?;
         let mut state = self.state();
         state.committed = true;
         let warnings = committed.warnings.into_iter();

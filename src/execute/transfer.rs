@@ -2,7 +2,7 @@
 //! Which volume and since when stands in the plan.
 
 use super::moving::Direction;
-use super::save::{BackupWork, snapshot_in};
+use super::save::snapshot_in;
 use super::{Execution, Stopped};
 use crate::clock::Stopwatch;
 use crate::model::{DiskKey, ImageId, SnapshotIdentity, SnapshotName, VolumeId, VolumeShape};
@@ -97,7 +97,6 @@ impl Execution {
 
     pub(super) async fn save_volume(
         self: &Arc<Self>,
-        work: &BackupWork,
         mut saving: Saving<'_>,
     ) -> Result<(), Stopped> {
         let _turn = self.turn_to_transfer().await?;
@@ -114,7 +113,7 @@ impl Execution {
             to: Some(own.identity.name.clone()),
             size: own.size,
         };
-        let summary = self.write_image(work, &saving, export, header).await?;
+        let summary = self.write_image(&saving, export, header).await?;
         let Saving { disk, volume, since, compression, .. } = saving;
         let written = Written { disk, volume, source: &own.identity, since, compression };
         let entry = written.entry(&facts, &summary)?;
@@ -129,17 +128,18 @@ impl Execution {
     /// Moves one stream into its file on a thread of its own. The transfer counts only when the
     /// stream was whole and the process behind it ended well, too.
     async fn write_image(
-        &self,
-        work: &BackupWork,
+        self: &Arc<Self>,
         saving: &Saving<'_>,
         export: Export,
         header: Header,
     ) -> Result<ImageSummary, Stopped> {
         let zeros = if saving.striped { ZeroRuns::Written } else { ZeroRuns::Aligned };
         let options = ImageOptions { zeros, ..self.world.limits.image };
-        let (data, index) = work.with_draft(|draft| {
-            draft.image_files(saving.disk, saving.kind(), options.compression)
-        })??;
+        let (disk, kind) = (saving.disk.clone(), saving.kind());
+        let files = self.on_disk(move |_, work| {
+            Ok(work.with_draft(|draft| draft.image_files(&disk, kind, options.compression))??)
+        });
+        let (data, index) = files.await?;
         let total = if saving.since.is_some() { 0 } else { header.size };
         let what = format!("{} {}", self.plan.guest.vmid, saving.volume);
         let meter = self.world.progress.begin(&what, total);

@@ -1,7 +1,7 @@
 //! Takes back what a failed plan made. Each undo names exactly what the plan made, and looks at
 //! its identity before it removes it; nothing that was there before the run is ever touched.
 
-use super::{Execution, Work};
+use super::Execution;
 use crate::model::{GuestKind, SnapshotName, VmId, VolumeId};
 use crate::pve::FilesError;
 use anyhow::Context as _;
@@ -50,7 +50,7 @@ impl Execution {
 
     /// Undoes everything, newest first. What cannot be undone is named in the outcome: the next
     /// run of the same guest finds it.
-    pub(super) async fn undo_all(&self) {
+    pub(super) async fn undo_all(self: &Arc<Self>) {
         let list = std::mem::take(&mut self.state().undo);
         for (undo, _open) in list.into_iter().rev() {
             let what = format!("guest {}: take back {undo}", self.plan.guest.vmid);
@@ -80,15 +80,18 @@ impl Execution {
         }
     }
 
-    /// Lets go of what the plan worked on. Where the repository's file system does not answer, even
-    /// giving back a lock may take for ever: then nobody waits for it.
-    pub(super) fn let_go(self: Arc<Self>) {
-        if self.state().is_stuck {
-            tokio::task::spawn_blocking(move || drop(self));
+    /// Lets go of what the plan worked on; our lock goes with it, which is a file on a disk. Where that
+    /// disk is known not to answer, giving it back may take for ever: then nobody waits for it.
+    pub(super) async fn let_go(self: Arc<Self>) {
+        let is_stuck = self.state().is_stuck;
+        let gone = tokio::task::spawn_blocking(move || drop(self));
+        if !is_stuck {
+            // A panic in it has been told; what the run did stays done.
+            let _ = gone.await;
         }
     }
 
-    async fn undo(&self, undo: &Undo) -> anyhow::Result<()> {
+    async fn undo(self: &Arc<Self>, undo: &Undo) -> anyhow::Result<()> {
         match undo {
             Undo::Draft => self.undo_draft().await,
             Undo::Snapshot(volume, name) => self.undo_snapshot(volume, name).await,
@@ -139,22 +142,17 @@ impl Execution {
         Ok(())
     }
 
-    async fn undo_draft(&self) -> anyhow::Result<()> {
-        let work = match &self.work {
-            Work::Backup(work) => work,
-            Work::Adopt(work) => &work.open,
-            _ => return Ok(()),
-        };
-        let Some(draft) = work.take_draft() else { return Ok(()) };
-        let removed = tokio::task::spawn_blocking(move || draft.abandon());
+    async fn undo_draft(self: &Arc<Self>) -> anyhow::Result<()> {
+        let abandoned = self.on_disk(|_, work| match work.take_draft() {
+            Some(draft) => draft.abandon().context("remove the open restore point"),
+            None => Ok(()),
+        });
         let is_stuck = self.state().is_stuck;
-        let removed = match is_stuck {
-            true => tokio::time::timeout(STUCK, removed).await,
-            false => Ok(removed.await),
+        let abandoned = match is_stuck {
+            true => tokio::time::timeout(STUCK, abandoned).await,
+            false => Ok(abandoned.await),
         };
-        removed
-            .context("the file system of the repository does not answer")??
-            .context("remove the open restore point")
+        abandoned.context("the file system of the repository does not answer")?
     }
 
     async fn undo_snapshot(&self, volume: &VolumeId, name: &SnapshotName) -> anyhow::Result<()> {

@@ -51,7 +51,8 @@ impl BackupRequest {
         let lock = written(world, (&self.repository, &directory), mode, "backup").await?;
         // Only now: who held the lock may have replaced the snapshots, or the guest have moved.
         let read = surveyed(world, &known).await?;
-        let free_bytes = self.repository.free_bytes()?;
+        let repository = self.repository.clone();
+        let free_bytes = tokio::task::spawn_blocking(move || repository.free_bytes()).await??;
         let surveyed =
             survey::backup(world, read, (&directory, key, free_bytes), &self.label).await?;
         let policy = BackupPolicy {
@@ -133,7 +134,8 @@ pub(super) async fn written(
 ) -> anyhow::Result<Option<Lock>> {
     match mode {
         Mode::Execute => {
-            repository.begin()?;
+            let repository = repository.clone();
+            tokio::task::spawn_blocking(move || repository.begin()).await??;
             lock(world, directory, LockMode::Exclusive, what).await.map(Some)
         }
         Mode::DryRun => Ok(None),

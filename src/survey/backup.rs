@@ -1,21 +1,16 @@
 //! The facts of a backup, and what its execution will need of what was read.
 
-use crate::model::{
-    ChainId, Guest, GuestKind, ImageId, Label, SnapshotIdentity, VolumeId, VolumeIdentity,
-};
-use crate::model::{DiskKey, SkippedDisk};
+use super::kept::{Kept, debris_fact, kept};
+use crate::model::{DiskKey, Guest, GuestKind, Label, SkippedDisk, VolumeId};
 use crate::node::freezes::Freeze;
-use crate::plan::facts::{BackupFacts, DebrisFact, ImageFact, PointFact, SnapshotFact, VolumeFact};
+use crate::plan::facts::{BackupFacts, PointFact, SnapshotFact, VolumeFact};
 use crate::pve::GuestControl;
 use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
-use crate::repository::{
-    BaseCheck, Debris, GuestDir, GuestKey, GuestRecord, History, StoredPoint, lost_indexes,
-};
+use crate::repository::{Debris, GuestDir, GuestKey, GuestRecord};
 use crate::storage::{ObjectMap, VolumeFacts};
 use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// A guest as it was read for a backup.
 pub struct Surveyed {
@@ -214,17 +209,19 @@ pub async fn backup(
     label: &Label,
 ) -> anyhow::Result<Surveyed> {
     let (directory, key, free_bytes) = place;
-    let history = directory.load().context("read the guest's restore points")?;
+    let (there, label, of) = (directory.clone(), label.clone(), read.guest.clone());
+    let standing = read.volumes.iter().flat_map(|volume| &volume.snapshots);
+    let standing: Vec<_> = standing.map(|snapshot| snapshot.identity.clone()).collect();
+    // Other guests are thawed and watched meanwhile, however long the repository takes.
+    let kept =
+        tokio::task::spawn_blocking(move || kept(&there, &key, (&of, &standing), &label)).await??;
     let parsed = GuestConfig::parse(&read.config);
     let SurveyedGuest { guest, config, mut volumes, skipped, .. } = read;
     let control = super::control(world, &guest);
     let agent = super::agent(&control, &parsed).await?;
     let freezes = world.freezes.left(guest.vmid).iter().map(Freeze::to_string).collect();
-    let record = record(&key, &guest, label, &history)?;
-    let chain = record.chains[label];
-    let points = points(directory, &history, chain, &volumes);
-    fill_used(world, &mut volumes, &points).await;
-    let departed = super::departed::departed(world, &history, chain, &volumes).await;
+    fill_used(world, &mut volumes, &kept.points).await;
+    let departed = super::departed::departed(world, &kept.history, kept.chain, &volumes).await;
     let (firewall, unread_firewall) = match world.cluster.read_firewall(guest.vmid) {
         Ok(firewall) => (firewall, None),
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::from(error)))),
@@ -240,125 +237,20 @@ pub async fn backup(
         volumes,
         skipped,
         departed,
-        chain,
-        points,
-        audited: history.audits(chain),
-        debris: history.debris.iter().map(|d| debris_fact(directory, d)).collect(),
-        frozen_repository: history.forbids_removal(),
-        is_damaged: history.is_damaged(),
-        leftovers: super::leftovers(directory, &history)?,
-        stored: super::stored(directory, &history),
+        chain: kept.chain,
+        points: kept.points,
+        audited: kept.history.audits(kept.chain),
+        debris: kept.history.debris.iter().map(|d| debris_fact(directory, d)).collect(),
+        frozen_repository: kept.history.forbids_removal(),
+        is_damaged: kept.history.is_damaged(),
+        leftovers: kept.leftovers,
+        stored: kept.stored,
         free_bytes,
         unread_firewall,
         guest,
     };
-    let debris = history.debris;
-    Ok(Surveyed { facts, config, firewall, record, debris, control })
-}
-
-fn record(
-    key: &GuestKey,
-    guest: &Guest,
-    label: &Label,
-    history: &History,
-) -> anyhow::Result<GuestRecord> {
-    let mut record = match &history.record {
-        Some(record) => record.clone(),
-        None => GuestRecord {
-            guest: key.clone(),
-            kind: guest.kind,
-            name: String::new(),
-            chains: BTreeMap::new(),
-            last_seq: 0,
-            other: serde_json::Map::new(),
-        },
-    };
-    record.name.clone_from(&guest.name);
-    if !record.chains.contains_key(label) {
-        record.chains.insert(label.clone(), ChainId(crate::entropy::random_u32()?));
-    }
-    Ok(record)
-}
-
-fn points(
-    directory: &GuestDir,
-    history: &History,
-    chain: ChainId,
-    volumes: &[VolumeFact],
-) -> Vec<PointFact> {
-    let standing = volumes.iter().flat_map(|volume| &volume.snapshots);
-    let standing: Vec<&SnapshotIdentity> = standing.map(|snapshot| &snapshot.identity).collect();
-    let mut check = BaseCheck::new(directory.disk(), history);
-    let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
-    let mut facts: Vec<PointFact> =
-        of_chain.map(|point| point_fact(&mut check, &standing, point)).collect();
-    // Older points share their images with the newest, so that each index is looked at once.
-    let newest = history.points.iter().rev().find(|point| point.manifest.chain == chain);
-    if let (Some(newest), Some(fact)) = (newest, facts.last_mut()) {
-        for (image, entry) in fact.images.iter_mut().zip(&newest.manifest.images) {
-            let files = lost_indexes(history, newest, &entry.disk);
-            let files = files.iter().filter(|_| image.unusable.is_none());
-            let relative = |file: &PathBuf| {
-                file.strip_prefix(directory.path()).unwrap_or(file).display().to_string()
-            };
-            image.lost_indexes = files.map(relative).collect();
-        }
-    }
-    for differing in differing_volumes(history, chain) {
-        distrust(&mut facts, differing);
-    }
-    facts
-}
-
-/// The volumes of a chain's points that were found to differ from their source, and in which point.
-fn differing_volumes(
-    history: &History,
-    chain: ChainId,
-) -> impl Iterator<Item = (u64, &VolumeIdentity)> {
-    let of_chain = history.points.iter().filter(move |point| point.manifest.chain == chain);
-    of_chain.flat_map(|point| {
-        let audited = point.attributes.audited.iter().flat_map(|audited| &audited.failed_images);
-        let image = |id: &ImageId| point.manifest.images.iter().find(|image| image.id == *id);
-        audited.filter_map(image).map(|image| (point.manifest.seq, &image.source.volume))
-    })
-}
-
-/// Nobody knows since when a volume differs from its source: what is older in the chain is no base
-/// for increments either, even where its snapshot is still there.
-fn distrust(facts: &mut [PointFact], (seq, volume): (u64, &VolumeIdentity)) {
-    for point in facts.iter_mut().filter(|point| point.seq <= seq) {
-        for image in point.images.iter_mut().filter(|image| image.source.volume == *volume) {
-            let why = "is of a chain that was found to differ from its source";
-            image.unusable.get_or_insert_with(|| why.to_owned());
-        }
-    }
-}
-
-/// Only an image whose snapshot still stands can be the base of an increment: the chains of others
-/// are not looked at.
-fn point_fact(
-    check: &mut BaseCheck<'_>,
-    standing: &[&SnapshotIdentity],
-    point: &StoredPoint,
-) -> PointFact {
-    let images = point.manifest.images.iter().map(|image| ImageFact {
-        image: image.id,
-        source: image.source.clone(),
-        bytes: (image.stream_bytes, image.stored_bytes),
-        is_base: image.parent.is_none(),
-        increments: image.increments(),
-        unusable: match standing.contains(&&image.source) {
-            true => check.unusable(point, &image.disk),
-            false => None,
-        },
-        lost_indexes: Vec::new(),
-    });
-    PointFact { seq: point.manifest.seq, moment: point.manifest.time, images: images.collect() }
-}
-
-fn debris_fact(directory: &GuestDir, debris: &Debris) -> DebrisFact {
-    let relative = debris.path.strip_prefix(directory.path()).unwrap_or(&debris.path);
-    DebrisFact { directory: relative.display().to_string() }
+    let Kept { record, history, .. } = kept;
+    Ok(Surveyed { facts, config, firewall, record, debris: history.debris, control })
 }
 
 /// Asks for the used bytes of the volumes that will get a base, where the answer is cheap. Without

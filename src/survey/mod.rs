@@ -9,6 +9,7 @@ mod cover;
 mod damage;
 mod departed;
 mod guests;
+mod kept;
 mod left;
 mod legacy;
 mod place;

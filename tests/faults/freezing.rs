@@ -1,9 +1,12 @@
 //! Freezes that take long, are refused, never answered or never thawed: a guest does not stay frozen,
 //! and no run is ok when nobody has seen it thawed.
 
-use crate::common::{Backup, Lab, VMID};
+use crate::common::{Backup, Lab, VMID, block_on};
 use crate::situation::{Before, Situation, converges};
+use pve_ferry::operation::{Mode, perform};
 use pve_ferry::report::{GuestOutcome, GuestStatus};
+use pve_ferry::repository::{Disk, Fault};
+use pve_ferry::retention::{Rules, Span};
 
 fn says(outcome: &GuestOutcome, text: &str) -> bool {
     outcome.warnings.iter().any(|warning| warning.contains(text))
@@ -178,6 +181,39 @@ fn a_freeze_under_pves_own_lock_is_left_to_pve() {
     let report = lab.backup(&Backup::default());
     assert!(report.guests[0].error.as_deref().unwrap().contains("backup"), "{report:#?}");
     assert_eq!((ran(&lab, "fsfreeze-thaw"), lab.node.get(VMID).frozen), (before, Some(3)));
+}
+
+/// A disk that does not answer must not hold up the threads that thaw other guests.
+#[test]
+fn nothing_is_written_to_the_repository_on_a_thread_that_may_have_to_thaw() {
+    for situation in Situation::ALL {
+        let lab = situation.lab();
+        lab.clock.advance(60);
+        let (world, mode) = (lab.world(), Mode::Execute);
+        let (disks, disk) = std::sync::mpsc::channel();
+        let (operations, operation) = std::sync::mpsc::channel();
+        let run = std::thread::spawn(move || {
+            disks.send(Disk::failing_at(0, Fault::OwnThread)).unwrap();
+            let operation = operation.recv().unwrap();
+            block_on(perform(world, operation, mode)).unwrap().report
+        });
+        let wanted = Backup {
+            disk: disk.recv().unwrap(),
+            audit: Some(1),
+            retention: Rules { retain: Some(Span::Points(1)), ..Rules::default() },
+            ..situation.wanted()
+        };
+        operations.send(lab.backup_operation(&wanted).unwrap()).unwrap();
+        let report = run.join().unwrap();
+        assert_eq!(report.exit_code(), 0, "{situation:?}: {report:#?}");
+        assert_eq!(report.guests[0].warnings, [""; 0], "{situation:?}");
+        for directory in lab.guest_directories("repository") {
+            let locks = std::fs::read_dir(directory.path().join("locks")).unwrap();
+            assert_eq!(locks.count(), 0, "{situation:?}: the lock is gone");
+        }
+        lab.learn("repository");
+        converges(&lab, &situation.wanted(), "on other threads");
+    }
 }
 
 /// Both want to freeze the guest at the same time; each gets a freeze of its own.

@@ -23,6 +23,9 @@ pub enum Fault {
     /// Nothing ever fails, but a file that this process has open when it is removed stays in its
     /// directory under another name: NFS does so, until the last handle is closed.
     OpenFilesStay,
+    /// Every write operation on the thread that made this value fails with EIO: on that one, which may
+    /// have to thaw a guest, nobody must wait for a disk.
+    OwnThread,
 }
 
 impl Fault {
@@ -54,12 +57,17 @@ pub(super) struct Faults {
     pub(super) at: u64,
     pub(super) fault: Fault,
     pub(super) count: AtomicU64,
+    /// The thread that made this value.
+    pub(super) thread: std::thread::ThreadId,
 }
 
 impl Faults {
     /// Counts one write operation and says what shall happen to it.
     pub(super) fn next(&self) -> Option<Fault> {
         let n = self.count.fetch_add(1, Ordering::SeqCst);
+        if self.fault == Fault::OwnThread {
+            return (std::thread::current().id() == self.thread).then_some(self.fault);
+        }
         let fails = !matches!(self.fault, Fault::StaleNames | Fault::OpenFilesStay);
         let hit = fails && (n == self.at || (n > self.at && self.fault.lasts()));
         hit.then_some(self.fault)

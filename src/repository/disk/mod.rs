@@ -64,7 +64,8 @@ impl Disk {
 
     /// A file system whose `n`-th write operation (counted from 0, over all clones) fails.
     pub fn failing_at(n: u64, fault: Fault) -> Self {
-        let faults = Faults { at: n, fault, count: AtomicU64::new(0) };
+        let (count, thread) = (AtomicU64::new(0), std::thread::current().id());
+        let faults = Faults { at: n, fault, count, thread };
         Self { faults: Some(Arc::new(faults)), ..Self::default() }
     }
 
