@@ -186,7 +186,7 @@ where
 
 fn choose(question: &str, lines: &[String]) -> Result<usize, CliError> {
     let theme = ColorfulTheme::default();
-    let select = Select::with_theme(&theme).with_prompt(question).items(&plain(lines)).default(0);
+    let select = Select::with_theme(&theme).with_prompt(question).items(plain(lines)).default(0);
     Ok(select.interact().context("no answer; nothing was changed")?)
 }
 
@@ -223,7 +223,7 @@ fn disks(volumes: &[StoredVolume]) -> Result<Vec<DiskKey>, CliError> {
     let theme = ColorfulTheme::default();
     let chosen = MultiSelect::with_theme(&theme)
         .with_prompt("Volumes (space selects; all of them: the whole guest)")
-        .items(&plain(&lines))
+        .items(plain(&lines))
         .defaults(&vec![true; lines.len()])
         .interact()
         .context("no answer; nothing was changed")?;

@@ -281,7 +281,7 @@ mod tests {
         drop(notes.note(vmid, (&volume, FIRST), Moment::from_unix(5)).unwrap());
         assert_eq!((notes.reserved(vmid).len(), notes.left(vmid).len()), (0, 1));
         drop(note);
-        assert_eq!(notes.reserved(vmid), [reservation.clone()]);
+        assert_eq!(notes.reserved(vmid), std::slice::from_ref(&reservation));
         notes.take_reservation(&reservation).unwrap().clear().unwrap();
         assert_eq!((notes.reserved(vmid).len(), notes.left(vmid).len()), (0, 1));
     }

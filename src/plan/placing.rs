@@ -137,7 +137,7 @@ impl Placing<'_> {
         let is_free = |name: &String| {
             let joins = (self.facts.present.is_some() && !name.ends_with("cloudinit"))
                 || !self.policy.disks.is_empty();
-            !self.is_ours(storage, name) && !(joins && storage.volumes.contains(name))
+            !(self.is_ours(storage, name) || joins && storage.volumes.contains(name))
         };
         if let Some(kept) = kept.filter(is_free) {
             return kept;

@@ -16,7 +16,7 @@ impl MacPrefix {
     /// The prefix that the text of `datacenter.cfg` says; the default one when it says none or one
     /// that PVE would refuse: one to three bytes with colons between, the first no multicast address.
     pub fn parse(text: &str) -> Self {
-        let value = text.lines().filter_map(|line| line.strip_prefix("mac_prefix:")).last();
+        let value = text.lines().rev().find_map(|line| line.strip_prefix("mac_prefix:"));
         value.and_then(|value| Self::of(value.trim())).unwrap_or_default()
     }
 

@@ -189,7 +189,7 @@ pub(crate) fn merged_file(
 /// our unfinished writes: without a manifest that names it, it is debris.
 pub(crate) fn debris_when_unnamed(name: &str) -> bool {
     let is_draft = |of: &&str| name.strip_suffix(".tmp") == Some(of);
-    if name == MANIFEST_MENDED || [MANIFEST, ATTRIBUTES].iter().any(|of| is_draft(of)) {
+    if name == MANIFEST_MENDED || [MANIFEST, ATTRIBUTES].iter().any(is_draft) {
         return true;
     }
     let image = name.strip_suffix(".idx.tmp").or(name.strip_suffix(".idx")).unwrap_or(name);

@@ -59,6 +59,8 @@ fn read_whole(links: &[ChainLink]) {
     assert_eq!(last, [8]);
 }
 
+// A limit of a process is set where one begins.
+#[allow(clippy::disallowed_methods)]
 #[test]
 fn a_chain_is_read_where_fewer_files_may_be_open_than_it_has_images() {
     if std::env::var_os("PVE_FERRY_TEST_FEW_FILES").is_some() {

@@ -374,7 +374,7 @@ fn an_image_without_its_index_is_a_base_and_gets_it_again() {
         let history = guest.load().unwrap();
         let (newest, disk) = (&history.points[3], "scsi0".parse().unwrap());
         assert_eq!(point_usable_as_base(&Disk::real(), &history, newest, &disk), None, "harm {n}");
-        assert_eq!(lost_indexes(&history, newest, &disk), [image.clone()], "harm {n}");
+        assert_eq!(lost_indexes(&history, newest, &disk), std::slice::from_ref(&image), "harm {n}");
         let lock = exclusive(&guest);
         guest.rebuild_index(&lock, &image).unwrap();
         assert_eq!(fs::read(image.with_extension("zst.idx")).unwrap(), good, "harm {n}");

@@ -477,6 +477,7 @@ mod tests {
             "barc|autosnap" => "barc",
             "file:PATH|env:NAME|-" => "env:TOKEN",
             // Texts that nothing is demanded of.
+            "ZONE" => "Europe/Vienna",
             "DIR" | "FILE" | "URL" | "ORG" | "BUCKET" | "A,B" | "BOOL" | "NODE" | "TEXT" => "/x",
             _ => panic!("{} is of a form that this test does not know: {form:?}", property.name),
         };
