@@ -143,7 +143,7 @@ fn a_guest_record_that_is_a_directory_stops_no_other_guest() {
     let odd = cluster.join("101-00000abd");
     fs::create_dir_all(odd.join("guest.json")).unwrap();
     fs::create_dir_all(odd.join("daily/20260101T120000Z/manifest.json")).unwrap();
-    env.run("list --path REPO").exits(0).says(&["guest 100", "guest 101", "Is a directory"]);
+    env.run("list --path REPO").exits(0).says(&["guest 100", "guest 101", "it is a directory"]);
     env.run("verify --path REPO").exits(12).says(&["(lab-0f1e2d3c/100-00000abc): ok"]);
     let said = env.run("prune --path REPO --retain 2").exits(12);
     said.says(&["guest 100 web on pve1: ok", "guest 101"]);
