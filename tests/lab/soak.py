@@ -284,6 +284,9 @@ class Soak:
         return done.returncode
 
     def listed(self):
+        # Until the first backup has begun it, the directory is none: that is 10, and no list.
+        if not os.path.isdir(os.path.join(REPO, "pve-ferry")):
+            return []
         done = run([FERRY, "list", "--path", REPO, "--json"], check=True)
         document = json.loads(done.stdout)
         if document["unreadable"]:
