@@ -35,7 +35,7 @@ check "F3 and they are increments" same "$(newest 100 '.images | map(.kind) | un
 check "F3 all four were compared" same "$(grep -c '^compared scsi' "$ERR")" 4
 ferry verify --path "$REPO" --source
 check "F3 verify --source finds them equal" exits 0
-check "F3 and says how much it compared" says 'scsi3 of .*equal, 32.00 MiB compared \(all blocks\)'
+check "F3 and says how much it read and compared" says 'scsi3 of .*equal, 12.00 MiB compared \(all blocks\)'
 ferry verify --path "$REPO" --source --audit 1/4 --json
 check "F3 verify --source takes a share" json_is '[.guests[].points[].disks[].blocks] | join(" ")' "2 1 1 2"
 check "F3 the first one first" json_is '.guests[0].points[0].share.n' 1
