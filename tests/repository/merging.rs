@@ -255,6 +255,22 @@ fn a_merge_counts_only_when_its_image_reads_back_as_it_was_written() {
     all_as_before(&guest, &contents, "merged");
 }
 
+/// Whoever has slept over the end of a lock replaces nothing that another run may have changed.
+#[test]
+fn a_merge_whose_lock_is_lost_on_the_way_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let contents = example::build(dir.path());
+    let guest = example::guest(dir.path());
+    let lock = example::exclusive(&guest);
+    let before = guest.load().unwrap().points;
+    let lose = |_: u64| example::lose_locks(&guest);
+    let options = MergeOptions { progress: &lose, ..options() };
+    let result = guest.merge_points(&lock, &before[3], &before[1..3], &options);
+    assert!(matches!(result, Err(RepositoryError::LockLost { .. })), "{result:?}");
+    assert_eq!(guest.load().unwrap().points, before);
+    all_as_before(&guest, &contents, "the lock was lost");
+}
+
 /// A death, as opposed to an error: the files stay as they are at that moment.
 #[test]
 fn a_merge_that_is_killed_between_commit_and_cleaning_is_swept() {
