@@ -340,6 +340,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_the_exit_status_0_is_a_success() {
+        for status in [0, 1, 2, 127, 255] {
+            let command = shell(&format!("exit {status}"));
+            let ended = Host::local().run(&command).await.map_err(|error| error.status());
+            assert_eq!(ended.map(drop), if status == 0 { Ok(()) } else { Err(Some(status)) });
+        }
+    }
+
+    #[tokio::test]
     async fn failures_name_the_command_the_end_and_the_last_lines() {
         let error = Host::local().run(&shell("seq 30 >&2; exit 7")).await.unwrap_err();
         assert_eq!((error.status(), error.stderr().lines().count()), (Some(7), 20));

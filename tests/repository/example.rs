@@ -79,6 +79,13 @@ pub fn exclusive(guest: &GuestDir) -> Lock {
     guest.lock(LockMode::Exclusive, &options).unwrap()
 }
 
+/// Takes all locks away, as another host does with stale ones.
+pub fn lose_locks(guest: &GuestDir) {
+    for lock in std::fs::read_dir(guest.path().join("locks")).unwrap() {
+        std::fs::remove_file(lock.unwrap().path()).unwrap();
+    }
+}
+
 /// The content of the disks at each point.
 pub type Contents = Vec<BTreeMap<String, Vec<u8>>>;
 

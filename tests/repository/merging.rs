@@ -229,6 +229,48 @@ fn a_merge_that_fails_anywhere_leaves_the_old_or_the_new_chain() {
     assert!(failures > 5 * 20, "only {failures} writes failed: is the disk asked at all?");
 }
 
+/// What was written is read back from the medium before anything else may go.
+#[test]
+fn a_merge_counts_only_when_its_image_reads_back_as_it_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let contents = example::build(dir.path());
+    let guest = example::guest(dir.path());
+    let lock = example::exclusive(&guest);
+    let before = guest.load().unwrap().points;
+    let (into, old) = (&before[3], image_files(&before[3]));
+    let is_new = |name: &String| !old.contains(name) && !name.ends_with(".idx");
+    let spoil = |_: u64| {
+        for name in image_files(into).iter().filter(|name| is_new(name)) {
+            fs::remove_file(into.dir.join(name)).unwrap();
+            fs::write(into.dir.join(name), "other bytes").unwrap();
+        }
+    };
+    let spoiled = MergeOptions { progress: &spoil, ..options() };
+    let result = guest.merge_points(&lock, into, &before[1..3], &spoiled);
+    assert!(matches!(result, Err(RepositoryError::NotMerged { .. })), "{result:?}");
+    assert_eq!(guest.load().unwrap().points, before);
+    assert_eq!(image_files(into), old, "what was made is taken away");
+    all_as_before(&guest, &contents, "spoiled");
+    merge(&guest, &lock, (&[1, 2], 3)).unwrap();
+    all_as_before(&guest, &contents, "merged");
+}
+
+/// Whoever has slept over the end of a lock replaces nothing that another run may have changed.
+#[test]
+fn a_merge_whose_lock_is_lost_on_the_way_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let contents = example::build(dir.path());
+    let guest = example::guest(dir.path());
+    let lock = example::exclusive(&guest);
+    let before = guest.load().unwrap().points;
+    let lose = |_: u64| example::lose_locks(&guest);
+    let options = MergeOptions { progress: &lose, ..options() };
+    let result = guest.merge_points(&lock, &before[3], &before[1..3], &options);
+    assert!(matches!(result, Err(RepositoryError::LockLost { .. })), "{result:?}");
+    assert_eq!(guest.load().unwrap().points, before);
+    all_as_before(&guest, &contents, "the lock was lost");
+}
+
 /// A death, as opposed to an error: the files stay as they are at that moment.
 #[test]
 fn a_merge_that_is_killed_between_commit_and_cleaning_is_swept() {

@@ -519,3 +519,45 @@ fn a_person_may_delete_points_that_nothing_can_restore_and_only_those() {
     assert!(second.dir.ends_with(example::point_dir(2)));
     assert!(other.delete_point(&lock, &second).is_err());
 }
+
+/// Takes the newest point's manifest away; its directory.
+fn without_a_manifest(guest: &GuestDir) -> PathBuf {
+    let newest = guest.load().unwrap().points.pop().unwrap().dir;
+    fs::remove_file(newest.join("manifest.json")).unwrap();
+    newest
+}
+
+#[test]
+fn a_manifest_is_put_back_only_beside_the_images_that_it_names() {
+    let (dir, contents) = built();
+    let (_copy, guest) = copied(dir.path());
+    let newest = without_a_manifest(&guest);
+    let image = images(guest.path()).into_iter().map(|image| guest.path().join(image));
+    let image = image.into_iter().find(|image| image.starts_with(&newest)).unwrap();
+    let whole = fs::read(&image).unwrap();
+    fs::write(&image, vec![7; whole.len()]).unwrap();
+    let lock = example::exclusive(&guest);
+    let mending = Mending { threads: 1, progress: &|_| Ok(()) };
+    let result = guest.put_manifest_back(&lock, &newest, &mending);
+    assert!(matches!(result, Err(RepositoryError::Damaged { .. })), "{result:?}");
+    assert!(!newest.join("manifest.json").exists());
+    fs::write(&image, whole).unwrap();
+    guest.put_manifest_back(&lock, &newest, &mending).unwrap();
+    is_as_before(&guest, &contents, "put back");
+}
+
+#[test]
+fn a_manifest_is_put_back_only_while_the_lock_is_held() {
+    let (dir, _) = built();
+    let (_copy, guest) = copied(dir.path());
+    let newest = without_a_manifest(&guest);
+    let lock = example::exclusive(&guest);
+    let lose = |_: u64| {
+        example::lose_locks(&guest);
+        Ok(())
+    };
+    let mending = Mending { threads: 1, progress: &lose };
+    let result = guest.put_manifest_back(&lock, &newest, &mending);
+    assert!(matches!(result, Err(RepositoryError::LockLost { .. })), "{result:?}");
+    assert!(!newest.join("manifest.json").exists());
+}

@@ -223,6 +223,18 @@ mod tests {
         assert!(matches!(reader.frame(0).unwrap_err(), ImageError::Read { .. }));
     }
 
+    /// No codec notices it here.
+    #[test]
+    fn one_flipped_bit_of_an_image_without_compression_is_damage() {
+        let directory = tempfile::tempdir().unwrap();
+        let reader = image(directory.path());
+        assert!(reader.frame(0).is_ok());
+        let mut bytes = fs::read(reader.path()).unwrap();
+        bytes[2048] ^= 1;
+        fs::write(reader.path(), bytes).unwrap();
+        assert_eq!(reader.frame(0).unwrap_err().damaged_file(), Some(reader.path()));
+    }
+
     #[test]
     fn what_is_behind_the_end_of_a_file_is_lost() {
         let directory = tempfile::tempdir().unwrap();

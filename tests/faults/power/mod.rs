@@ -7,14 +7,16 @@ mod crash;
 use crate::common::{Backup, Lab, read_chain};
 use crate::{adopt, copy, merging, prune};
 use crash::{Bytes, CrashDisk, Names, Tree};
-use pve_ferry::model::{DiskKey, PointId};
-use pve_ferry::operation::Mode;
+use pve_ferry::cancel::Cancel;
+use pve_ferry::model::{ChainId, DiskKey, PointId, SnapshotName};
+use pve_ferry::operation::{Mode, RepairRequest, repair};
 use pve_ferry::report::Report;
 use pve_ferry::repository::image::ChainReader;
-use pve_ferry::repository::{Disk, FileOperation, StoredPoint, chain_of};
+use pve_ferry::repository::{Disk, FileOperation, Repository, StoredPoint, chain_of};
 use pve_ferry::retention::Rules;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What is tried after each change: nothing of what was not synced, all of it, and mixtures.
 const FATES: [(Names, Bytes); 8] = [
@@ -41,6 +43,8 @@ struct Recorded {
     stays: BTreeSet<PointId>,
     /// Points that a user sees after the run.
     after: BTreeSet<PointId>,
+    /// Those of them whose commit was durable after so many changes.
+    committed: Vec<(usize, PointId)>,
     /// Each with the number of calls that the storage had answered before it.
     changes: Vec<(FileOperation, usize)>,
     /// Calls that the storage had answered before and after the run.
@@ -51,9 +55,33 @@ impl Recorded {
     /// Runs `act` with a disk that records.
     fn run(lab: Lab, repositories: &[&'static str], act: impl FnOnce(&Lab, Disk)) -> Self {
         let paths: Vec<PathBuf> = repositories.iter().map(|name| lab.repository(name)).collect();
-        let mut content = Content::new();
-        learn(&lab, &mut content);
         let before = CrashDisk::of(paths[0].parent().unwrap(), repositories);
+        Self::run_on(before, (lab, Content::new()), repositories, act)
+    }
+
+    /// The process was killed behind the first change that `is_last`, and the machine goes on: what was
+    /// not synced stays so. Then `act` runs.
+    fn killed_behind(
+        self,
+        is_last: impl Fn(&[FileOperation]) -> bool,
+        act: impl FnOnce(&Lab, Disk),
+    ) -> Self {
+        let changes: Vec<FileOperation> = self.changes.iter().map(|c| c.0.clone()).collect();
+        let is_behind = |done: &usize| is_last(&changes[..*done]);
+        let done = (1..=changes.len()).find(is_behind).expect("there is such a change");
+        let mut disk = self.before.clone();
+        changes[..done].iter().for_each(|change| disk.apply(change));
+        self.find(&disk.after(Names::All, Bytes::There));
+        Self::run_on(disk, (self.lab, self.content), &self.repositories, act)
+    }
+
+    fn run_on(
+        before: CrashDisk,
+        (lab, mut content): (Lab, Content),
+        repositories: &[&'static str],
+        act: impl FnOnce(&Lab, Disk),
+    ) -> Self {
+        learn(&lab, &mut content);
         let seen_before = visible(&lab, repositories);
         let storage = lab.storage.clone();
         let first = storage.calls().len();
@@ -63,7 +91,10 @@ impl Recorded {
         learn(&lab, &mut content);
         let after = visible(&lab, repositories);
         let stays = seen_before.intersection(&after).copied().collect();
-        let changes: Vec<_> = recording.operations().into_iter().zip(recording.counts()).collect();
+        let operations = recording.operations();
+        let committed = commits(&lab, repositories, &operations);
+        let committed = committed.into_iter().filter(|(_, point)| after.contains(point)).collect();
+        let changes: Vec<_> = operations.into_iter().zip(recording.counts()).collect();
         assert!(changes.len() > 5, "hardly anything was recorded: {changes:?}");
         Self {
             lab,
@@ -72,6 +103,7 @@ impl Recorded {
             before,
             stays,
             after,
+            committed,
             changes,
             calls,
         }
@@ -83,7 +115,10 @@ impl Recorded {
         for done in 0..=self.changes.len() {
             let following = self.changes.get(done);
             let calls = following.map_or(self.calls.1, |(_, calls)| *calls);
-            let stays = if following.is_none() { &self.after } else { &self.stays };
+            let committed = self.committed.iter().filter(|(since, _)| *since <= done);
+            let mut stays = self.stays.clone();
+            stays.extend(committed.map(|(_, point)| *point));
+            let stays = if following.is_none() { &self.after } else { &stays };
             for fate in FATES {
                 let tree = disk.after(fate.0, fate.1);
                 if seen.insert((tree.clone(), calls)) {
@@ -102,6 +137,17 @@ impl Recorded {
         assert!(seen.len() > 10, "only {} disks were looked at", seen.len());
     }
 
+    /// Looks at every disk that may be found after the last change only: before it, what was done is
+    /// not promised yet.
+    fn lasts(&self) {
+        let mut disk = self.before.clone();
+        self.changes.iter().for_each(|(change, _)| disk.apply(change));
+        for fate in FATES {
+            self.find(&disk.after(fate.0, fate.1));
+            self.check(self.calls.1, &self.after, &format!("power lost at the end, {fate:?}"));
+        }
+    }
+
     /// The machine starts again, with this disk and no process of before.
     fn find(&self, tree: &Tree) {
         for name in &self.repositories {
@@ -116,6 +162,34 @@ impl Recorded {
         let lost: Vec<_> = stays.difference(&found).collect();
         assert!(lost.is_empty(), "{context}: {lost:?} are gone");
         self.assert_a_base_stands(calls, context);
+        self.assert_chains_are_known(calls, context);
+        self.assert_points_have_copies(context);
+    }
+
+    /// What snapshots this run has made, the repository knows the chain of: the next run may delete
+    /// them.
+    fn assert_chains_are_known(&self, calls: usize, context: &str) {
+        let directories =
+            self.repositories.iter().flat_map(|name| self.lab.guest_directories(name));
+        let records = directories.filter_map(|directory| directory.load().unwrap().record);
+        let known: BTreeSet<ChainId> =
+            records.flat_map(|record| record.chains.into_values()).collect();
+        for call in &self.lab.storage.calls()[self.calls.0..calls] {
+            let Some(made) = call.strip_prefix("create-snapshot ") else { continue };
+            let name = SnapshotName::parse(made.rsplit('@').next().unwrap()).unwrap();
+            assert!(known.contains(&name.chain), "{context}: nobody knows whose {made} is");
+        }
+    }
+
+    /// Whatever happens to the manifest of a point that stays, it can be put back.
+    fn assert_points_have_copies(&self, context: &str) {
+        let directories =
+            self.repositories.iter().flat_map(|name| self.lab.guest_directories(name));
+        let copies: Vec<PathBuf> = directories.map(|d| d.path().join("manifests")).collect();
+        for id in visible(&self.lab, &self.repositories).intersection(&self.after) {
+            let is_there = |dir: &PathBuf| dir.join(format!("{id}.json")).is_file();
+            assert!(copies.iter().any(is_there), "{context}: point {id} has no sealed copy");
+        }
     }
 
     /// What has a manifest is bit by bit what the volumes were; nothing is unreadable.
@@ -155,6 +229,27 @@ impl Recorded {
             assert!(!deleted.contains(name.as_str()), "{context}: {name} is gone");
         }
     }
+}
+
+/// After how many of these changes the manifests of points stand durably under their names.
+fn commits(
+    lab: &Lab,
+    repositories: &[&'static str],
+    changes: &[FileOperation],
+) -> Vec<(usize, PointId)> {
+    let points = repositories.iter().flat_map(|name| lab.points(name));
+    let commit = |point: StoredPoint| {
+        let manifest = point.dir.join("manifest.json");
+        let renamed = changes.iter().position(|change| is_rename_to(change, &manifest))?;
+        let synced = FileOperation::FsyncDir(point.dir);
+        let synced = changes[renamed..].iter().position(|change| *change == synced)?;
+        Some((renamed + synced + 1, point.manifest.point))
+    };
+    points.filter_map(commit).collect()
+}
+
+fn is_rename_to(change: &FileOperation, path: &Path) -> bool {
+    matches!(change, FileOperation::Rename(_, to) if to == path)
 }
 
 /// Runs what comes next; where it panics, that is said of this disk.
@@ -246,6 +341,47 @@ fn in_a_prune_that_folds_increments_into_their_base() {
     recorded.survives(the_next_backup_ends_well);
 }
 
+/// The manifest of the merge that died was not durable yet: nothing of what the old one names may go.
+#[test]
+fn in_a_backup_that_sweeps_what_a_killed_merge_left() {
+    let merged = Recorded::run(merging::five_points(), &["repository"], |lab, disk| {
+        ends_well(&prune::pruned(lab, merging::keep(1, Some("1%")), disk, Mode::Execute).report);
+    });
+    let recorded = merged.killed_behind(has_merged, backed_up(Rules::default()));
+    recorded.survives(the_next_backup_ends_well);
+}
+
+/// Whether the last of these changes gave a manifest its name beside images that were made before.
+fn has_merged(changes: &[FileOperation]) -> bool {
+    let Some((FileOperation::Rename(_, to), before)) = changes.split_last() else { return false };
+    let is_image = |change: &FileOperation| {
+        matches!(change, FileOperation::Create(_, path)
+            if path.parent() == to.parent() && path.extension().is_some_and(|end| end == "idx"))
+    };
+    to.ends_with("manifest.json") && before.iter().any(is_image)
+}
+
+/// The name of the directory that the killed copy made was not durable yet.
+#[test]
+fn in_a_copy_that_goes_on_with_what_a_killed_one_left() {
+    let all = |lab: &Lab, disk: Disk| {
+        let wanted = copy::Wanted { to: disk, ..copy::Wanted::default() };
+        ends_well(&copy::copied(lab, &wanted));
+    };
+    let has_begun = |changes: &[FileOperation]| match changes.last() {
+        Some(FileOperation::CreateDir(path)) => is_point(path),
+        _ => false,
+    };
+    let recorded = Recorded::run(two_points(), &["second"], all).killed_behind(has_begun, all);
+    recorded.survives(|lab| {
+        ends_well(&copy::copied(lab, &copy::Wanted::default()));
+    });
+}
+
+fn is_point(path: &Path) -> bool {
+    path.parent().is_some_and(|label| label.ends_with("daily"))
+}
+
 #[test]
 fn in_a_copy() {
     let recorded = Recorded::run(two_points(), &["second"], |lab, disk| {
@@ -269,6 +405,28 @@ fn in_a_move_of_which_no_point_is_ever_in_neither_repository() {
         let is_over = report.guests.is_empty() && report.exit_code() == 4;
         assert!(is_over || report.exit_code() == 0, "{report:#?}");
     });
+}
+
+#[test]
+fn behind_a_repair_whose_manifest_is_put_back_for_good() {
+    let lab = two_points();
+    lab.learn("repository");
+    let newest = lab.points("repository").pop().unwrap();
+    std::fs::remove_file(newest.dir.join("manifest.json")).unwrap();
+    let recorded = Recorded::run(lab, &["repository"], |lab, disk| {
+        let request = RepairRequest {
+            selection: None,
+            label: None,
+            repository: Repository::open(&lab.repository("repository"), disk).unwrap(),
+            threads: 1,
+            lock_wait: None,
+            hooks: Arc::default(),
+        };
+        let repaired = repair(&request, Mode::Execute, &lab.clock, &Cancel::default());
+        ends_well(&repaired.unwrap().report);
+    });
+    assert!(recorded.after.contains(&newest.manifest.point), "it was put back");
+    recorded.lasts();
 }
 
 #[test]
