@@ -40,14 +40,15 @@ pub(crate) fn remove_if_there(disk: &Disk, path: &Path) -> Result<(), Repository
     }
 }
 
-/// Makes a directory unless it is there, and its name durable.
+/// Makes a directory unless it is there, and its name durable: also of one that is there, as whoever made
+/// it may have been killed before its name was.
 pub(crate) fn ensure_dir(disk: &Disk, path: &Path) -> Result<(), RepositoryError> {
-    if disk.facts(path).about("look at", path)?.is_some_and(|facts| facts.is_dir()) {
-        return Ok(());
-    }
-    match disk.create_dir(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-        other => other.about("make the directory", path)?,
+    let is_there = disk.facts(path).about("look at", path)?.is_some_and(|facts| facts.is_dir());
+    if !is_there {
+        match disk.create_dir(path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            other => other.about("make the directory", path)?,
+        }
     }
     match path.parent() {
         Some(parent) => disk.fsync_dir(parent).about("fsync", parent),
