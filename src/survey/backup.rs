@@ -221,7 +221,8 @@ pub async fn backup(
     let agent = super::agent(&control, &parsed).await?;
     let freezes = world.freezes.left(guest.vmid).iter().map(Freeze::to_string).collect();
     fill_used(world, &mut volumes, &kept.points).await;
-    let departed = super::departed::departed(world, &kept.history, kept.chain, &volumes).await;
+    let departed =
+        super::departed::departed(world, &kept.history, kept.chain, &volumes, &skipped).await;
     let (firewall, unread_firewall) = match world.cluster.read_firewall(guest.vmid) {
         Ok(firewall) => (firewall, None),
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::from(error)))),

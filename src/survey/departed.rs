@@ -1,7 +1,7 @@
 //! Volumes that a guest's points hold and its backup does not take any more, wherever they are now.
 
 use super::backup::snapshot_fact;
-use crate::model::{ChainId, DiskKey, VolumeId, VolumeIdentity};
+use crate::model::{ChainId, DiskKey, SkippedDisk, VolumeId, VolumeIdentity};
 use crate::plan::facts::{DepartedFact, VolumeFact};
 use crate::repository::History;
 use crate::world::World;
@@ -14,10 +14,14 @@ pub(super) async fn departed(
     history: &History,
     chain: ChainId,
     volumes: &[VolumeFact],
+    skipped: &[SkippedDisk],
 ) -> Vec<DepartedFact> {
     let mut found = Vec::new();
     for (identity, (disk, was)) in of_points(history, chain) {
-        if volumes.iter().any(|volume| volume.identity == identity) {
+        // A disk that the guest has and that could not be looked at has not departed: its storage may be
+        // away, and whoever asks it once more waits once more.
+        let is_in_trouble = skipped.iter().any(|s| !s.by_configuration && s.disk == disk.as_str());
+        if is_in_trouble || volumes.iter().any(|volume| volume.identity == identity) {
             continue;
         }
         let Some(storage) = world.storages.get(&was.storage) else { continue };

@@ -219,7 +219,9 @@ impl Site {
 
     fn rbd_command(&self, words: &[&str]) -> Command {
         let conf = self.conf();
-        Command::writes("rbd").args(words.iter().copied()).args(["-p", POOL, "-c", &conf])
+        // An exported volume is printed whole.
+        let command = Command::writes("rbd").output_limit(256 << 20);
+        command.args(words.iter().copied()).args(["-p", POOL, "-c", &conf])
     }
 
     pub fn conf(&self) -> String {
