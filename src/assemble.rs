@@ -4,7 +4,8 @@
 use crate::cancel::Cancel;
 use crate::progress::Progress;
 use crate::repository::image::ImageError;
-use crate::repository::{OpenChain, StoredChain};
+use crate::repository::{Disk, OpenChain, StoredChain};
+use crate::stall::Pulse;
 use anyhow::{Context as _, bail};
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use std::fs::{File, OpenOptions};
@@ -21,12 +22,16 @@ pub struct Assembled {
     pub data_bytes: u64,
 }
 
-/// Who is told and who may stop it.
+/// Who is told and who may stop it, and what makes the file's name durable.
 pub struct Watch<'a> {
+    /// The file system.
+    pub disk: &'a Disk,
     /// Told how far it is.
     pub progress: &'a dyn Progress,
     /// The user's wish to stop.
     pub cancel: &'a Cancel,
+    /// Told of what tells nothing while it lasts; the progress beats it.
+    pub pulse: &'a Pulse,
 }
 
 /// Why writing stopped.
@@ -58,9 +63,11 @@ pub fn assemble(
     let partial = partial(output);
     let file = create(&partial)?;
     let stays = watch.cancel.open(format!("file {}", partial.display()));
-    let written = write(&chain, &file, threads, watch)
-        .map_err(anyhow::Error::from)
-        .and_then(|bytes| publish(&file, &partial, output).map(|()| bytes));
+    let written =
+        write(&chain, &file, threads, watch).map_err(anyhow::Error::from).and_then(|bytes| {
+            let publish = || publish(&file, &partial, output, watch.disk);
+            watch.pulse.silently(publish).map(|()| bytes)
+        });
     drop(stays);
     let data_bytes = match written {
         Ok(bytes) => bytes,
@@ -89,7 +96,8 @@ fn open(stored: &StoredChain, watch: &Watch) -> anyhow::Result<OpenChain> {
     opened.context("open the images")
 }
 
-fn partial(output: &Path) -> PathBuf {
+/// The name of the file until it is whole.
+pub fn partial(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
     name.push(".partial");
     PathBuf::from(name)
@@ -121,7 +129,7 @@ fn write(chain: &OpenChain, file: &File, threads: usize, watch: &Watch) -> Resul
 }
 
 /// Durable first, then visible; a file that appeared meanwhile is not replaced.
-fn publish(file: &File, partial: &Path, output: &Path) -> anyhow::Result<()> {
+fn publish(file: &File, partial: &Path, output: &Path, disk: &Disk) -> anyhow::Result<()> {
     file.sync_all().context("make it durable")?;
     match renameat2(AT_FDCWD, partial, AT_FDCWD, output, RenameFlags::RENAME_NOREPLACE) {
         // File systems that do not know the flag say EINVAL (rename(2)).
@@ -135,11 +143,49 @@ fn publish(file: &File, partial: &Path, output: &Path) -> anyhow::Result<()> {
         _ => Path::new("."),
     };
     // A name that a loss of power takes back is no file that was made.
-    match File::open(directory).and_then(|directory| directory.sync_all()) {
+    match directory.canonicalize().and_then(|directory| disk.fsync_dir(&directory)) {
         // Some servers know nothing of the kind.
         Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
             Ok(())
         }
         synced => synced.context("make its name durable (the file itself is whole)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::{Fault, FileOperation};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[test]
+    fn the_name_of_a_file_that_was_made_is_durable() {
+        let home = tempfile::tempdir().unwrap();
+        let (dir, link) = (home.path().join("real"), home.path().join("link"));
+        std::fs::create_dir(&dir).unwrap();
+        std::os::unix::fs::symlink(&dir, &link).unwrap();
+        let output = link.join("disk.raw");
+        let file = create(&partial(&output)).unwrap();
+        let (synced, seen) = (Arc::new(AtomicUsize::new(0)), output.clone());
+        let count = Arc::clone(&synced);
+        let disk = Disk::watched(move |step| {
+            assert_eq!(*step, FileOperation::FsyncDir(dir.canonicalize().unwrap()));
+            assert!(seen.exists() && !partial(&seen).exists());
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        publish(&file, &partial(&output), &output, &disk).unwrap();
+        assert_eq!(synced.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_name_that_cannot_be_made_durable_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let output = home.path().join("disk.raw");
+        let file = create(&partial(&output)).unwrap();
+        let disk = Disk::failing_at(0, Fault::Io);
+        let error = publish(&file, &partial(&output), &output, &disk).unwrap_err();
+        assert!(error.to_string().contains("make its name durable"), "{error}");
+        assert!(output.exists());
     }
 }

@@ -2,12 +2,14 @@
 //! for damage in the repository: `verify` finds that without the source.
 //!
 //! Ceph and ZFS have shipped wrong diffs; such an image is whole, has its digest, and holds the
-//! wrong bytes. Only the source can tell.
+//! wrong bytes. Only the source can tell. Where it can list what it holds, the blocks that neither side
+//! has are not asked for, so that a thin volume costs what it holds.
 
 use crate::cancel::Cancel;
 use crate::model::{Share, counted};
 use crate::progress::{Meter, Progress};
 use crate::repository::image::{ChainReader, ImageError};
+use crate::stall::Pulse;
 use crate::storage::{Blocks, StorageError};
 use crate::stream::{Content, Extent};
 use crate::throttle::Throttle;
@@ -24,6 +26,8 @@ pub struct Watch<'a> {
     pub throttle: &'a Throttle,
     /// How many blocks are compared at once.
     pub threads: usize,
+    /// Beats with every answer of one of the two sides.
+    pub pulse: &'a Pulse,
 }
 
 /// A block that differs.
@@ -75,63 +79,121 @@ pub fn audit(
     watch: &Watch,
 ) -> Result<Audited, AuditStopped> {
     let numbers: Vec<u64> = share.blocks(source.count()).collect();
-    let meter = watch.progress.begin("audit", numbers.len() as u64 * source.block_size());
-    let next = AtomicUsize::new(0);
-    let stop = AtomicBool::new(false);
-    let found: Mutex<Result<Audited, AuditStopped>> = Mutex::new(Ok(Audited::default()));
-    let work = || {
-        while !stop.load(Ordering::Relaxed) {
-            let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-            let compared = compare((chain, source), *number, watch, meter.as_ref());
-            let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
-            match (compared, found.as_mut()) {
-                (Ok(block), Ok(sum)) => sum.add(block),
-                (Err(error), Ok(_)) => {
-                    stop.store(true, Ordering::Relaxed);
-                    *found = Err(error);
-                }
-                (_, Err(_)) => {}
-            }
+    let begin = || watch.progress.begin("audit", numbers.len() as u64 * source.block_size());
+    let mut meter = begin();
+    let go_on = || {
+        watch.pulse.beat();
+        !watch.cancel.is_cancelled()
+    };
+    let asked = numbers.len() as u64;
+    let mut listed = watch.pulse.through_storage(|| source.listed(asked, &go_on));
+    let mut audited = loop {
+        let both = Both { chain, source, listed: listed.as_deref() };
+        let compared = both.compared(&numbers, watch, meter.as_ref());
+        meter.end();
+        match compared? {
+            Some(audited) => break audited,
+            None => (listed, meter) = (None, begin()),
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..watch.threads.clamp(1, numbers.len().max(1)) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    meter.end();
-    let mut audited = found.into_inner().unwrap_or_else(PoisonError::into_inner)?;
     audited.differences.sort_by_key(|difference| difference.extent.offset);
     let sizes = (source.size(), chain.size());
     audited.sizes = (sizes.0 != sizes.1).then_some(sizes);
     Ok(audited)
 }
 
-/// One block: how many bytes of the source were read, and what differs.
-fn compare(
-    (chain, source): (&ChainReader, &Blocks),
-    number: u64,
-    watch: &Watch,
-    meter: &dyn Meter,
-) -> Result<(u64, Option<Difference>), AuditStopped> {
-    if watch.cancel.is_cancelled() {
-        return Err(AuditStopped::Interrupted);
+/// What is compared, and the blocks that the source can hold anything of, where it has a list.
+struct Both<'a> {
+    chain: &'a ChainReader,
+    source: &'a Blocks,
+    listed: Option<&'a [u64]>,
+}
+
+/// What became of one block.
+enum Compared {
+    /// Neither side has anything there: no byte was read.
+    Nothing,
+    /// So many bytes of the source were read, and this differs.
+    Bytes(u64, Option<Difference>),
+    /// The source holds it, and its list lacks it.
+    Unlisted,
+}
+
+impl Both<'_> {
+    /// All of these blocks; none when the list was seen to be wrong, as it then says nothing about
+    /// others either.
+    fn compared(
+        &self,
+        numbers: &[u64],
+        watch: &Watch,
+        meter: &dyn Meter,
+    ) -> Result<Option<Audited>, AuditStopped> {
+        let next = AtomicUsize::new(0);
+        let stop = AtomicBool::new(false);
+        let found: Mutex<Result<Option<Audited>, AuditStopped>> =
+            Mutex::new(Ok(Some(Audited::default())));
+        let work = || {
+            while !stop.load(Ordering::Relaxed) {
+                let number = numbers.get(next.fetch_add(1, Ordering::Relaxed));
+                let Some(number) = number else { return };
+                let compared = self.block(*number, watch);
+                meter.add(self.source.length(*number));
+                let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
+                let Ok(Some(sum)) = found.as_mut() else { return };
+                match compared {
+                    Ok(Compared::Nothing) => sum.add(0, None),
+                    Ok(Compared::Bytes(bytes, difference)) => sum.add(bytes, difference),
+                    Ok(Compared::Unlisted) => *found = Ok(None),
+                    Err(error) => *found = Err(error),
+                }
+                if !matches!(*found, Ok(Some(_))) {
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 1..watch.threads.clamp(1, numbers.len().max(1)) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        found.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
-    let (offset, length) = (number * source.block_size(), source.length(number));
-    let theirs = source.read(number).map_err(|error| AuditStopped::Source(Box::new(error)))?;
-    meter.add(length);
-    // Neither side has anything there: no byte was read, and none is compared.
-    if theirs.is_none() && !chain.holds_data(offset, length) {
-        return Ok((0, None));
+
+    fn block(&self, number: u64, watch: &Watch) -> Result<Compared, AuditStopped> {
+        if watch.cancel.is_cancelled() {
+            return Err(AuditStopped::Interrupted);
+        }
+        let (offset, length) = (number * self.source.block_size(), self.source.length(number));
+        let failed = |error| AuditStopped::Image(Box::new(error));
+        let holds_data = || self.chain.holds_data(offset, length).map_err(failed);
+        let is_listed = self.listed.is_none_or(|listed| listed.binary_search(&number).is_ok());
+        // What the restore point holds is asked for even so: no block is called different, nor a list
+        // right, because of what the list lacks.
+        if !is_listed && !holds_data()? {
+            return Ok(Compared::Nothing);
+        }
+        let theirs = watch.pulse.through_storage(|| self.source.read(number));
+        let theirs = theirs.map_err(|error| AuditStopped::Source(Box::new(error)))?;
+        if !is_listed && theirs.is_some() {
+            return Ok(Compared::Unlisted);
+        }
+        if theirs.is_none() && !holds_data()? {
+            return Ok(Compared::Nothing);
+        }
+        let read = theirs.as_ref().map_or(0, Vec::len);
+        let go_on = || {
+            watch.pulse.beat();
+            watch.cancel.check()
+        };
+        watch.throttle.pass(read, &go_on).map_err(|_| AuditStopped::Interrupted)?;
+        let zeros = || vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+        let theirs = theirs.unwrap_or_else(zeros);
+        let mut ours = vec![0; theirs.len()];
+        self.chain.read_at(offset, &mut ours).map_err(failed)?;
+        watch.pulse.beat();
+        Ok(Compared::Bytes(read as u64, difference(offset, &theirs, &ours)))
     }
-    let read = theirs.as_ref().map_or(0, Vec::len);
-    let go_on = || watch.cancel.check();
-    watch.throttle.pass(read, &go_on).map_err(|_| AuditStopped::Interrupted)?;
-    let theirs = theirs.unwrap_or_else(|| vec![0; usize::try_from(length).unwrap_or(usize::MAX)]);
-    let mut ours = vec![0; theirs.len()];
-    chain.read_at(offset, &mut ours).map_err(|error| AuditStopped::Image(Box::new(error)))?;
-    Ok((read as u64, difference(offset, &theirs, &ours)))
 }
 
 fn difference(offset: u64, source: &[u8], stored: &[u8]) -> Option<Difference> {
@@ -151,7 +213,7 @@ fn difference(offset: u64, source: &[u8], stored: &[u8]) -> Option<Difference> {
 }
 
 impl Audited {
-    fn add(&mut self, (bytes, difference): (u64, Option<Difference>)) {
+    fn add(&mut self, bytes: u64, difference: Option<Difference>) {
         self.blocks += 1;
         self.bytes += bytes;
         self.differences.extend(difference);
@@ -186,6 +248,15 @@ impl Audited {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Silent;
+    use crate::repository::image::{
+        ChainLink, Compression, ImageOptions, ImageSink, ZeroRuns, index_path, write_image,
+    };
+    use crate::storage::scripted::Scripted;
+    use crate::stream::{Header, StreamWriter};
+    use std::fs::File;
+
+    const BLOCK: u64 = 1 << 16;
 
     #[test]
     fn a_difference_is_named_from_its_first_to_its_last_byte() {
@@ -201,5 +272,83 @@ mod tests {
         assert!(text.contains(&blake3::hash(&stored).to_string()), "{text}");
         assert!(text.ends_with("; 2 more blocks"), "{text}");
         assert!(!audited.is_equal() && Audited::default().is_equal());
+    }
+
+    /// A point whose volume of ten blocks has these, each full of sevens.
+    fn stored(directory: &std::path::Path, blocks: &[u64]) -> ChainReader {
+        let header = Header { from: None, to: Some("s".to_owned()), size: 10 * BLOCK };
+        let mut writer = StreamWriter::new(Vec::new(), &header).unwrap();
+        for block in blocks {
+            writer.write(block * BLOCK, &[7; 1 << 16]).unwrap();
+        }
+        let stream = writer.finish().unwrap();
+        let path = directory.join("s");
+        let mut data = File::create(&path).unwrap();
+        let mut index = File::create(index_path(&path)).unwrap();
+        let files = ImageSink { data: &mut data, index: &mut index };
+        let (compression, zeros) = (Compression::Zstd(1), ZeroRuns::Aligned);
+        let options = ImageOptions { compression, threads: 1, zeros };
+        let made = write_image(&mut &stream[..], &header, files, options, &|_| ()).unwrap();
+        let link = ChainLink { path, digest: made.digest, from: None, to: "s".to_owned() };
+        ChainReader::open(&[link]).unwrap()
+    }
+
+    fn source(there: &[(u64, u8)], listed: &[u64]) -> Blocks {
+        let extent = |block: &u64| block * BLOCK..(block + 1) * BLOCK;
+        let scripted = Scripted {
+            there: there.iter().copied().collect(),
+            listed: Some(listed.iter().map(extent).collect()),
+            ..Scripted::default()
+        };
+        Blocks::scripted(10 * BLOCK, BLOCK, scripted)
+    }
+
+    fn audited(chain: &ChainReader, source: &Blocks) -> Audited {
+        let (throttle, cancel) = (Throttle::new(None), Cancel::default());
+        let pulse = Pulse::default();
+        let watch = Watch {
+            progress: &Silent,
+            cancel: &cancel,
+            throttle: &throttle,
+            threads: 2,
+            pulse: &pulse,
+        };
+        audit(chain, source, Share::ALL, &watch).unwrap()
+    }
+
+    #[test]
+    fn of_a_source_that_lists_what_it_holds_no_other_block_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let chain = stored(directory.path(), &[0, 3]);
+        // That an object is listed says no more than that it can be there: 8 was deleted.
+        let source = source(&[(0, 7), (3, 7), (5, 9)], &[0, 3, 5, 8]);
+        let audited = audited(&chain, &source);
+        assert_eq!(source.asked(), [0, 3, 5, 8]);
+        assert_eq!((audited.blocks, audited.bytes), (10, 3 * BLOCK), "all ten were compared");
+        let differing: Vec<u64> = audited.differences.iter().map(|d| d.extent.offset).collect();
+        assert_eq!(differing, [5 * BLOCK], "the point lacks it");
+    }
+
+    #[test]
+    fn a_block_of_the_point_is_asked_for_though_the_source_does_not_list_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let chain = stored(directory.path(), &[0, 3]);
+        let source = source(&[(0, 7)], &[0]);
+        let audited = audited(&chain, &source);
+        assert_eq!(source.asked(), [0, 3]);
+        assert_eq!(audited.differences.len(), 1, "the source has nothing there");
+    }
+
+    #[test]
+    fn a_list_that_lacks_a_block_that_is_there_is_believed_in_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let chain = stored(directory.path(), &[0, 3]);
+        // Block 6 is in no point and in no list.
+        let source = source(&[(0, 7), (3, 7), (6, 1)], &[0]);
+        let audited = audited(&chain, &source);
+        assert_eq!(source.asked(), (0..10).collect::<Vec<_>>());
+        assert_eq!(audited.blocks, 10);
+        assert_eq!(audited.differences[0].extent.offset, 6 * BLOCK);
+        assert_eq!(audited.differences.len(), 1);
     }
 }

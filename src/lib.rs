@@ -2,12 +2,13 @@
 //!
 //! # The idea
 //!
-//! Every command does the same things in the same order, each one call, all in [`operation`]:
-//! *select* guests; then for each guest, just before its turn, *lock* its directory, *survey* the
-//! world into facts, *plan* (a pure function), *check* the plan against the safety rules, *execute*
-//! it; then *report*. A plan is data: printed, it is the dry run, the debug log and the golden test.
-//! The executor decides nothing, and recovery is not special: the next survey sees what a crash
-//! left, and the next plan cleans it up.
+//! Every command that acts is an [`operation::Operation`], run by the one loop, [`run::run`] (or
+//! [`run::confirmed`], where a person is asked first): *select* guests; then for each guest, in its turn,
+//! ask the operation for a plan (it *locks*, *surveys* the world into facts and *plans*, which is a pure
+//! function), *check* the plan against the safety rules, *execute* it, and ask again until nothing is left
+//! to do; then *report*. A plan is data: printed, it is the dry run, the debug log and the golden test.
+//! What a failure means stands in the plan, too; the one engine decides nothing. Recovery is not special:
+//! the next survey sees what a crash left, and the next plan cleans it up.
 //!
 //! # The map
 //!
@@ -17,10 +18,10 @@
 //! | layer | modules | what they are |
 //! |---|---|---|
 //! | words | [`model`], [`report`] | the glossary as values; what a run did. No I/O |
-//! | decisions | [`select`], [`retention`], [`plan`], [`stream`], [`job`], [`schema`] | facts in, plan out; the diff stream's records. No process, file, network, environment, clock or random source |
+//! | decisions | [`select`], [`retention`], [`pve_config`], [`plan`], [`stream`], [`job`], [`schema`] | facts in, plan out; the diff stream's records; PVE's texts. No process, file, network, environment, clock or random source |
 //! | drivers | [`transport`], [`storage`], [`repository`], [`pve`], and small ones beside them | each knows one outside thing. `repository` and `stream` are plain std, without a runtime |
-//! | work | [`world`], [`survey`], [`execute`], [`operation`] | reads facts, carries plans out, one page that ties them together |
-//! | front | [`cli`] | the ways in; all end in [`operation::perform`] |
+//! | work | [`cluster`], [`context`], [`survey`], [`execute`], [`operation`], [`run`] | reads facts, carries plans out by noun, one file per command, one loop |
+//! | front | [`cli`] | the ways in |
 //!
 //! # Invariants
 //!
@@ -34,12 +35,14 @@
 //! - The snapshot that the next increment needs goes only after its successor is committed.
 //! - A frozen scope holds nothing but snapshot creation. A guard on the guest's node freezes and thaws,
 //!   whatever becomes of us, and no run is ok whose guest was not seen thawed.
-//! - Hooks stand around steps (`execute/hooked.rs`), turns and runs (`operation/hooked.rs`), never
+//! - Hooks stand around steps (`execute/hooked.rs`), turns and runs (`run/hooked.rs`), never
 //!   inside a frozen scope. Who is told of a run, or cannot be told, never changes its result.
 //! - A restore point exists when its `manifest.json` has been renamed into place, and not before.
 //! - A transfer counts when every process ended well, the end mark was seen and sizes agree.
 //! - A disk or guest that was left out is named, and is never "ok" unless its own configuration
 //!   says so.
+//! - How a command ended is returned as data to whoever started it (`cli/end.rs`): the record of a job's
+//!   run is made of that, never of printed text.
 //! - Whoever waits for another run says so in [`waits`], so that a job's run can tell for whom it waits.
 //! - Every file and JSON document that others read or write has its schema from the type that is read
 //!   or written; `schema` is the only door to what makes schemas, `cli/reference` lists all formats.
@@ -52,6 +55,7 @@ pub mod report;
 
 pub mod job;
 pub mod plan;
+pub mod pve_config;
 pub mod retention;
 pub mod schema;
 pub mod select;
@@ -76,7 +80,8 @@ pub mod repository;
 
 pub mod node;
 
-pub mod world;
+pub mod cluster;
+pub mod context;
 
 pub mod survey;
 
@@ -84,6 +89,7 @@ pub mod assemble;
 pub mod audit;
 pub mod execute;
 pub mod operation;
+pub mod run;
 pub mod told;
 
 pub mod cli;

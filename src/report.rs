@@ -1,7 +1,7 @@
 //! What a run did: the one value from which exit code, JSON and later mail and metrics are made.
 //! Data and pure functions only; it is never read back.
 
-use crate::model::{Moment, SkippedDisk, VmId};
+use crate::model::{Moment, OperationKind, SkippedDisk, VmId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -63,6 +63,11 @@ pub struct VolumeOutcome {
     pub seconds: f64,
 }
 
+impl VolumeOutcome {
+    /// The kind of a volume whose files were copied as they are.
+    pub const COPY: &'static str = "copy";
+}
+
 /// What happened to one guest.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct GuestOutcome {
@@ -92,6 +97,10 @@ pub struct GuestOutcome {
     /// that could not be restored.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_whole: Vec<String>,
+    /// Rules of retention that removed nothing, as they would have taken what nothing makes up for, each
+    /// with its label and the reason, in words. The point that was made is as whole as without them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_removed: Vec<String>,
     /// What was changed or taken away, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<String>,
@@ -155,6 +164,7 @@ pub struct Totals {
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Report {
     /// The command.
+    // The name of an `OperationKind`; that of what runs jobs, where none began.
     pub operation: &'static str,
     /// How it ended.
     pub status: Status,
@@ -228,6 +238,11 @@ impl Report {
         self
     }
 
+    /// The operation that it is about; none where a job ended before it came to its operation.
+    pub fn kind(&self) -> Option<OperationKind> {
+        OperationKind::named(self.operation)
+    }
+
     /// How many guests were asked for and not left out by their own configuration.
     pub fn guests_asked(&self) -> usize {
         self.guests.iter().filter(|guest| guest.status != GuestStatus::Skipped).count()
@@ -295,6 +310,7 @@ impl GuestOutcome {
             volumes: Vec::new(),
             skipped: Vec::new(),
             not_whole: Vec::new(),
+            not_removed: Vec::new(),
             changes: Vec::new(),
             kept: Vec::new(),
             warnings: Vec::new(),
@@ -302,13 +318,34 @@ impl GuestOutcome {
         }
     }
 
+    /// Names the guest as it is known by now: it may have moved since it was selected.
+    pub fn is_about(&mut self, guest: &crate::model::Guest) {
+        self.vmid = guest.vmid;
+        self.name.clone_from(&guest.name);
+        self.node.clone_from(&guest.node);
+    }
+
     /// How it ended, with what is missing counted: what its turn knows of no failure is not yet ok.
     pub fn ending(&self) -> GuestStatus {
-        let lacks_something = self.missing_disks() > 0 || !self.not_whole.is_empty();
+        let is_done = self.is_whole() && self.not_removed.is_empty();
         match self.status {
-            GuestStatus::Ok if lacks_something => GuestStatus::Partial,
+            GuestStatus::Ok if !is_done => GuestStatus::Partial,
             status => status,
         }
+    }
+
+    /// Whether nothing is missing of what was saved or brought back.
+    fn is_whole(&self) -> bool {
+        self.missing_disks() == 0 && self.not_whole.is_empty()
+    }
+
+    /// What retention did not remove, for people: they are told that the point of a backup is whole all
+    /// the same, where it is.
+    pub fn said_of_retention(&self) -> impl Iterator<Item = String> {
+        let is_whole = self.is_whole() && self.status != GuestStatus::Failed;
+        let point = self.point.filter(|_| is_whole);
+        let point = point.map(|point| format!("point {point} is whole; ")).unwrap_or_default();
+        self.not_removed.iter().map(move |why| format!("{point}{why}"))
     }
 
     /// How many of its disks should have been done and were not.

@@ -1,11 +1,15 @@
 //! Streams that stand still: a count that moves with each byte, and whoever watches it. Not for the
 //! duration of commands, which have deadlines.
 
+mod thread;
+
+pub use thread::{Pulsed, StallWatch, StoodStill, on_a_thread};
+
 use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long a stream may be without a byte unless somebody says otherwise.
@@ -18,7 +22,8 @@ pub struct Pulse(Arc<Beats>);
 #[derive(Debug, Default)]
 struct Beats {
     count: AtomicU64,
-    in_storage: AtomicBool,
+    in_storage: AtomicU64,
+    silent: AtomicU64,
 }
 
 /// Who is waited for while a stream stands still.
@@ -38,26 +43,36 @@ impl Pulse {
 
     /// For whom the stream waits now.
     pub fn waits_for(&self) -> WaitsFor {
-        match self.0.in_storage.load(Ordering::Relaxed) {
+        match self.0.in_storage.load(Ordering::Relaxed) > 0 {
             true => WaitsFor::Storage,
             false => WaitsFor::Repository,
         }
     }
 
+    /// Does work that tells nothing until its end, as an fsync: nobody can tell it from a stream that
+    /// stands still, so that it is warned of and never given up.
+    pub fn silently<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.0.silent.fetch_add(1, Ordering::Relaxed);
+        let done = work();
+        self.0.silent.fetch_sub(1, Ordering::Relaxed);
+        self.beat();
+        done
+    }
+
+    /// Whether such work is under way.
+    fn is_silent(&self) -> bool {
+        self.0.silent.load(Ordering::Relaxed) > 0
+    }
+
     /// Returns when there was no beat for `limit`. At half of it `warn` is called, once each time
     /// that the stream stands still.
     pub async fn stands_still(&self, limit: Duration, warn: impl Fn()) {
-        let slice = (limit / 20).clamp(Duration::from_millis(5), Duration::from_secs(1));
-        let (mut seen, mut since, mut is_warned) = (self.count(), Stopwatch::start(), false);
-        while since.elapsed() < limit {
-            tokio::time::sleep(slice).await;
-            let now = self.count();
-            if now != seen {
-                (seen, since, is_warned) = (now, Stopwatch::start(), false);
-            } else if !is_warned && since.elapsed() >= limit / 2 {
-                is_warned = true;
+        let mut stillness = Stillness::of(self, limit);
+        while stillness.look() != Look::Over {
+            if stillness.is_to_be_told() {
                 warn();
             }
+            tokio::time::sleep(slice(limit)).await;
         }
     }
 
@@ -65,12 +80,65 @@ impl Pulse {
         self.0.count.load(Ordering::Relaxed)
     }
 
-    fn through_storage(&self, pass: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-        self.0.in_storage.store(true, Ordering::Relaxed);
-        let count = pass();
-        self.0.in_storage.store(false, Ordering::Relaxed);
+    /// Waits for the storage, on one of the threads of the work.
+    pub fn through_storage<T>(&self, pass: impl FnOnce() -> T) -> T {
+        self.0.in_storage.fetch_add(1, Ordering::Relaxed);
+        let done = pass();
+        self.0.in_storage.fetch_sub(1, Ordering::Relaxed);
         self.beat();
-        count
+        done
+    }
+}
+
+/// Between two looks at a pulse.
+fn slice(limit: Duration) -> Duration {
+    (limit / 20).clamp(Duration::from_millis(5), Duration::from_secs(1))
+}
+
+/// How long a pulse has not beaten.
+struct Stillness<'a> {
+    pulse: &'a Pulse,
+    limit: Duration,
+    seen: u64,
+    since: Stopwatch,
+    is_told: bool,
+}
+
+/// What a look at a pulse shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// It beats, or has not stood still for long.
+    GoesOn,
+    /// It stood still for as long as it may.
+    Over,
+}
+
+impl<'a> Stillness<'a> {
+    fn of(pulse: &'a Pulse, limit: Duration) -> Self {
+        Self { pulse, limit, seen: pulse.count(), since: Stopwatch::start(), is_told: false }
+    }
+
+    fn look(&mut self) -> Look {
+        let now = self.pulse.count();
+        if now != self.seen {
+            (self.seen, self.since, self.is_told) = (now, Stopwatch::start(), false);
+        }
+        if self.since.elapsed() < self.limit {
+            return Look::GoesOn;
+        }
+        if !self.pulse.is_silent() {
+            return Look::Over;
+        }
+        // Told again after as long a time.
+        (self.since, self.is_told) = (Stopwatch::start(), false);
+        Look::GoesOn
+    }
+
+    /// Whether it has stood still for half of the time, and nobody was told.
+    fn is_to_be_told(&mut self) -> bool {
+        let is_due = !self.is_told && self.since.elapsed() >= self.limit / 2;
+        self.is_told |= is_due;
+        is_due
     }
 }
 
@@ -161,6 +229,12 @@ mod tests {
         assert_eq!(watched.read(&mut [0]).unwrap(), 0);
         assert_eq!(watched.stream.1, WaitsFor::Storage);
         assert_eq!(pulse.waits_for(), WaitsFor::Repository);
+        // One of several threads is back from the storage.
+        let asked = pulse.through_storage(|| {
+            pulse.through_storage(|| ());
+            pulse.waits_for()
+        });
+        assert_eq!(asked, WaitsFor::Storage);
         stop.cancel();
         let error = watched.read(&mut [0]).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(nix::libc::ECANCELED));

@@ -5,7 +5,7 @@
 //! several guests at once, and the program is the run of one job at most.
 
 use crate::clock::Clock;
-use crate::model::Moment;
+use crate::model::{Guest, Moment};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -85,6 +85,11 @@ impl Waiting {
     /// What will be waited for, if it is held.
     pub fn at(object: impl fmt::Display) -> Self {
         Self { waits: &PROGRAM, object: object.to_string(), number: None }
+    }
+
+    /// A guest that PVE may hold for something else.
+    pub fn at_guest(guest: &Guest) -> Self {
+        Self::at(format_args!("guest {} {} on {}", guest.vmid, guest.name, guest.node))
     }
 
     /// It is held, and waited for. The first time the wait begins, and is said; after that it goes on,

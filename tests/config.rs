@@ -8,11 +8,9 @@
 
 use proptest::prelude::*;
 use pve_ferry::model::{DiskKey, VolumeId};
+use pve_ferry::plan::guest_config::{Identity, Restoration, RestoredVolume, restored_config};
 use pve_ferry::pve::section_config::SectionConfig;
-use pve_ferry::pve::{
-    ConfigVolume, GuestConfig, Identity, Inclusion, PropertyString, Restoration, RestoredVolume,
-    StorageCfg, restored_config,
-};
+use pve_ferry::pve::{ConfigVolume, GuestConfig, Inclusion, PropertyString, StorageCfg};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -9,6 +9,10 @@
     clippy::cast_possible_truncation
 )]
 
+#[path = "repository/bare.rs"]
+mod bare;
+#[path = "repository/copying.rs"]
+mod copying;
 #[path = "repository/example.rs"]
 mod example;
 #[path = "repository/golden.rs"]

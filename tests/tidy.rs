@@ -3,13 +3,14 @@
 // A test that cannot read what it checks has failed: a panic says so.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use pve_ferry::model::OperationKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Modules in their layers; a module may use its own layer and those before it.
 const LAYERS: [&[&str]; 5] = [
     &["model", "report"],
-    &["select", "retention", "plan", "stream", "job", "schema"],
+    &["select", "retention", "pve_config", "plan", "stream", "job", "schema"],
     &[
         "cancel",
         "clock",
@@ -27,7 +28,7 @@ const LAYERS: [&[&str]; 5] = [
         "pve",
         "node",
     ],
-    &["world", "survey", "assemble", "audit", "execute", "operation", "told"],
+    &["cluster", "context", "survey", "assemble", "audit", "execute", "operation", "run", "told"],
     &["cli", "main"],
 ];
 
@@ -251,6 +252,22 @@ fn processes_start_in_one_file_and_quoting_stands_in_one_file() {
     });
 }
 
+/// What a command did is returned to whoever started it: a flag of the whole program would be that of
+/// another command, too, once one runs two.
+#[test]
+fn no_command_leaves_in_a_static_what_it_did() {
+    check(|source| {
+        let is_known = ["src/cli/output.rs", "src/cli/told/slip.rs"];
+        let is_known = is_known.iter().any(|path| source.path.ends_with(path));
+        let keeps = |line: &&str| ["Mutex<", "Atomic"].iter().any(|word| line.contains(word));
+        let statics = code_lines(source).filter(|line| line.contains("static ")).filter(keeps);
+        if source.module != "cli" || is_known {
+            return vec![];
+        }
+        statics.map(|line| format!("keeps something for others: {}", line.trim())).collect()
+    });
+}
+
 /// A wait that is said somewhere else stands on a terminal and in no list of jobs.
 #[test]
 fn waits_are_said_in_one_place() {
@@ -260,6 +277,85 @@ fn waits_are_said_in_one_place() {
         let said = code_lines(source).filter(|line| !is_place && says(line));
         said.map(|line| format!("says a wait: {}", line.trim())).collect()
     });
+}
+
+/// A new operation that a comparison does not know would be treated as another one, in silence.
+#[test]
+fn names_of_operations_are_compared_in_one_table() {
+    let names = OperationKind::ALL.into_iter().map(|kind| kind.row());
+    let names: Vec<String> = names
+        .flat_map(|row| std::iter::once(row.name).chain(row.job))
+        .map(|name| format!("\"{name}\""))
+        .collect();
+    check(|source| {
+        if source.path.ends_with("src/model/operation.rs") {
+            return vec![];
+        }
+        let compares = |line: &&str| names.iter().any(|name| compares(line, name));
+        let found = code_lines(source).filter(compares);
+        found.map(|line| format!("compares the name of an operation: {}", line.trim())).collect()
+    });
+}
+
+/// A run under a name that the table does not have would be taken for none that is known, in silence.
+#[test]
+fn whatever_is_done_is_done_under_a_name_of_the_table() {
+    let heads = ["operation: \"", "Report::new(\"", "subject(\""];
+    let seen = std::sync::atomic::AtomicUsize::new(0);
+    check(|source| {
+        let named = |line| heads.iter().filter_map(move |head| after(line, head));
+        let names = code_lines(source).flat_map(named);
+        let names = names.inspect(|_| _ = seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        // What starts the commands of jobs tells under a name of its own why none runs.
+        let unknown =
+            names.filter(|name| OperationKind::named(name).is_none() && *name != "job run");
+        unknown.map(|name| format!("{name:?} stands in no row of the table")).collect()
+    });
+    assert!(seen.into_inner() > 0, "the names were not found");
+}
+
+/// The rest of a literal whose begin is known.
+fn after<'a>(line: &'a str, head: &str) -> Option<&'a str> {
+    line.split_once(head)?.1.split_once('"').map(|(name, _)| name)
+}
+
+/// Whether a line of code compares something with a literal, or has it in a pattern.
+fn compares(line: &str, literal: &str) -> bool {
+    let open = &literal[..literal.len() - 1];
+    let pattern = line.split_once("=>").map_or("", |(pattern, _)| pattern);
+    let tests = [
+        format!("== {literal}"),
+        format!("!= {literal}"),
+        format!("{literal} =="),
+        format!("{literal} !="),
+        format!("{literal} |"),
+        format!("starts_with({open}"),
+        format!("ends_with({open}"),
+        format!("contains(&{literal}"),
+    ];
+    tests.iter().any(|test| line.contains(test))
+        || pattern.contains(literal)
+        || line.trim_start().starts_with(&format!("| {literal}"))
+        || (line.contains("matches!(") && line.contains(literal))
+}
+
+#[test]
+fn a_comparison_with_a_name_is_seen_in_each_of_its_forms() {
+    for line in [
+        "if job.operation == \"copy\" {",
+        "if \"copy\" != name {",
+        "    \"copy\" => true,",
+        "    (\"copy\", _) if x => true,",
+        "    | \"copy\"",
+        "matches!(name, \"prune\" | \"copy\")",
+        "name.starts_with(\"copy\")",
+        "[\"a\"].contains(&\"copy\")",
+    ] {
+        assert!(compares(line, "\"copy\""), "{line}");
+    }
+    for line in ["    Self::Copy => \"copy\",", "x(\"copy\", |_| 1)", "map(|_| \"copy\")"] {
+        assert!(!compares(line, "\"copy\""), "{line}");
+    }
 }
 
 #[test]
@@ -284,6 +380,27 @@ fn a_survey_only_reads() {
         }
         let change = |line: &str| CHANGES.iter().find(|word| line.contains(**word)).copied();
         code_lines(source).filter_map(change).map(|word| format!("calls {word}")).collect()
+    });
+}
+
+/// Guests of another cluster have neither files nor commands here.
+#[test]
+fn guests_are_asked_through_one_door() {
+    const PAST_IT: [&str; 6] = [
+        "files.find(",
+        ".guests_with_configs(",
+        ".read_config(",
+        ".read_firewall(",
+        "hosts.host(",
+        "GuestControl {",
+    ];
+    check(|source| {
+        if !matches!(source.module.as_str(), "survey" | "execute" | "operation" | "run") {
+            return vec![];
+        }
+        let past = code_lines(source).filter(|line| PAST_IT.iter().any(|word| line.contains(word)));
+        let past = past.filter(|line| !line.contains("-> "));
+        past.map(|line| format!("asks past cluster/guests.rs: {}", line.trim())).collect()
     });
 }
 
@@ -379,27 +496,39 @@ fn unsafe_code_stands_only_in_the_bridge_and_where_a_c_library_is_called() {
     });
 }
 
-#[test]
-fn every_action_stands_in_a_golden_plan() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let display = std::fs::read_to_string(root.join("src/plan/display.rs")).unwrap();
-    let words = display.split("fn words").nth(1).unwrap();
-    // A verb opens a pair: `("create snapshot", ...`.
-    let verbs: Vec<&str> = words
+/// The verbs of the actions in a file: each opens a pair, as in `("create snapshot", ...`.
+fn verbs(code: &str) -> Vec<&str> {
+    let words = code.split("fn words").nth(1).unwrap_or("");
+    let words = words.split("\n    }\n").next().unwrap();
+    words
         .match_indices("(\"")
         .map(|(at, _)| &words[at + 2..])
         .filter_map(|rest| rest.split_once('"'))
         .filter(|(_, after)| after.starts_with(", "))
         .map(|(verb, _)| verb)
         .filter(|verb| !verb.contains('{'))
-        .collect();
-    assert!(verbs.len() > 12, "the verbs were not found: {verbs:?}");
+        .collect()
+}
+
+#[test]
+fn every_action_stands_in_a_golden_plan() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut golden = String::new();
     for entry in std::fs::read_dir(root.join("tests/plan/cases")).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         golden.push_str(text.split("---\n").nth(1).unwrap());
     }
-    let missing: Vec<&&str> = verbs.iter().filter(|verb| !golden.contains(**verb)).collect();
+    let is_noun = |source: &&Source| {
+        let path = &source.path;
+        let is_action = path.parent().is_some_and(|directory| directory.ends_with("plan/action"));
+        (is_action && !path.ends_with("mod.rs")) || path.ends_with("plan/repair.rs")
+    };
+    let sources = sources();
+    let nouns: Vec<Vec<&str>> =
+        sources.iter().filter(is_noun).map(|source| verbs(&source.code)).collect();
+    assert!(nouns.len() >= 6 && nouns.iter().all(|verbs| verbs.len() >= 4), "{nouns:?}");
+    let missing: Vec<&&str> =
+        nouns.iter().flatten().filter(|verb| !golden.contains(**verb)).collect();
     assert!(missing.is_empty(), "no golden plan has {missing:?}");
 }
 

@@ -1,16 +1,18 @@
 //! `pve-ferry adopt`: what was typed, made into a request. It asks nothing, as nothing is taken away.
 
 use super::around::{About, Around};
+use super::end::CommandResult;
 use super::error::CliError;
 use super::options::{Logging, Parallel, label};
 use super::told::{Nature, Subject};
-use super::{blocking, signals, world};
+use super::{blocking, context, signals};
 use crate::hooks::Hooks;
 use crate::model::Label;
-use crate::operation::{AdoptRequest, Mode, Operation, Performed, perform};
+use crate::operation::AdoptRequest;
 use crate::repository::image::Compression;
 use crate::repository::legacy::ROOT;
 use crate::repository::{Disk, Repository, RepositoryError};
+use crate::run::{self, Mode, Performed};
 use crate::select::Selection;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,7 +70,7 @@ pub struct Args {
 /// # Errors
 /// The words make no sense, a directory is missing, or nothing could be done at all; a guest's own
 /// failure is in the report.
-pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> CommandResult {
     let (label, dry_run) = (args.new_label.as_ref().unwrap_or(&args.label), args.dry_run);
     let repository = Some(args.to.as_ref().unwrap_or(&args.path).as_path());
     let subject = Subject { operation: "adopt", label: Some(label), repository, dry_run };
@@ -82,10 +84,10 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     let limits = args.parallel.limits(compression);
     let cancel = super::options::cancel();
-    let world = world::world(limits, args.parallel.iothreads, logging, cancel, hooks)?;
+    let ctx = context::open(limits, args.parallel.iothreads, logging, cancel, hooks)?;
     blocking(async {
-        signals::listen(&world.cancel)?;
-        perform(world.clone(), Operation::Adopt(request), mode).await
+        signals::listen(&ctx.cancel)?;
+        run::run(ctx.clone(), request, mode).await
     })
 }
 
@@ -102,7 +104,7 @@ fn request(args: &Args) -> Result<AdoptRequest, CliError> {
         old_label: args.label.clone(),
         label: new_label,
         repository: Repository::open_target(args.to.as_ref().unwrap_or(&args.path), Disk::real())?,
-        home: world::home(),
+        home: context::home(),
     })
 }
 

@@ -2,12 +2,13 @@
 //! struct of options, so that every command has all of them and means the same. Does no work itself.
 
 use super::bars;
+use super::end::CommandResult;
 use super::error::CliError;
 use super::hooks::HookOptions;
 use super::options::Logging;
 use super::told::{Nature, Subject, Teller, ToldOptions};
 use crate::hooks::Hooks;
-use crate::operation::Performed;
+use crate::run::Performed;
 use std::sync::Arc;
 
 /// Hooks and being told.
@@ -41,7 +42,7 @@ impl Around {
         about: &About,
         as_json: bool,
         work: impl FnOnce(Arc<Hooks>) -> Result<Performed, CliError>,
-    ) -> Result<u8, CliError> {
+    ) -> CommandResult {
         let (teller, hooks) = self.begin(about)?;
         teller.conclude(hooks.and_then(work), as_json)
     }

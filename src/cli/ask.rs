@@ -1,17 +1,19 @@
 //! Questions with lists to choose from, for a person at 3 a.m. Asked only on a terminal and only
 //! before anything is changed; every answer could have been an option.
 
+use super::agree::{Declined, answered};
 use super::barc;
 use super::error::CliError;
 use super::restore::{Args, policy, sought, time};
 use crate::model::{Bytes, DiskKey, Moment, VmId, counted};
-use crate::plan::restore::{RestorePolicy, StoredVolume};
+use crate::plan::restore::{Existing, RestorePolicy, StoredVolume};
 use crate::repository::legacy::{LegacyHistory, LegacyImage, LegacyPoint};
 use crate::repository::{Disk, GuestDir, History, Repository, StoredPoint};
 use crate::survey::{self, RestorePoint, Sought};
-use anyhow::Context as _;
+use dialoguer::console::{Term, truncate_str};
 use dialoguer::theme::ColorfulTheme;
-use dialoguer::{Confirm, Input, MultiSelect, Select};
+use dialoguer::{Input, MultiSelect, Select};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// What a restore needs to know, typed or chosen.
@@ -22,6 +24,8 @@ pub struct Chosen {
     pub sought: Sought,
     /// Where it goes.
     pub policy: RestorePolicy,
+    /// What is asked before it begins; nothing where it was typed.
+    pub question: Option<String>,
 }
 
 impl Chosen {
@@ -30,7 +34,7 @@ impl Chosen {
     /// # Errors
     /// An option has the wrong form.
     pub fn from_options(path: PathBuf, vmid: VmId, args: &Args) -> Result<Self, CliError> {
-        Ok(Self { path, sought: sought(vmid, args)?, policy: policy(args)? })
+        Ok(Self { path, sought: sought(vmid, args)?, policy: policy(args)?, question: None })
     }
 }
 
@@ -52,8 +56,7 @@ pub fn restore(args: &Args) -> Result<Chosen, CliError> {
         policy.disks = disks(&volumes)?;
     }
     if policy.disks.is_empty() && policy.target.is_none() {
-        let vmid: u32 = prompt("Restore as vmid", point.vmid().number())?;
-        policy.target = Some(VmId::try_from(vmid)?);
+        policy.target = Some(target(point.vmid(), policy.existing)?);
     }
     if policy.storage.is_none() && policy.storage_map.is_empty() && policy.to.is_none() {
         policy.storage = storage(&volumes)?;
@@ -62,13 +65,18 @@ pub fn restore(args: &Args) -> Result<Chosen, CliError> {
         let vmid: String = prompt("Give the disks to guest (vmid, empty for none)", String::new())?;
         policy.attach = Some(vmid).filter(|v| !v.is_empty()).map(|v| v.parse()).transpose()?;
     }
-    confirm(&point, &policy)?;
-    Ok(Chosen { path, sought, policy })
+    let question = Some(question(&point, &policy));
+    Ok(Chosen { path, sought, policy, question })
 }
 
 /// One guest's points to choose from, newest first: of ours, or of one label of eve4pve-barc.
 struct Offer {
-    line: String,
+    vmid: VmId,
+    /// Vmid and name.
+    who: String,
+    /// How many points there are, and how old the newest is.
+    what: String,
+    directory: String,
     points: Vec<(Sought, String)>,
 }
 
@@ -84,7 +92,7 @@ pub fn choose_point(
     let repository = Repository::open(path, Disk::real())?;
     let vmid = vmid.map(str::parse::<VmId>).transpose()?;
     let wanted = time(moment)?;
-    let home = super::world::home();
+    let home = super::context::home();
     let is_meant = |of: VmId| vmid.is_none_or(|vmid| vmid == of);
     let fits = |time: Moment| wanted.is_none_or(|wanted| time <= wanted);
     let mut offers = Vec::new();
@@ -98,7 +106,7 @@ pub fn choose_point(
         let text = format!("{} holds no restore point that fits", path.display());
         return Err(CliError::usage(text));
     }
-    let lines: Vec<String> = offers.iter().map(|offer| offer.line.clone()).collect();
+    let lines = guest_lines(&offers);
     let mut points = offers.swap_remove(choose("Guest", &lines)?).points;
     let lines: Vec<String> = points.iter().map(|(_, line)| line.clone()).collect();
     let (sought, _) = points.swap_remove(choose("Restore point", &lines)?);
@@ -116,15 +124,16 @@ fn of_ours(
         history.visible().filter(|point| fits(point.manifest.time)).collect();
     let newest = &points.last()?.manifest;
     let about = (directory.names().vmid, newest.name.as_str(), newest.time);
-    let line = guest_line(about, points.len(), &name);
+    let (who, what) = guest_line(about, points.len());
     let sought = |point: &StoredPoint| Sought {
         vmid: point.manifest.guest.vmid,
         label: Some(point.manifest.label.clone()),
         time: Some(point.manifest.time),
         directory: Some(name.clone()),
     };
-    let points = points.iter().rev().map(|point| (sought(point), point_line(history, point)));
-    Some(Offer { line, points: points.collect() })
+    let of_points = points.iter().rev().map(|point| (sought(point), point_line(history, point)));
+    let (vmid, directory) = (about.0, name.clone());
+    Some(Offer { vmid, who, what, directory, points: of_points.collect() })
 }
 
 /// A label of the old tool need not be one of ours, and its directory has but one: that says all.
@@ -135,7 +144,7 @@ fn of_barc(history: &LegacyHistory, fits: &dyn Fn(Moment) -> bool) -> Option<Off
     let newest = points.last()?;
     let name = barc::name_of(newest);
     let about = (directory.vmid, name.as_str(), newest.time);
-    let line = guest_line(about, points.len(), &directory.name());
+    let (who, what) = guest_line(about, points.len());
     let sought = |point: &LegacyPoint| Sought {
         vmid: directory.vmid,
         label: None,
@@ -148,7 +157,50 @@ fn of_barc(history: &LegacyHistory, fits: &dyn Fn(Moment) -> bool) -> Option<Off
         format!("{}  {:<10} {kind}  {disks}", point.time, directory.label)
     };
     let points = points.iter().rev().map(|point| (sought(point), row(point)));
-    Some(Offer { line, points: points.collect() })
+    let (vmid, directory) = (about.0, directory.name());
+    Some(Offer { vmid, who, what, directory, points: points.collect() })
+}
+
+/// A line for each guest. Directories are named only where they tell guests apart: what is known of a
+/// guest fits a terminal's line without.
+fn guest_lines(offers: &[Offer]) -> Vec<String> {
+    let is_one_of_several =
+        |offer: &Offer| offers.iter().filter(|other| other.vmid == offer.vmid).nth(1).is_some();
+    let line = |offer: &Offer| match is_one_of_several(offer) {
+        // Before what a narrow terminal cuts off.
+        true => format!("{}  ({})  {}", offer.who, offer.directory, offer.what.trim_start()),
+        false => format!("{} {}", offer.who, offer.what),
+    };
+    offers.iter().map(line).collect()
+}
+
+/// The vmid of the restored guest. Offered is the point's own where no guest bears it, or where that
+/// guest is to be replaced; else the lowest free one, as PVE's own forms do.
+fn target(own: VmId, existing: Existing) -> Result<VmId, CliError> {
+    let guests = super::context::cluster().guests().map_err(anyhow::Error::from)?;
+    let used: BTreeSet<u32> = guests.iter().map(|guest| guest.vmid.number()).collect();
+    let is_taken = |vmid: u32| existing == Existing::Refuse && used.contains(&vmid);
+    let offered = std::iter::once(own.number()).chain(100..).find(|vmid| !is_taken(*vmid));
+    let valid = |vmid: &u32| match VmId::try_from(*vmid) {
+        Err(invalid) => Err(invalid.to_string()),
+        Ok(_) if is_taken(*vmid) => {
+            Err(format!("guest {vmid} exists (--force replaces a guest that is stopped)"))
+        }
+        Ok(_) => Ok(()),
+    };
+    let theme = ColorfulTheme::default();
+    let input = Input::with_theme(&theme).with_prompt("Restore as vmid").validate_with(valid);
+    let input = input.default(offered.unwrap_or(own.number()));
+    Ok(VmId::try_from(answer(|| input.interact_text())?)?)
+}
+
+/// The answer, or why there is none: nothing was changed then.
+fn answer<T>(ask: impl FnOnce() -> dialoguer::Result<T>) -> Result<T, CliError> {
+    answered(ask).map_err(no_answer)
+}
+
+fn no_answer(declined: Declined) -> CliError {
+    anyhow::Error::from(declined).into()
 }
 
 /// The repository, typed or asked for.
@@ -181,22 +233,32 @@ where
 {
     let theme = ColorfulTheme::default();
     let input = Input::with_theme(&theme).with_prompt(question).allow_empty(true);
-    Ok(input.default(default).interact_text().context("no answer; nothing was changed")?)
+    let input = input.default(default);
+    answer(|| input.interact_text())
 }
 
 fn choose(question: &str, lines: &[String]) -> Result<usize, CliError> {
     let theme = ColorfulTheme::default();
     let select = Select::with_theme(&theme).with_prompt(question).items(plain(lines)).default(0);
-    Ok(select.interact().context("no answer; nothing was changed")?)
+    answer(|| select.interact())
 }
 
-/// Names come from manifests, which may be a stranger's.
+/// What a list puts before its lines, with a column to spare.
+const MARGIN: u16 = 7;
+
+/// Names come from manifests, which may be a stranger's. A list takes its lines away by their number: one
+/// that the terminal breaks in two would leave a part of itself.
 fn plain(lines: &[String]) -> Vec<String> {
-    lines.iter().map(|line| super::output::plain(line)).collect()
+    let (_, columns) = Term::stderr().size();
+    let width = usize::from(columns.saturating_sub(MARGIN).max(20));
+    let fitting =
+        |line: &String| truncate_str(&super::output::plain(line), width, "…").into_owned();
+    lines.iter().map(fitting).collect()
 }
 
-fn guest_line((vmid, name, newest): (VmId, &str, Moment), count: usize, directory: &str) -> String {
-    format!("{vmid:>6}  {name:<20} {count:>4} points, newest {newest}  ({directory})")
+fn guest_line((vmid, name, newest): (VmId, &str, Moment), count: usize) -> (String, String) {
+    let name = truncate_str(name, 20, "…");
+    (format!("{vmid:>6}  {name:<20}"), format!("{count:>4} points, newest {newest}"))
 }
 
 fn point_line(history: &History, point: &StoredPoint) -> String {
@@ -221,12 +283,11 @@ fn disks(volumes: &[StoredVolume]) -> Result<Vec<DiskKey>, CliError> {
     };
     let lines: Vec<String> = volumes.iter().map(line).collect();
     let theme = ColorfulTheme::default();
-    let chosen = MultiSelect::with_theme(&theme)
+    let select = MultiSelect::with_theme(&theme)
         .with_prompt("Volumes (space selects; all of them: the whole guest)")
         .items(plain(&lines))
-        .defaults(&vec![true; lines.len()])
-        .interact()
-        .context("no answer; nothing was changed")?;
+        .defaults(&vec![true; lines.len()]);
+    let chosen = answer(|| select.interact())?;
     if chosen.is_empty() {
         return Err(CliError::usage("no volume was chosen; nothing was changed"));
     }
@@ -236,26 +297,22 @@ fn disks(volumes: &[StoredVolume]) -> Result<Vec<DiskKey>, CliError> {
 }
 
 fn storage(volumes: &[StoredVolume]) -> Result<Option<String>, CliError> {
-    let config = super::world::cluster().storage_cfg().map_err(anyhow::Error::from)?;
+    let config = super::context::cluster().storage_cfg().map_err(anyhow::Error::from)?;
     let rbd = config.storages().iter().filter(|section| section.kind == "rbd");
-    let own: Vec<&str> = volumes.iter().map(|volume| volume.volume.storage.as_str()).collect();
+    let own: BTreeSet<&str> = volumes.iter().map(|volume| volume.volume.storage.as_str()).collect();
+    let own: Vec<&str> = own.into_iter().collect();
     let mut lines = vec![format!("as they were ({})", own.join(", "))];
     lines.extend(rbd.map(|section| section.id.clone()));
     let chosen = choose("Storage", &lines)?;
     Ok(if chosen == 0 { None } else { Some(lines.swap_remove(chosen)) })
 }
 
-fn confirm(point: &RestorePoint, policy: &RestorePolicy) -> Result<(), CliError> {
+fn question(point: &RestorePoint, policy: &RestorePolicy) -> String {
     let (vmid, time) = (point.vmid(), point.time());
     let what = if policy.disks.is_empty() {
         format!("guest {vmid} of {time} as {}", policy.target.unwrap_or(vmid))
     } else {
         format!("{} of guest {vmid}", counted(policy.disks.len(), "volume"))
     };
-    let theme = ColorfulTheme::default();
-    let yes = Confirm::with_theme(&theme)
-        .with_prompt(format!("Restore {what}?"))
-        .interact()
-        .context("no answer; nothing was changed")?;
-    if yes { Ok(()) } else { Err(CliError::usage("nothing was changed")) }
+    format!("Restore {what}?")
 }

@@ -1,20 +1,20 @@
 //! `pve-ferry assemble`: one volume of a restore point as a raw image file.
 
 use super::around::{About, Around};
+use super::end::CommandResult;
 use super::error::CliError;
-use super::options::{Logging, label};
+use super::options::{Logging, Stall, label};
 use super::told::{Nature, Subject};
-use super::{ask, bars, blocking, output, restore, signals};
-use crate::clock::Clock;
+use super::{ask, blocking, context, options, output, restore, signals};
 use crate::hooks::Hooks;
 use crate::model::Bytes;
-use crate::operation::{AssembleRequest, Performed, assemble};
+use crate::operation::AssembleRequest;
 use crate::report::VolumeOutcome;
 use crate::repository::{Disk, Repository};
+use crate::run::{self, Mode, Performed};
 use crate::survey::{self, RestorePoint, Sought};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Write one volume of a restore point as a sparse raw image
 ///
@@ -54,6 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     lock_wait: u64,
     #[command(flatten)]
+    stall: Stall,
+    #[command(flatten)]
     around: Around,
 }
 
@@ -69,7 +71,7 @@ struct Wanted {
 ///
 /// # Errors
 /// The point or the disk is not there, its images are damaged, or the output cannot be written.
-pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> CommandResult {
     // What is not there is no run: nobody is told of it, and no hook is called.
     let wanted = wanted(args)?;
     wanted.point.chain_named(&wanted.disk)?;
@@ -87,22 +89,18 @@ fn performed(
     logging: &Logging,
     (wanted, hooks): (Wanted, Arc<Hooks>),
 ) -> Result<Performed, CliError> {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let request = AssembleRequest {
         point: wanted.point,
         sought: wanted.sought,
         disk: wanted.disk,
         output: wanted.output,
-        threads: args.threads.map_or_else(cores, |n| usize::from(n.max(1))),
-        lock_wait: Duration::from_secs(args.lock_wait),
-        progress: bars::progress(logging),
-        hooks,
     };
-    let cancel = super::options::cancel();
+    let mut limits = options::limits_of_one(args.threads, args.lock_wait);
+    limits.stall_timeout = args.stall.timeout();
+    let ctx = context::without_cluster(limits, logging, options::cancel(), hooks);
     blocking(async {
-        signals::listen(&cancel)?;
-        let cancel = cancel.clone();
-        tokio::task::spawn_blocking(move || assemble(&request, &Clock::System, &cancel)).await?
+        signals::listen(&ctx.cancel)?;
+        run::run(Arc::new(ctx), request, Mode::Execute).await
     })
 }
 
@@ -125,7 +123,7 @@ fn wanted(args: &Args) -> Result<Wanted, CliError> {
                 time: restore::time(args.time.as_deref())?,
                 directory: args.guest.clone(),
             };
-            let point = survey::restore_point(&repository, &sought, &super::world::home())?;
+            let point = survey::restore_point(&repository, &sought, &context::home())?;
             let (path, disk, output) = (path.clone(), disk.clone(), output.clone());
             Ok(Wanted { path, sought, point, disk, output })
         }

@@ -1,17 +1,19 @@
 //! `pve-ferry backup`: what was typed, made into a request; what came of it, as text or JSON.
 
 use super::around::{About, Around};
+use super::end::CommandResult;
 use super::error::CliError;
 use super::options::{Common, Logging, Parallel, label};
 use super::retention::RetentionOptions;
 use super::told::{Nature, Subject};
-use super::{blocking, output, signals, world};
+use super::{blocking, context, output, signals};
 use crate::hooks::Hooks;
-use crate::operation::{BackupRequest, Mode, Operation, Performed, perform};
+use crate::operation::BackupRequest;
 use crate::plan::FREEZE_TIMEOUT;
 use crate::plan::facts::SnapshotProtection;
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
+use crate::run::{self, Mode, Performed};
 use crate::select::Selection;
 use std::sync::Arc;
 
@@ -49,7 +51,8 @@ pub struct Args {
     /// each run: 1/50. A difference fails the guest with 12, and the next backup is a base.
     #[arg(long, value_name = "1/N", value_parser = crate::model::parts)]
     audit: Option<u64>,
-    /// Seconds that a guest's agent may take to answer the freeze; then the guest is saved without.
+    /// Seconds to wait for the guest agent to say that the file systems are frozen. After that the backup
+    /// is made without a freeze, and one that still comes is thawed.
     #[arg(long, value_name = "SECONDS", default_value_t = FREEZE_TIMEOUT,
         value_parser = clap::value_parser!(u32).range(1..))]
     freeze_timeout: u32,
@@ -125,7 +128,7 @@ pub fn check(args: &Args) -> Result<(), CliError> {
 /// The cluster's files cannot be read, or the words are no selection.
 pub fn on_this_node(vmid: &str) -> Result<Option<Selection>, CliError> {
     let selection = Selection::parse(vmid).map_err(|e| CliError::usage(e.to_string()))?;
-    let cluster = world::cluster();
+    let cluster = context::cluster();
     let read = || anyhow::Ok((cluster.this_node()?, cluster.candidates()?));
     let (node, candidates) = read()?;
     let selected = crate::select::select(&selection, &candidates);
@@ -149,10 +152,10 @@ fn selection(args: &Args) -> Result<Selection, CliError> {
 ///
 /// # Errors
 /// Nothing could be done at all; a guest's own failure is in the report.
-pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> CommandResult {
     if args.this_node && on_this_node(&args.vmid)?.is_none() {
         output::notice("none of the selected guests is on this node");
-        return Ok(0);
+        return Ok(0.into());
     }
     let repository = Some(args.common.path.as_path());
     let subject = Subject {
@@ -180,7 +183,7 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
     };
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(compression);
-    let world = world::world(limits, args.parallel.iothreads, logging, cancel, hooks)?;
+    let ctx = context::open(limits, args.parallel.iothreads, logging, cancel, hooks)?;
     let renew = args.renew.as_deref().map(str::parse).transpose()?;
     let retention = args.retention.rules()?;
     let audit = args.audit;
@@ -196,7 +199,7 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
         freeze_timeout,
     };
     blocking(async {
-        signals::listen(&world.cancel)?;
-        perform(world.clone(), Operation::Backup(request), mode).await
+        signals::listen(&ctx.cancel)?;
+        run::run(ctx.clone(), request, mode).await
     })
 }

@@ -3,14 +3,14 @@
 
 use super::error::CliError;
 use super::told::Certificates;
-use super::{output, world};
+use super::{context, output};
+use crate::context::Hosts;
 use crate::pve::api::{
     Api, Credentials, Endpoint, Fingerprint, Https, HttpsSettings, Pvesh, RENEWED_AFTER, Trust,
     password_in,
 };
 use crate::secret::{Secret, SecretSource, is_in_url};
 use crate::transport::Host;
-use crate::world::Hosts;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -194,12 +194,12 @@ fn secret(text: &str) -> Result<Secret, CliError> {
 }
 
 fn on_node() -> Result<Api, CliError> {
-    let cluster = world::cluster();
+    let cluster = context::cluster();
     if !cluster.root().join("nodes").is_dir() {
         return Err(CliError::usage("this machine is no PVE node: give --host and --api-token"));
     }
     let this_node = cluster.this_node().map_err(anyhow::Error::from)?;
-    let hosts: Hosts = world::hosts(&cluster, this_node)?;
+    let hosts: Hosts = context::hosts(&cluster, this_node)?;
     let host_of = move |node: Option<&str>| node.map_or_else(Host::local, |node| hosts.host(node));
     Ok(Api::on_nodes(Pvesh::new(Arc::new(host_of))))
 }

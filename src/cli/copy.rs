@@ -1,19 +1,20 @@
 //! `pve-ferry copy`: what was typed, made into a request. Decides nothing.
 
 use super::around::{About, Around};
+use super::end::CommandResult;
 use super::error::CliError;
-use super::options::{Logging, label};
+use super::options::{Logging, Stall, label};
 use super::told::{Nature, Subject};
-use super::{bars, blocking, options, signals};
-use crate::clock::Clock;
+use super::{blocking, context, options, signals};
+use crate::context::Limits;
 use crate::hooks::Hooks;
-use crate::operation::{CopyRequest, Mode, Performed, copy};
+use crate::operation::CopyRequest;
 use crate::plan::copy::Source;
 use crate::repository::{Disk, Repository};
+use crate::run::{self, Mode, Performed};
 use crate::select::Selection;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Copy or move restore points into another repository
 ///
@@ -51,6 +52,8 @@ pub struct Args {
     /// Seconds to wait for runs that work on a guest in one of the repositories.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     lock_wait: u64,
+    #[command(flatten)]
+    stall: Stall,
     /// Print what would be copied and removed, and stop.
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -68,7 +71,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A repository is missing or cannot be listed, they are not two, or the words make no sense.
-pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> CommandResult {
     let (label, repository) = (args.label.as_deref(), Some(args.to.as_path()));
     let dry_run = args.dry_run;
     let subject = Subject { operation: "copy", label, repository, dry_run };
@@ -78,23 +81,21 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
 
 fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     let selection = args.vmid.as_deref().map(Selection::parse).transpose();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let request = CopyRequest {
         from: Repository::open(&args.from, Disk::real())?,
         to: Repository::open_target(&args.to, Disk::real())?,
         selection: selection.map_err(|e| CliError::usage(e.to_string()))?,
         label: args.label.as_deref().map(label).transpose()?,
         source: if args.moves { Source::Moves } else { Source::Stays },
-        threads: args.threads.map_or(cores, |threads| usize::from(threads.max(1))),
-        lock_wait: Some(Duration::from_secs(args.lock_wait)),
-        progress: bars::progress(logging),
-        hooks,
     };
+    // Words that make no sense are no run.
+    request.from.is_apart_from(&request.to)?;
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
-    let cancel = options::cancel();
+    let mut limits = Limits::of_a_repository(args.threads, args.lock_wait);
+    limits.stall_timeout = args.stall.timeout();
+    let ctx = Arc::new(context::without_cluster(limits, logging, options::cancel(), hooks));
     blocking(async {
-        signals::listen(&cancel)?;
-        let cancel = cancel.clone();
-        tokio::task::spawn_blocking(move || copy(&request, mode, &Clock::System, &cancel)).await?
+        signals::listen(&ctx.cancel)?;
+        run::run(ctx.clone(), request, mode).await
     })
 }

@@ -1,9 +1,10 @@
 //! Errors at the edge: the whole chain on one line, the exit code of the table in the help.
 
 use super::agree::Declined;
-use crate::operation::{NoLock, failure_of};
+use crate::operation::NoLock;
 use crate::report::Failure;
 use crate::repository::RepositoryError;
+use crate::run::failure_of;
 use crate::survey::NoPoint;
 
 /// An error that ends the program.

@@ -56,7 +56,7 @@ struct Listed {
 /// The repository is missing or cannot be read.
 pub fn run(args: &Args) -> Result<u8, CliError> {
     let repository = Repository::open(&args.common.path, Disk::real())?;
-    let barc = survey::barc_histories(&args.common.path, &super::world::home())?;
+    let barc = survey::barc_histories(&args.common.path, &super::context::home())?;
     let vmids = super::verify::vmids(&args.vmid)?;
     let barc = barc::selected(barc, &vmids, args.label.as_deref());
     let is_barc_only =

@@ -4,22 +4,22 @@
 //! All three stand in the system's log with the person that did it. Hooks are called for `delete` only;
 //! why stands in `operation::hooked`.
 
-use super::agree::agree;
 use super::around::{About, Around};
+use super::end::CommandResult;
 use super::error::CliError;
 use super::options::{Common, Logging};
 use super::restore::time;
 use super::told::{Nature, Subject, ToldOptions};
-use super::{blocking, output, signals, world};
-use crate::clock::Clock;
+use super::{agree, blocking, context, signals};
+use crate::context::{Context, Limits};
 use crate::hooks::Hooks;
 use crate::model::Label;
-use crate::operation::{Performed, PointAct, PointRequest, act_on_point, point_name};
+use crate::operation::{PointAct, PointRequest, point_name};
 use crate::report::GuestOutcome;
-use crate::repository::{Disk, Repository, StoredPoint};
+use crate::repository::{Disk, Repository};
+use crate::run::{self, Mode};
 use crate::survey::{self, NoPoint, Sought, SurveyedPoint};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Which point is meant.
 #[derive(Debug, clap::Args)]
@@ -55,6 +55,9 @@ Example:
 pub struct DeleteArgs {
     #[command(flatten)]
     meant: Meant,
+    /// Print what would be done, and stop.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
     /// Do not ask.
     #[arg(long, alias = "noconfirm")]
     yes: bool,
@@ -90,27 +93,28 @@ pub struct UnprotectArgs {
 ///
 /// # Errors
 /// The point is not there, is protected, or the file system fails.
-pub fn delete(args: &DeleteArgs, logging: &Logging) -> Result<u8, CliError> {
+pub fn delete(args: &DeleteArgs, logging: &Logging) -> CommandResult {
     let found = args.meant.find()?;
-    args.confirm(&found.point)?;
+    let question = format!("Remove {}?", point_name(&found.point));
     let label = found.point.manifest.label.to_string();
-    let subject = args.meant.subject("delete", &label);
+    let subject = Subject { dry_run: args.dry_run, ..args.meant.subject("delete", &label) };
     let about = About { subject, nature: Nature::Act, logging, keep: None };
     let (teller, hooks) = args.around.begin(&about)?;
-    let result = hooks.and_then(|hooks| args.meant.perform(PointAct::Delete, found, hooks));
-    teller.conclude_one(result, done)
-}
-
-impl DeleteArgs {
-    fn confirm(&self, point: &StoredPoint) -> Result<(), CliError> {
-        if self.yes {
-            return Ok(());
-        }
-        if !output::is_interactive() {
-            return Err(CliError::usage("it asks on a terminal; give --yes otherwise"));
-        }
-        let question = format!("Remove {}?", point_name(point));
-        Ok(agree(&question).map_err(anyhow::Error::from)?)
+    let request = PointRequest { act: PointAct::Delete, found };
+    let result = hooks.and_then(|hooks| {
+        let ctx = args.meant.context(hooks);
+        blocking(async {
+            signals::listen(&ctx.cancel)?;
+            match (args.dry_run, args.yes) {
+                (true, _) => run::run(ctx, request, Mode::DryRun).await,
+                (false, true) => run::run(ctx, request, Mode::Execute).await,
+                (false, false) => agree::confirmed(ctx, request, agree::about(|_| question)).await,
+            }
+        })
+    });
+    match args.dry_run {
+        true => teller.conclude(result, false),
+        false => teller.conclude_one(result, done),
     }
 }
 
@@ -118,7 +122,7 @@ impl DeleteArgs {
 ///
 /// # Errors
 /// The point is not there, or the file system fails.
-pub fn protect(args: &ProtectArgs) -> Result<u8, CliError> {
+pub fn protect(args: &ProtectArgs) -> CommandResult {
     mark(&args.meant, &args.told, PointAct::Protect { notes: args.notes.clone() })
 }
 
@@ -126,16 +130,22 @@ pub fn protect(args: &ProtectArgs) -> Result<u8, CliError> {
 ///
 /// # Errors
 /// The point is not there, or the file system fails.
-pub fn unprotect(args: &UnprotectArgs) -> Result<u8, CliError> {
+pub fn unprotect(args: &UnprotectArgs) -> CommandResult {
     mark(&args.meant, &args.told, PointAct::Unprotect { notes: args.notes.clone() })
 }
 
-fn mark(meant: &Meant, told: &ToldOptions, act: PointAct) -> Result<u8, CliError> {
+fn mark(meant: &Meant, told: &ToldOptions, act: PointAct) -> CommandResult {
     let found = meant.find()?;
     let label = found.point.manifest.label.to_string();
-    let subject = meant.subject(act.name(), &label);
+    let subject = meant.subject(act.kind().name(), &label);
     let teller = told.act(told.teller(&subject)?, &subject);
-    teller.conclude_one(meant.perform(act, found, Arc::default()), done)
+    let request = PointRequest { act, found };
+    let ctx = meant.context(Arc::default());
+    let result = blocking(async {
+        signals::listen(&ctx.cancel)?;
+        run::run(ctx, request, Mode::Execute).await
+    });
+    teller.conclude_one(result, done)
 }
 
 fn done(outcome: &GuestOutcome) -> String {
@@ -152,7 +162,7 @@ impl Meant {
             directory: self.guest.clone(),
         };
         let repository = Repository::open(&self.common.path, Disk::real())?;
-        let here = world::cluster().cluster_id().ok().flatten();
+        let here = context::cluster().cluster_id().ok().flatten();
         let found = survey::point(&repository, &sought, here.as_ref())?;
         let moment = found.point.manifest.time;
         if let Some(wanted) = sought.time.filter(|wanted| *wanted != moment) {
@@ -173,19 +183,7 @@ impl Meant {
         Subject { operation, label: Some(label), repository, dry_run: false }
     }
 
-    fn perform(
-        &self,
-        act: PointAct,
-        found: SurveyedPoint,
-        hooks: Arc<Hooks>,
-    ) -> Result<Performed, CliError> {
-        let lock_wait = Duration::from_secs(self.lock_wait);
-        let request = PointRequest { act, found, lock_wait, hooks };
-        let cancel = super::options::cancel();
-        blocking(async {
-            signals::listen(&cancel)?;
-            let act = move || act_on_point(&request, &Clock::System, &cancel);
-            tokio::task::spawn_blocking(act).await?
-        })
+    fn context(&self, hooks: Arc<Hooks>) -> Arc<Context> {
+        context::of_repository(Limits::of_a_repository(Some(1), self.lock_wait), hooks)
     }
 }

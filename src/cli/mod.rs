@@ -11,9 +11,11 @@ mod backup;
 mod barc;
 mod bars;
 mod connection;
+mod context;
 mod copy;
 mod doctor;
 mod document;
+mod end;
 mod error;
 mod expand;
 mod hooks;
@@ -44,9 +46,9 @@ mod told;
 mod verified;
 mod verify;
 mod who;
-mod world;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use end::CommandResult;
 use error::CliError;
 use options::Logging;
 use std::ffi::OsString;
@@ -112,11 +114,15 @@ enum Command {
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let words = expanded(arguments.collect());
     let as_autosnap = words.as_ref().is_ok_and(|words| snapshot::is_autosnap(words));
-    let code = match words.and_then(parsed).and_then(|cli| run(&cli)) {
-        Ok(code) => code,
-        Err(error) => {
-            output::error(&error);
-            error.exit_code()
+    let end = match words.and_then(parsed) {
+        Ok(cli) => run(&cli),
+        Err(error) => Err(error.into()),
+    };
+    let code = match end {
+        Ok(end) => end.code,
+        Err(end) => {
+            output::error(&end.error);
+            end.error.exit_code()
         }
     };
     let code = if as_autosnap { code.min(1) } else { code };
@@ -133,13 +139,13 @@ fn parsed(words: Vec<OsString>) -> Result<Cli, CliError> {
     Ok(Cli::from_arg_matches(&matches)?)
 }
 
-fn run(cli: &Cli) -> Result<u8, CliError> {
+fn run(cli: &Cli) -> CommandResult {
     output::start_logging(&cli.logging);
     match &cli.command {
         Command::Backup(args) => backup::run(args, &cli.logging),
         Command::Restore(args) => restore::run(args, &cli.logging),
         Command::Assemble(args) => assemble::run(args, &cli.logging),
-        Command::List(args) => list::run(args),
+        Command::List(args) => without_report(list::run(args)),
         Command::Verify(args) => verify::run(args, &cli.logging),
         Command::Repair(args) => repair::run(args, &cli.logging),
         Command::Prune(args) => prune::run(args, &cli.logging),
@@ -149,19 +155,24 @@ fn run(cli: &Cli) -> Result<u8, CliError> {
         Command::Unprotect(args) => mark::unprotect(args),
         Command::Adopt(args) => adopt::run(args, &cli.logging),
         Command::Reset(args) => reset::run(args, &cli.logging),
-        Command::Show(args) => show::run(args),
+        Command::Show(args) => without_report(show::run(args)),
         Command::Snapshot(args) => snapshot::run(args, &cli.logging),
-        Command::Doctor(args) => doctor::run(args),
-        Command::Completions(args) => pages::completions(args),
-        Command::AskCeph(args) => ask_ceph::run(args),
-        Command::ManPages(args) => pages::man(args),
-        Command::Job(args) => job::run(args, &cli.logging),
-        Command::Status(args) => status::run(args),
+        Command::Doctor(args) => without_report(doctor::run(args)),
+        Command::Completions(args) => without_report(pages::completions(args)),
+        Command::AskCeph(args) => without_report(ask_ceph::run(args)),
+        Command::ManPages(args) => without_report(pages::man(args)),
+        Command::Job(args) => without_report(job::run(args, &cli.logging)),
+        Command::Status(args) => without_report(status::run(args)),
         Command::Version => {
             output::line(&format!("pve-ferry {}", env!("CARGO_PKG_VERSION")));
-            Ok(0)
+            without_report(Ok(0))
         }
     }
+}
+
+/// The end of a command that does nothing to guests or restore points by itself.
+fn without_report(code: Result<u8, CliError>) -> CommandResult {
+    Ok(code?.into())
 }
 
 /// Starts the machinery that runs processes and waits for them.

@@ -2,10 +2,11 @@
 
 use super::error::CliError;
 use crate::cancel::Cancel;
+use crate::context::Limits;
 use crate::model::{Invalid, Label, Rate};
 use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
+use crate::stall::STALL_TIMEOUT;
 use crate::throttle::Throttle;
-use crate::world::Limits;
 use clap::Args;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -49,10 +50,25 @@ pub struct Parallel {
     /// Seconds to wait for locks of other runs [default: not at all].
     #[arg(long, value_name = "SECONDS")]
     pub lock_wait: Option<u64>,
-    /// A transfer without a byte for so many seconds is warned of at half of them and then fails.
+    #[command(flatten)]
+    pub stall: Stall,
+}
+
+/// How long data may stand still.
+#[derive(Debug, Args)]
+pub struct Stall {
+    /// Give a transfer up in which no byte has moved for so many seconds; after half of them there is a
+    /// warning.
     #[arg(long, value_name = "SECONDS", default_value_t = 600,
         value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub stall_timeout: u64,
+}
+
+impl Stall {
+    /// The limit.
+    pub fn timeout(&self) -> Duration {
+        Duration::from_secs(self.stall_timeout)
+    }
 }
 
 /// A label as it is typed.
@@ -87,7 +103,7 @@ impl Parallel {
             guests: jobs,
             transfers: Arc::new(Semaphore::new(jobs)),
             throttle: Throttle::new(self.bwlimit),
-            stall_timeout: Duration::from_secs(self.stall_timeout),
+            stall_timeout: self.stall.timeout(),
             repository_hangs: Cancel::default(),
             image: ImageOptions {
                 compression,
@@ -96,6 +112,24 @@ impl Parallel {
             },
             lock_wait: Some(Duration::from_secs(self.lock_wait.unwrap_or(0))),
         }
+    }
+}
+
+/// The limits of a run that needs a repository for the most part, and takes one guest after another.
+pub fn limits_of_one(threads: Option<u16>, lock_wait: u64) -> Limits {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    Limits {
+        guests: 1,
+        transfers: Arc::new(Semaphore::new(1)),
+        throttle: Throttle::default(),
+        stall_timeout: STALL_TIMEOUT,
+        repository_hangs: Cancel::default(),
+        image: ImageOptions {
+            compression: Compression::None,
+            threads: threads.map_or_else(cores, |n| usize::from(n.max(1))),
+            zeros: ZeroRuns::default(),
+        },
+        lock_wait: Some(Duration::from_secs(lock_wait)),
     }
 }
 

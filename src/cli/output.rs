@@ -6,19 +6,18 @@ use super::error::CliError;
 use super::options::Logging;
 use crate::waits::WAITING;
 use std::io::{IsTerminal as _, Write as _};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-/// What a job has said so far; none outside of jobs.
-static SAID: Mutex<Option<Said>> = Mutex::new(None);
+/// What the run of a job holds back, as cron mails whatever is printed; none where everything is seen at
+/// once. Nothing is made of it but what is printed.
+static HELD: Mutex<Option<Held>> = Mutex::new(None);
 
 #[derive(Default)]
-struct Said {
+struct Held {
     text: String,
-    /// It is printed only when the job does not end well: cron mails whatever is printed.
-    held: bool,
     /// It is printed however the job ends.
     important: bool,
 }
@@ -32,35 +31,37 @@ pub enum Seen {
     WhenWrong,
 }
 
-/// From now on what is said is kept, too.
+/// From now on what is said is the output of a job's run.
 pub fn keep(seen: Seen) {
-    let said = Said { held: seen == Seen::WhenWrong, ..Said::default() };
-    *SAID.lock().unwrap_or_else(PoisonError::into_inner) = Some(said);
+    *held() = (seen == Seen::WhenWrong).then(Held::default);
 }
 
 /// Ends a job's output: what was held back is printed if the code is not 0 or something in it is
-/// important. All that was said comes back.
-pub fn release(code: u8) -> String {
-    let said = SAID.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-    if said.held && (code != 0 || said.important) {
-        print(&said.text);
+/// important.
+pub fn release(code: u8) {
+    let Some(held) = held().take() else { return };
+    if code != 0 || held.important {
+        print(&held.text);
     }
-    said.text
 }
 
 /// What is said in this job is to be seen, although it ends well.
 fn important() {
-    if let Some(said) = SAID.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-        said.important = true;
+    if let Some(held) = held().as_mut() {
+        held.important = true;
     }
 }
 
-/// Keeps a text; whether that is all that is to be done with it.
+/// Holds a text back, if this is a job's run that does; whether it did.
 fn kept(text: &str) -> bool {
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(said) = said.as_mut() else { return false };
-    said.text.push_str(text);
-    said.held
+    let mut held = held();
+    let Some(held) = held.as_mut() else { return false };
+    held.text.push_str(text);
+    true
+}
+
+fn held() -> MutexGuard<'static, Option<Held>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What a guest, a repository or a tool calls itself may hold sequences that a terminal obeys. A
@@ -206,7 +207,7 @@ pub fn heed(report: &crate::report::Report) {
 }
 
 /// Prints what an operation did: the plans of a dry run, or the report.
-pub fn performed(performed: &crate::operation::Performed, as_json: bool) {
+pub fn performed(performed: &crate::run::Performed, as_json: bool) {
     heed(&performed.report);
     let dry = !performed.plans.is_empty();
     match (dry, as_json) {

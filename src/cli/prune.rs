@@ -1,21 +1,21 @@
 //! `pve-ferry prune`: what was typed, made into a request. Decides nothing.
 
 use super::around::{About, Around};
+use super::end::CommandResult;
 use super::error::CliError;
 use super::options::{Common, Logging};
 use super::retention::RetentionOptions;
 use super::told::{Nature, Subject};
-use super::{blocking, options, signals};
-use crate::clock::Clock;
+use super::{blocking, context, signals};
+use crate::context::Limits;
 use crate::hooks::Hooks;
 use crate::model::Label;
-use crate::operation::{Mode, Performed, PruneRequest, prune};
-use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
+use crate::operation::PruneRequest;
 use crate::repository::{Disk, Repository};
 use crate::retention::Rules;
+use crate::run::{self, Mode, Performed};
 use crate::select::Selection;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Remove restore points by rules of retention
 ///
@@ -79,7 +79,7 @@ fn rules(args: &Args) -> Result<Rules, CliError> {
 ///
 /// # Errors
 /// The repository is missing or cannot be listed, or the words make no sense.
-pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> CommandResult {
     let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
     let dry_run = args.dry_run;
     let subject = Subject { operation: "prune", label, repository, dry_run };
@@ -90,23 +90,17 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
 fn performed(args: &Args, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     let rules = rules(args)?;
     let selection = args.vmid.as_deref().map(Selection::parse).transpose();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let zeros = ZeroRuns::default();
-    let image = ImageOptions { compression: Compression::Zstd(1), threads: cores, zeros };
     let request = PruneRequest {
-        image,
         selection: selection.map_err(|e| CliError::usage(e.to_string()))?,
         label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
         repository: Repository::open(&args.common.path, Disk::real())?,
         rules,
-        lock_wait: Some(Duration::from_secs(args.lock_wait)),
-        hooks,
     };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
-    let cancel = options::cancel();
+    let limits = Limits::of_a_repository(None, args.lock_wait);
+    let ctx = context::of_repository(limits, hooks);
     blocking(async {
-        signals::listen(&cancel)?;
-        let cancel = cancel.clone();
-        tokio::task::spawn_blocking(move || prune(&request, mode, &Clock::System, &cancel)).await?
+        signals::listen(&ctx.cancel)?;
+        run::run(ctx.clone(), request, mode).await
     })
 }

@@ -1,24 +1,26 @@
 //! `pve-ferry repair`: what was typed, made into a request. Decides nothing.
 
 use super::around::{About, Around};
+use super::end::CommandResult;
 use super::error::CliError;
 use super::options::{Common, Logging};
 use super::told::{Nature, Subject};
-use super::{blocking, options, signals};
-use crate::clock::Clock;
+use super::{blocking, context, signals};
+use crate::context::Limits;
 use crate::hooks::Hooks;
 use crate::model::Label;
-use crate::operation::{Mode, Performed, RepairRequest, repair};
+use crate::operation::RepairRequest;
 use crate::repository::{Disk, Repository};
+use crate::run::{self, Mode, Performed};
 use crate::select::Selection;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Put back what can be made again: a manifest that others need, a lost index
 ///
-/// A manifest or attributes come back from their sealed copies, once every image that the manifest
-/// names was read and is what it says; an index is made again from its image. No image is removed
-/// or changed. Ends with 12 when something cannot be mended.
+/// `verify` and `list` name what is missing. A lost or damaged manifest, and a point's marks and notes,
+/// are put back from the copies that each backup leaves in the guest's directory, after every image
+/// that the manifest names was read and found whole; a lost index is made again from its image. No
+/// image is removed or changed. Ends with 12 when something cannot be mended.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -53,7 +55,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The repository is missing or cannot be listed, or the words make no sense.
-pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> CommandResult {
     let (label, repository) = (args.label.as_deref(), Some(args.common.path.as_path()));
     let dry_run = args.dry_run;
     let subject = Subject { operation: "repair", label, repository, dry_run };
@@ -63,21 +65,16 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
 
 fn performed(args: &Args, hooks: Arc<Hooks>) -> Result<Performed, CliError> {
     let selection = args.vmid.as_deref().map(Selection::parse).transpose();
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     let request = RepairRequest {
         selection: selection.map_err(|e| CliError::usage(e.to_string()))?,
         label: args.label.as_deref().map(str::parse::<Label>).transpose()?,
         repository: Repository::open(&args.common.path, Disk::real())?,
-        threads: args.threads.map_or_else(cores, |n| usize::from(n.max(1))),
-        lock_wait: Some(Duration::from_secs(args.lock_wait)),
-        hooks,
     };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
-    let cancel = options::cancel();
+    let limits = Limits::of_a_repository(args.threads, args.lock_wait);
+    let ctx = context::of_repository(limits, hooks);
     blocking(async {
-        signals::listen(&cancel)?;
-        let cancel = cancel.clone();
-        let work = move || repair(&request, mode, &Clock::System, &cancel);
-        tokio::task::spawn_blocking(work).await?
+        signals::listen(&ctx.cancel)?;
+        run::run(ctx.clone(), request, mode).await
     })
 }

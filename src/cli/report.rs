@@ -1,8 +1,8 @@
 //! The report and the dry run as a person reads them. Pure: a value in, a text out.
 
-use crate::model::{Bytes, counted};
-use crate::operation::Performed;
+use crate::model::{Bytes, OperationKind, counted};
 use crate::report::{GuestOutcome, GuestStatus, Report, VolumeOutcome};
+use crate::run::Performed;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -30,7 +30,27 @@ fn line(text: &mut String, content: &str) {
     let _ = writeln!(text, "{content}");
 }
 
+/// How the first guest that failed ended, as the text has it, in one line; nothing where none did.
+pub fn first_failure(report: &Report) -> Option<String> {
+    let guest = report.guests.iter().find(|guest| guest.ending() == GuestStatus::Failed)?;
+    guest_line(guest).lines().next().map(str::to_owned)
+}
+
 fn guest_lines(text: &mut String, guest: &GuestOutcome) {
+    line(text, &guest_line(guest));
+    guest.volumes.iter().for_each(|volume| line(text, &volume_line(volume)));
+    for skipped in &guest.skipped {
+        line(text, &format!("  {:<10} skipped because {}", skipped.disk, skipped.reason));
+    }
+    guest.not_whole.iter().for_each(|what| line(text, &format!("  NOT WHOLE: {what}")));
+    guest.said_of_retention().for_each(|what| line(text, &format!("  NOT REMOVED: {what}")));
+    guest.changes.iter().for_each(|change| line(text, &format!("  {change}")));
+    guest.kept.iter().for_each(|kept| line(text, &format!("  kept {kept}")));
+    guest.warnings.iter().for_each(|warning| line(text, &format!("  warning: {warning}")));
+}
+
+/// Which guest it is, and how it ended.
+fn guest_line(guest: &GuestOutcome) -> String {
     let name = if guest.name.is_empty() { String::new() } else { format!(" {}", guest.name) };
     let about = format!("guest {}{name} on {}", guest.vmid, guest.node);
     let error = guest.error.as_deref().unwrap_or_default();
@@ -40,15 +60,7 @@ fn guest_lines(text: &mut String, guest: &GuestOutcome) {
         GuestStatus::Partial => ending("PARTIAL", guest),
         GuestStatus::Ok => ending("ok", guest),
     };
-    line(text, &format!("{about}: {ending}"));
-    guest.volumes.iter().for_each(|volume| line(text, &volume_line(volume)));
-    for skipped in &guest.skipped {
-        line(text, &format!("  {:<10} skipped because {}", skipped.disk, skipped.reason));
-    }
-    guest.not_whole.iter().for_each(|what| line(text, &format!("  NOT WHOLE: {what}")));
-    guest.changes.iter().for_each(|change| line(text, &format!("  {change}")));
-    guest.kept.iter().for_each(|kept| line(text, &format!("  kept {kept}")));
-    guest.warnings.iter().for_each(|warning| line(text, &format!("  warning: {warning}")));
+    format!("{about}: {ending}")
 }
 
 fn ending(word: &str, guest: &GuestOutcome) -> String {
@@ -70,7 +82,7 @@ fn volume_line(volume: &VolumeOutcome) -> String {
     };
     // A copy is of files as they are: nobody reads a stream.
     let moved = match volume.kind.as_str() {
-        "copy" => format!("{} copied", Bytes(volume.stored_bytes)),
+        VolumeOutcome::COPY => format!("{} copied", Bytes(volume.stored_bytes)),
         _ => format!("{} read{stored}", Bytes(volume.stream_bytes)),
     };
     format!(
@@ -86,8 +98,8 @@ fn summary(report: &Report) -> String {
     let totals = &report.totals;
     let seconds = report.finished.unix() - report.started.unix();
     let volumes = counted(totals.volumes, "volume");
-    let bytes = match report.operation {
-        "copy" => format!("{} copied", Bytes(totals.stored_bytes)),
+    let bytes = match report.kind() {
+        Some(OperationKind::Copy) => format!("{} copied", Bytes(totals.stored_bytes)),
         _ => format!("{} read, {} stored", Bytes(totals.stream_bytes), Bytes(totals.stored_bytes)),
     };
     format!("{}: {}, {volumes}, {bytes}, {seconds} s", report.operation, guests_ok(report))
@@ -147,6 +159,9 @@ struct PlanView {
     /// What would be done, but is not whole.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     not_whole: Vec<String>,
+    /// Rules of retention that would remove nothing, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_removed: Vec<String>,
     /// What the user should look at.
     warnings: Vec<String>,
     /// What could be taken away and stays.
@@ -185,6 +200,7 @@ pub fn plans(performed: &Performed) -> Plans<'_> {
         steps: plan.steps().map(step_view).collect(),
         skipped: plan.skipped.clone(),
         not_whole: plan.not_whole.clone(),
+        not_removed: plan.not_removed.clone(),
         warnings: plan.warnings.clone(),
         kept: plan.kept.iter().map(kept_view).collect(),
     };
@@ -242,6 +258,26 @@ mod tests {
         let text = text(&Report::new("backup", (now, now), guests, vec![]));
         assert!(text.contains("guest 101 half on pve1: PARTIAL\n"), "{text}");
         assert!(text.contains("backup: 1 of 2 guests ok, 1 skipped, 0 volumes"), "{text}");
+    }
+
+    #[test]
+    fn a_backup_whose_retention_is_stopped_has_a_whole_point_and_says_so() {
+        let now = Moment::from_unix(0);
+        let mut web = guest(100, "web");
+        web.point = Some(now);
+        web.not_removed = vec!["retention of daily: retain 14d would remove 5 points".into()];
+        let report = Report::new("backup", (now, now), vec![web.clone()], vec![]);
+        assert_eq!(report.exit_code(), 3);
+        assert_eq!(
+            text(&report),
+            "guest 100 web on pve1: PARTIAL, point 1970-01-01T00:00:00Z
+  NOT REMOVED: point 1970-01-01T00:00:00Z is whole; retention of daily: retain 14d would remove 5 points
+backup: 0 of 1 guests ok, 0 volumes, 0 B read, 0 B stored, 0 s
+"
+        );
+        web.not_whole = vec!["the guest's firewall file is not in the point".into()];
+        let said = text(&Report::new("backup", (now, now), vec![web], vec![]));
+        assert!(said.contains("NOT WHOLE: the guest's") && !said.contains("is whole"), "{said}");
     }
 
     #[test]

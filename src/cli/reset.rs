@@ -1,20 +1,22 @@
 //! `pve-ferry reset`: what was typed, made into a request; the question before anything is deleted.
 
-use super::agree::agree;
+use super::agree;
 use super::around::{About, Around};
+use super::end::CommandResult;
 use super::error::CliError;
 use super::options::{Logging, Parallel, label};
 use super::told::{Nature, Subject};
-use super::{blocking, output, signals, world};
+use super::{blocking, context, signals};
+use crate::context::Context;
 use crate::hooks::Hooks;
 use crate::model::{ChainId, VolumeId, counted};
-use crate::operation::{Mode, Operation, ResetRequest, ResetTarget, perform, volume_owner};
-use crate::plan::Action;
+use crate::operation::{ResetRequest, ResetTarget, volume_owner};
 use crate::plan::reset::ResetPolicy;
+use crate::plan::{Action, Plan, VolumeAction};
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
+use crate::run::{self, Mode};
 use crate::select::Selection;
-use crate::world::World;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -66,28 +68,30 @@ pub struct Args {
 ///
 /// # Errors
 /// The words make no sense, the repository is missing, or nobody said yes.
-pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> CommandResult {
     let request = request(args)?;
-    if !args.dry_run && !args.yes {
-        confirm(args, logging, &request)?;
-    }
     let (label, repository, dry_run) = (args.label.as_deref(), args.path.as_deref(), args.dry_run);
     let subject = Subject { operation: "reset", label, repository, dry_run };
     let about = About { subject, nature: Nature::Act, logging, keep: None };
-    let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
     args.around.conclude(&about, args.json, |hooks| {
-        let world = world(args, logging, hooks)?;
+        let ctx = context_of(args, logging, hooks)?;
         blocking(async {
-            signals::listen(&world.cancel)?;
-            perform(world.clone(), Operation::Reset(request), mode).await
+            signals::listen(&ctx.cancel)?;
+            match (args.dry_run, args.yes) {
+                (true, _) => run::run(ctx.clone(), request, Mode::DryRun).await,
+                (false, true) => run::run(ctx.clone(), request, Mode::Execute).await,
+                (false, false) => {
+                    agree::confirmed(ctx.clone(), request, agree::about(question)).await
+                }
+            }
         })
     })
 }
 
-fn world(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> anyhow::Result<Arc<World>> {
+fn context_of(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> anyhow::Result<Arc<Context>> {
     let limits = args.parallel.limits(Compression::None);
     let cancel = super::options::cancel();
-    world::world(limits, args.parallel.iothreads, logging, cancel, hooks)
+    context::open(limits, args.parallel.iothreads, logging, cancel, hooks)
 }
 
 fn request(args: &Args) -> Result<ResetRequest, CliError> {
@@ -116,23 +120,10 @@ fn volumes(texts: &[String]) -> Result<Vec<VolumeId>, CliError> {
     Ok(volumes)
 }
 
-/// Shows what would go and asks; nothing to delete is nothing to ask. Nobody is told of a no, and no hook
-/// is called before a yes.
-fn confirm(args: &Args, logging: &Logging, request: &ResetRequest) -> Result<(), CliError> {
-    // Signals are not listened to yet: ^C at the question ends the program at once.
-    let world = world(args, logging, Arc::default())?;
-    let planned = blocking(perform(world, Operation::Reset(request.clone()), Mode::DryRun))?;
-    let steps = planned.plans.iter().flat_map(|plan| plan.steps());
-    let count = steps.filter(|s| matches!(s.action, Action::DeleteSnapshot { .. })).count();
-    if count == 0 {
-        return Ok(());
-    }
-    if !output::is_interactive() {
-        return Err(CliError::usage(
-            "it asks on a terminal; give --yes otherwise (--dry-run shows what would go)",
-        ));
-    }
-    planned.plans.iter().for_each(|plan| output::notice(plan.to_string().trim_end()));
-    let question = format!("Delete {}?", counted(count, "snapshot"));
-    Ok(agree(&question).map_err(anyhow::Error::from)?)
+fn question(plans: &[Plan]) -> String {
+    let is_deletion =
+        |action: &Action| matches!(action, Action::Volume(VolumeAction::DeleteSnapshot { .. }));
+    let steps = plans.iter().flat_map(Plan::steps);
+    let count = steps.filter(|step| is_deletion(&step.action)).count();
+    format!("Delete {}?", counted(count, "snapshot"))
 }

@@ -1,17 +1,21 @@
 //! `pve-ferry restore`: what was typed or chosen, made into a request.
 
 use super::around::{About, Around};
+use super::end::CommandResult;
 use super::error::CliError;
 use super::options::{Logging, Parallel, label};
 use super::told::{Nature, Subject};
-use super::{ask, blocking, output, signals, world};
+use super::{agree, ask, blocking, context, output, signals};
+use crate::entropy::random_bytes;
 use crate::hooks::Hooks;
 use crate::model::{DiskKey, Moment, VmId};
-use crate::operation::{Mode, Operation, Performed, RestoreRequest, perform};
+use crate::operation::RestoreRequest;
 use crate::plan::restore::{Afterwards, Existing, RestorePolicy};
 use crate::repository::image::Compression;
 use crate::repository::{Disk, Repository};
+use crate::run::{self, Mode, Performed};
 use crate::survey::{self, Sought};
+use anyhow::Context as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -89,7 +93,7 @@ pub struct Args {
 ///
 /// # Errors
 /// The point is not there or not clear, or nothing could be done at all.
-pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> CommandResult {
     let (label, repository, dry_run) = (args.label.as_deref(), args.path.as_deref(), args.dry_run);
     let subject = Subject { operation: "restore", label, repository, dry_run };
     let about = About { subject, nature: Nature::Run, logging, keep: None };
@@ -103,15 +107,19 @@ fn performed(args: &Args, logging: &Logging, hooks: Arc<Hooks>) -> Result<Perfor
         _ => return Err(CliError::usage("--path and --vmid are needed (on a terminal it asks)")),
     };
     let repository = Repository::open(&chosen.path, Disk::real())?;
-    let point = survey::restore_point(&repository, &chosen.sought, &world::home())?;
+    let point = survey::restore_point(&repository, &chosen.sought, &context::home())?;
     let request = RestoreRequest { point, sought: chosen.sought, policy: chosen.policy };
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Execute };
+    let question = chosen.question.filter(|_| mode == Mode::Execute);
     let cancel = super::options::cancel();
     let limits = args.parallel.limits(Compression::None);
-    let world = world::world(limits, args.parallel.iothreads, logging, cancel, hooks)?;
+    let ctx = context::open(limits, args.parallel.iothreads, logging, cancel, hooks)?;
     blocking(async {
-        signals::listen(&world.cancel)?;
-        perform(world.clone(), Operation::Restore(request), mode).await
+        signals::listen(&ctx.cancel)?;
+        match question {
+            Some(question) => agree::confirmed(ctx, request, agree::about(|_| question)).await,
+            None => run::run(ctx, request, mode).await,
+        }
     })
 }
 
@@ -158,6 +166,7 @@ pub fn policy(args: &Args) -> Result<RestorePolicy, CliError> {
     });
     let disks: Result<Vec<DiskKey>, _> = args.disk.iter().map(|text| text.parse()).collect();
     Ok(RestorePolicy {
+        random: random_bytes::<256>().context("read random bytes")?.to_vec(),
         target: vmid(&args.target_vmid)?,
         storage: args.storage.clone(),
         storage_map: storage_map.collect::<Result<_, _>>()?,

@@ -24,10 +24,11 @@ pub struct RetentionOptions {
     /// As in PVE: keep-last=3,keep-hourly=24,keep-daily=7,keep-weekly=4,keep-monthly=6,keep-yearly=2.
     #[arg(long, value_name = "RULES", help_heading = HEADING)]
     prune_backups: Option<String>,
-    /// Keep everything that is not older than the newest complete point by more: 36h, 14d, 4w, 6m.
+    /// Keep each point that is at most so much older than the newest complete one: 36h, 14d, 4w, 6m.
     #[arg(long, value_name = "Nh|Nd|Nw|Nm", help_heading = HEADING)]
     keep_within: Option<String>,
-    /// Where the days of --prune-backups begin, as Europe/Berlin [default: this machine's time zone].
+    /// The time zone whose hours, days, weeks, months and years --prune-backups counts, as Europe/Berlin
+    /// [default: that of this machine].
     #[arg(long, value_name = "ZONE", help_heading = HEADING)]
     timezone: Option<String>,
 }

@@ -4,7 +4,7 @@
 use super::document::{ShownGuest, ShownGuests};
 use super::error::CliError;
 use super::table::{Align, render};
-use super::{blocking, output, world};
+use super::{blocking, context, output};
 use crate::model::VmId;
 use crate::select::{Candidate, Selected, Selection, Verdict, select};
 use crate::survey::{self, SurveyedGuests};
@@ -67,7 +67,7 @@ fn guests(args: &GuestsArgs) -> Result<u8, CliError> {
         Some(text) => Selection::parse(text).map_err(|e| CliError::usage(e.to_string()))?,
         None => Selection::all(),
     };
-    let cluster = world::cluster();
+    let cluster = context::cluster();
     let found = blocking(async { Ok(survey::guests(&cluster, &Host::local()).await?) })?;
     let selected = select(&selection, &found.candidates);
     let rows = rows(args, &found, &selected);

@@ -2,21 +2,27 @@
 //! nothing.
 
 use super::connection::Connection;
+use super::end::CommandResult;
 use super::error::CliError;
 use super::options::Logging;
 use super::snapshot_rollback::RollbackArgs;
 use super::snapshot_work::{CreateArgs, PruneArgs};
-use super::{options, output};
-use crate::clock::{Clock, local_zone};
-use crate::execute::snapshot::Patience;
+use super::{context, options, output};
+use crate::cancel::Cancel;
+use crate::clock::local_zone;
+use crate::context::{ClusterApi, Context, Limits};
+use crate::hooks::Hooks;
 use crate::model::{Moment, TimestampFormat};
-use crate::operation::{Mode, Performed, SnapshotRun};
 use crate::report::Report;
+use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
+use crate::run::{Mode, Performed};
 use crate::select::Selection;
+use crate::throttle::Throttle;
 use clap::{Args as ClapArgs, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Make and keep automatic snapshots of guests, through PVE
 ///
@@ -104,11 +110,11 @@ enum Compat {
 ///
 /// # Errors
 /// The cluster cannot be reached or the words make no sense; a guest's failure is in the report.
-pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
+pub fn run(args: &Args, logging: &Logging) -> CommandResult {
     match &args.command {
         Command::Create(create) => create.run(args, logging),
         Command::Prune(prune) => prune.run(args, logging),
-        Command::List(list) => list.run(args),
+        Command::List(list) => Ok(list.run(args)?.into()),
         Command::Rollback(rollback) => rollback.run(args, logging),
     }
 }
@@ -150,18 +156,43 @@ impl Args {
         if self.common.dry_run { Mode::DryRun } else { Mode::Execute }
     }
 
-    pub(super) fn snapshot_run(&self) -> Result<SnapshotRun, CliError> {
-        let seconds = Duration::from_secs;
-        Ok(SnapshotRun {
-            api: Arc::new(self.connection.api()?),
-            clock: Clock::System,
-            cancel: options::cancel(),
-            patience: Patience {
-                task: seconds(self.common.timeout),
-                lock: seconds(self.common.lock_wait),
-            },
-            hooks: Arc::default(),
+    pub(super) fn api(&self) -> Result<ClusterApi, CliError> {
+        Ok(ClusterApi {
+            client: Arc::new(self.connection.api()?),
+            task_timeout: Duration::from_secs(self.common.timeout),
+            lock_wait: Duration::from_secs(self.common.lock_wait),
         })
+    }
+
+    /// The context of work on this many guests at once, through the API alone.
+    pub(super) fn context(
+        &self,
+        guests: u16,
+        logging: &Logging,
+        hooks: Arc<Hooks>,
+    ) -> Result<Arc<Context>, CliError> {
+        let api = self.api()?;
+        let limits = limits(guests, &api);
+        let ctx = context::without_cluster(limits, logging, options::cancel(), hooks);
+        Ok(Arc::new(Context { api: Some(api), ..ctx }))
+    }
+}
+
+/// No volume is read and no image written. What PVE does may take as long as it is waited for, and is
+/// spoken of only when it takes longer.
+fn limits(guests: u16, api: &ClusterApi) -> Limits {
+    Limits {
+        guests: usize::from(guests),
+        transfers: Arc::new(Semaphore::new(1)),
+        throttle: Throttle::new(None),
+        stall_timeout: (api.task_timeout + api.lock_wait) * 2,
+        repository_hangs: Cancel::default(),
+        image: ImageOptions {
+            compression: Compression::None,
+            threads: 1,
+            zeros: ZeroRuns::default(),
+        },
+        lock_wait: Some(api.lock_wait),
     }
 }
 

@@ -7,6 +7,7 @@ use super::snapshot_table::{Form, Row, render};
 use super::{blocking, options, output};
 use crate::model::guest_snapshot::label_in;
 use crate::model::{GuestSnapshot, Label, Moment, TimestampFormat};
+use crate::operation::list_snapshots;
 use crate::pve::api::ApiGuest;
 
 /// Which snapshots are listed, and how.
@@ -34,8 +35,8 @@ impl ListArgs {
     pub fn run(&self, args: &Args) -> Result<u8, CliError> {
         let (selection, format) = (args.selection()?, args.format()?);
         let label = self.label.as_deref().map(options::label).transpose()?;
-        let run = args.snapshot_run()?;
-        let (listed, not_found) = blocking(run.list(&selection))?;
+        let api = args.api()?;
+        let (listed, not_found) = blocking(list_snapshots(&api.client, &selection))?;
         let mut rows = Vec::new();
         let mut code = if not_found.is_empty() { 0 } else { 3 };
         for (guest, found) in &listed {

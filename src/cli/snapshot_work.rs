@@ -1,6 +1,7 @@
 //! `pve-ferry snapshot create` and `prune`: what was typed, made into one request. Decides nothing.
 
-use super::agree::agree;
+use super::agree;
+use super::end::CommandResult;
 use super::error::CliError;
 use super::hooks::HookOptions;
 use super::options::Logging;
@@ -10,8 +11,9 @@ use super::{bars, blocking, options, output, signals};
 use crate::clock::Clock;
 use crate::hooks::JobFacts;
 use crate::model::guest_snapshot::automatic_name;
-use crate::operation::{Mode, Performed, SnapshotRequest, snapshot};
+use crate::operation::SnapshotRequest;
 use crate::plan::snapshot::{Memory, NewSnapshot, SnapshotPolicy, Which};
+use crate::run::{self, Confirm, Mode, Performed};
 use clap::Args as ClapArgs;
 
 /// What `snapshot create` takes beside the options of all commands about snapshots.
@@ -61,16 +63,24 @@ struct Work {
     told: Listeners,
 }
 
+/// What is to be done, and whether somebody is asked first.
+struct Wanted {
+    policy: SnapshotPolicy,
+    confirm: Option<Confirm>,
+}
+
 impl CreateArgs {
     /// Runs the command.
     ///
     /// # Errors
     /// The cluster cannot be reached or the words make no sense.
-    pub fn run(&self, args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    pub fn run(&self, args: &Args, logging: &Logging) -> CommandResult {
         let subject = subject("snapshot create", &self.label, args);
         let teller = self.work.told.teller(&subject, args.connection.certificates())?;
         let policy = self.policy(args);
-        let result = policy.and_then(|policy| self.work.perform(args, policy, (&teller, logging)));
+        let result = policy.and_then(|policy| {
+            self.work.perform(args, Wanted { policy, confirm: None }, (&teller, logging))
+        });
         teller.conclude_with(result, |performed| say(performed, self.work.json))
     }
 
@@ -100,16 +110,14 @@ impl PruneArgs {
     ///
     /// # Errors
     /// The cluster cannot be reached, the words make no sense, or the user does not agree.
-    pub fn run(&self, args: &Args, logging: &Logging) -> Result<u8, CliError> {
+    pub fn run(&self, args: &Args, logging: &Logging) -> CommandResult {
         let policy = self.policy(args)?;
         let is_asked = self.keep == 0 && !args.common.yes && args.mode() == Mode::Execute;
-        if is_asked && output::is_interactive() {
-            let question = format!("Remove all snapshots of the label {}?", policy.label);
-            agree(&question).map_err(anyhow::Error::from)?;
-        }
+        let question = format!("Remove all snapshots of the label {}?", policy.label);
+        let confirm = (is_asked && output::is_interactive()).then(|| agree::about(|_| question));
         let subject = subject("snapshot prune", &self.label, args);
         let teller = self.work.told.teller(&subject, args.connection.certificates())?;
-        let result = self.work.perform(args, policy, (&teller, logging));
+        let result = self.work.perform(args, Wanted { policy, confirm }, (&teller, logging));
         teller.conclude_with(result, |performed| say(performed, self.work.json))
     }
 
@@ -131,19 +139,22 @@ impl Work {
     fn perform(
         &self,
         args: &Args,
-        policy: SnapshotPolicy,
+        wanted: Wanted,
         (teller, logging): (&Teller, &Logging),
     ) -> Result<Performed, CliError> {
-        let job = job_facts(&policy, teller.job());
-        let (selection, at_once) = (args.selection()?, usize::from(self.jobs));
-        let request = SnapshotRequest { selection, policy, at_once };
-        let mut run = args.snapshot_run()?;
+        let job = job_facts(&wanted.policy, teller.job());
+        let Wanted { policy, confirm } = wanted;
+        let request = SnapshotRequest { selection: args.selection()?, policy };
         let mut hidden = args.connection.secret_variables();
         hidden.extend_from_slice(teller.secret_variables());
-        run.hooks = self.hooks.hooks(job, &hidden, bars::progress(logging))?;
+        let hooks = self.hooks.hooks(job, &hidden, bars::progress(logging))?;
+        let ctx = args.context(self.jobs, logging, hooks)?;
         blocking(async {
-            signals::listen(&run.cancel)?;
-            snapshot(&run, request, args.mode()).await
+            signals::listen(&ctx.cancel)?;
+            match confirm {
+                Some(confirm) => agree::confirmed(ctx, request, confirm).await,
+                None => run::run(ctx, request, args.mode()).await,
+            }
         })
     }
 }

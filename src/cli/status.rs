@@ -4,13 +4,13 @@
 use super::document::{Coverage, CoveredGuest, StatusAnswer, Unknown};
 use super::error::CliError;
 use super::table::{Align, render};
-use super::{job, output, world};
+use super::{context, job, output};
 use crate::clock::Clock;
 use crate::job::JobName;
 use crate::job::cover::{
     Cover, CoverFacts, CoverPolicy, GuestCover, GuestFacts, GuestPoints, Severity, age, cover,
 };
-use crate::model::{Age, ClusterId, Guest, Label, Moment, VmId};
+use crate::model::{Age, ClusterId, Guest, Label, Moment, OperationKind, VmId};
 use crate::pve::GuestConfig;
 use crate::repository::{Disk, Repository};
 use crate::select::Candidate;
@@ -66,10 +66,10 @@ impl Stock {
     /// # Errors
     /// The cluster's files cannot be read.
     pub fn new() -> Result<Self, CliError> {
-        if !world::is_node() {
+        if !context::is_node() {
             return Ok(Self::default());
         }
-        let cluster = world::cluster();
+        let cluster = context::cluster();
         let read = || {
             anyhow::Ok(Self {
                 candidates: cluster.candidates()?,
@@ -159,7 +159,7 @@ pub fn run(args: &Args) -> Result<u8, CliError> {
 }
 
 fn judged(args: &Args, max_age: Option<i64>) -> Result<Cover, CliError> {
-    if !world::is_node() {
+    if !context::is_node() {
         let text = "this machine is no PVE node and knows no guests; `pve-ferry job list` says how its jobs ended";
         return Err(CliError::usage(text));
     }
@@ -170,7 +170,8 @@ fn judged(args: &Args, max_age: Option<i64>) -> Result<Cover, CliError> {
     jobs.retain(|job| cfg.damaged.iter().all(|(id, _)| id != job.name.as_str()));
     let label = args.label.as_deref();
     jobs.retain(|job| label.is_none_or(|label| job.option("label") == Some(label)));
-    let backups = jobs.iter().filter(|job| job.enabled && job.operation == "backup");
+    let backups =
+        jobs.iter().filter(|job| job.enabled && job.kind() == Some(OperationKind::Backup));
     let mut paths: Vec<String> =
         backups.filter_map(|job| job.option("path")).map(str::to_owned).collect();
     paths.extend(args.path.iter().map(|path| path.display().to_string()));

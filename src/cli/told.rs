@@ -5,31 +5,29 @@ mod log;
 mod of_job;
 mod of_jobs_cfg;
 mod slip;
-mod untold;
 
 pub use log::log;
-pub use of_job::of_job;
+pub use of_job::{BrokenJob, of_job};
 pub use of_jobs_cfg::{of_jobs_cfg, of_jobs_cfg_again};
 pub use slip::unwatched;
-pub use untold::untold;
 
+use super::end::{CommandEnd, CommandError, CommandResult, Notified};
 use super::error::CliError;
 use super::hooks::HookOptions;
-use super::{blocking, output, signals, who, world};
+use super::{blocking, context, output, signals, who};
 use crate::cancel::Cancel;
 use crate::clock::{Clock, host_name};
 use crate::hooks::{Hooks, JobFacts};
 use crate::model::Moment;
 use crate::notify::{Occasion, Sink};
-use crate::operation::Performed;
 use crate::progress::Progress;
 use crate::report::{GuestOutcome, Report};
 use crate::repository::{Disk, Repository};
+use crate::run::Performed;
 use crate::secret::SecretSource;
 use crate::told::{self, InfluxWish, Settings, When, Wishes};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// Who is told of the run, besides whom `notify.cfg` names.
 #[derive(Debug, clap::Args)]
@@ -156,7 +154,7 @@ impl Listeners {
         subject: &Subject,
         certificates: Certificates,
     ) -> Result<Teller, CliError> {
-        let (text, unread) = match world::our_files().read("notify.cfg") {
+        let (text, unread) = match context::our_files().read("notify.cfg") {
             Ok(text) => (text, None),
             Err(error) => (String::new(), Some(anyhow::Error::from(error))),
         };
@@ -245,11 +243,7 @@ impl Teller {
     ///
     /// # Errors
     /// The result's own.
-    pub fn conclude(
-        self,
-        result: Result<Performed, CliError>,
-        as_json: bool,
-    ) -> Result<u8, CliError> {
+    pub fn conclude(self, result: Result<Performed, CliError>, as_json: bool) -> CommandResult {
         self.conclude_with(result, |performed| output::performed(performed, as_json))
     }
 
@@ -261,7 +255,7 @@ impl Teller {
         self,
         result: Result<Performed, CliError>,
         print: impl FnOnce(&Performed),
-    ) -> Result<u8, CliError> {
+    ) -> CommandResult {
         let started = self.started;
         let report = result.map(|performed| {
             print(&performed);
@@ -278,7 +272,7 @@ impl Teller {
         self,
         result: Result<Performed, CliError>,
         line: impl Fn(&GuestOutcome) -> String,
-    ) -> Result<u8, CliError> {
+    ) -> CommandResult {
         let started = self.started;
         let report = result.map(|performed| performed.report);
         if let Ok(report) = &report {
@@ -294,8 +288,10 @@ impl Teller {
         }
         let error =
             report.as_ref().ok().and_then(|r| r.guests.iter().find_map(|g| g.error.clone()));
-        let code = self.told(|| (started, Clock::System.now()), report)?;
-        error.map_or(Ok(code), |error| Err(CliError::Coded(code, error)))
+        let end = self.told(|| (started, Clock::System.now()), report)?;
+        let Some(error) = error else { return Ok(end) };
+        let CommandEnd { code, notified, .. } = end;
+        Err(CommandError { error: CliError::Coded(code, error), notified })
     }
 
     /// The same for a result that is printed already.
@@ -306,28 +302,35 @@ impl Teller {
         self,
         span: impl Fn() -> (Moment, Moment),
         result: Result<Report, CliError>,
-    ) -> Result<u8, CliError> {
-        match &result {
-            Ok(report) if slip::selects_nothing(report) => {}
+    ) -> CommandResult {
+        let notified = match &result {
+            Ok(report) if slip::selects_nothing(report) => Notified::default(),
             Ok(report) => self.tell(report),
-            Err(error) if slip::is_slip(error) => {}
+            Err(error) if slip::is_slip(error) => Notified::default(),
             Err(error) => {
                 let (operation, code) = (self.operation, error.exit_code());
-                self.tell(&Report::broken_off(operation, span(), error.to_string(), code));
+                self.tell(&Report::broken_off(operation, span(), error.to_string(), code))
             }
+        };
+        match result {
+            Ok(report) => {
+                Ok(CommandEnd { code: report.exit_code(), report: Some(report), notified })
+            }
+            Err(error) => Err(CommandError { error, notified }),
         }
-        result.map(|report| report.exit_code())
     }
 
-    /// Tells everybody of a report that is printed already.
-    fn tell(mut self, report: &Report) {
-        of_job::TOLD.store(true, Ordering::Relaxed);
+    /// Tells everybody of a report that is printed already. Whoever could not be told is named on stderr,
+    /// also when a job ends well: a broken relay must not be found out with the first failed backup.
+    fn tell(mut self, report: &Report) -> Notified {
+        let mut notified = Notified { is_done: true, problems: Vec::new() };
         if self.settings.sinks.is_empty() && self.settings.problems.is_empty() {
-            return;
+            return notified;
         }
         self.add_points(report);
         log::find(&mut self.settings);
-        self.settings.problems.iter().for_each(|problem| untold::warn(problem));
+        self.settings.problems.iter().for_each(|problem| warn(problem));
+        notified.problems.extend(self.settings.problems.iter().cloned());
         for caution in &self.settings.cautions {
             output::notice(&format!("pve-ferry: warning: {caution}"));
         }
@@ -335,12 +338,12 @@ impl Teller {
         let problems = blocking(async {
             signals::listen(&cancel)?;
             let about = (&self.occasion, report);
-            Ok(told::tell(&self.settings, about, &world::state_directory(), &cancel).await)
+            Ok(told::tell(&self.settings, about, &context::state_directory(), &cancel).await)
         });
-        match problems {
-            Ok(problems) => problems.iter().for_each(|problem| untold::warn(problem)),
-            Err(error) => untold::warn(&format!("nobody was told: {error}")),
-        }
+        let problems = problems.unwrap_or_else(|error| vec![format!("nobody was told: {error}")]);
+        problems.iter().for_each(|problem| warn(problem));
+        notified.problems.extend(problems);
+        notified
     }
 
     /// What the repository holds of the guests is read only for those who want it.
@@ -355,6 +358,11 @@ impl Teller {
             self.occasion.points = told::newest_points(&repository, label.as_ref(), report);
         }
     }
+}
+
+/// Says that somebody could not be told. It is seen also when a job ends well.
+fn warn(problem: &str) {
+    output::warning(&format!("pve-ferry: warning: {problem}"));
 }
 
 impl ToldOptions {

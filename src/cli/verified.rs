@@ -1,67 +1,49 @@
-//! What `verify` found of stored points, as text, JSON, exit code, and as the one report that others
-//! are told from. It checks nothing itself.
+//! What `verify` found of stored points, as text and JSON. It checks nothing itself.
 
 use super::document::{Damage, Verification, VerifiedGuest, VerifiedStatus};
-use crate::clock::{first_label, host_name};
-use crate::model::{Bytes, Guest, GuestKind, Moment, VmId, counted};
-use crate::operation::{Checked, failure_of};
-use crate::report::{Failure, GuestOutcome, Report, Status};
+use crate::execute::{Checked, NOT_ALL_READ, damage_line, not_done};
+use crate::model::{Bytes, counted};
+use crate::operation::unnoted_damage;
+use crate::report::GuestOutcome;
 use crate::repository::DamageFound;
+use crate::run::{Findings, Performed};
 use std::path::Path;
 
-/// What is said of a guest whose check the user stopped.
-const STOPPED: &str = "interrupted; not all of it was read";
-
-/// What verifying one guest gave.
-pub struct Verified {
-    /// The guest.
-    pub vmid: VmId,
-    /// The guest's directory as the user names it.
-    pub directory: String,
-    /// What was found, or why nothing was.
-    pub result: anyhow::Result<Checked>,
+/// One guest's turn: how it ended, and what was found in it.
+struct Verified<'a> {
+    outcome: &'a GuestOutcome,
+    found: &'a Findings,
 }
 
-/// What verifying a repository gave.
-pub struct AllVerified {
-    /// Its guests.
-    pub guests: Vec<Verified>,
-    /// What was named and nothing is stored of.
-    pub not_found: Vec<String>,
+impl Verified<'_> {
+    fn all(performed: &Performed) -> impl Iterator<Item = Verified<'_>> {
+        let turns = performed.report.guests.iter().zip(&performed.turns);
+        turns.map(|(outcome, found)| Verified { outcome, found })
+    }
+
+    /// What was found, unless something else is to be said: what is whole and has failed all the same
+    /// could not be noted.
+    fn checked(&self) -> Option<&Checked> {
+        let checked = Checked::among(&self.found.findings)?;
+        let report = &checked.report;
+        let explains = report.stopped || !report.damage.is_empty();
+        (explains || self.outcome.failure.is_none()).then_some(checked)
+    }
+
+    fn unnoted(&self) -> Option<String> {
+        not_done(&self.found.findings).map(unnoted_damage)
+    }
+
+    fn error(&self) -> String {
+        self.outcome.error.clone().unwrap_or_default()
+    }
 }
 
 /// A line per guest, and what is damaged.
-pub fn text(verified: &AllVerified) -> String {
-    let mut lines = Vec::new();
-    for Verified { vmid, directory, result } in &verified.guests {
-        let about = format!("guest {vmid} ({directory})");
-        match result {
-            Err(error) => lines.push(format!("{about}: FAILED: {error:#}")),
-            Ok(checked @ Checked { report, unnoted, .. }) => {
-                let ending = match (report.damage.is_empty(), report.stopped) {
-                    (false, _) => "DAMAGED",
-                    (true, true) => "NOT ALL READ",
-                    (true, false) => "ok",
-                };
-                lines.push(format!(
-                    "{about}: {ending}, {}, {}, {} read",
-                    counted(report.points.len(), "point"),
-                    counted(report.images.len(), "image"),
-                    Bytes(report.bytes)
-                ));
-                lines.extend(report.damage.iter().map(damage_line));
-                let lost = report.points_lost();
-                if !lost.is_empty() {
-                    let lost: Vec<String> = lost.iter().map(|dir| point_name(dir)).collect();
-                    lines.push(format!("  restore points that this costs: {}", lost.join(", ")));
-                }
-                lines.extend(report.stopped.then(|| format!("  {STOPPED}")));
-                let warnings = unnoted.iter().cloned().chain(checked.blind_spots());
-                lines.extend(warnings.map(|warning| format!("  warning: {warning}")));
-            }
-        }
-    }
-    let not_found = verified.not_found.iter();
+pub fn text(performed: &Performed) -> String {
+    let mut lines: Vec<String> =
+        Verified::all(performed).flat_map(|verified| guest_lines(&verified)).collect();
+    let not_found = performed.report.not_found.iter();
     lines.extend(not_found.map(|item| format!("nothing selected by {item}")));
     if lines.is_empty() {
         lines.push("no restore points: nothing was verified".to_owned());
@@ -69,105 +51,57 @@ pub fn text(verified: &AllVerified) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The document of `--json`.
-pub fn document(verified: &AllVerified) -> Verification {
-    let guests = verified.guests.iter().map(guest_document).collect();
-    let status = match exit_code(verified) {
-        0 => Status::Ok,
-        3 => Status::Partial,
-        _ => Status::Failed,
+fn guest_lines(verified: &Verified<'_>) -> Vec<String> {
+    let about = format!("guest {} ({})", verified.outcome.vmid, verified.found.place);
+    let Some(checked) = verified.checked() else {
+        return vec![format!("{about}: FAILED: {}", verified.error())];
     };
-    let not_found = verified.not_found.clone();
+    let report = &checked.report;
+    let ending = match (report.damage.is_empty(), report.stopped) {
+        (false, _) => "DAMAGED",
+        (true, true) => "NOT ALL READ",
+        (true, false) => "ok",
+    };
+    let mut lines = vec![format!(
+        "{about}: {ending}, {}, {}, {} read",
+        counted(report.points.len(), "point"),
+        counted(report.images.len(), "image"),
+        Bytes(report.bytes)
+    )];
+    lines.extend(report.damage.iter().map(damage_line));
+    lines.extend(checked.points_lost().map(|cost| format!("  {cost}")));
+    lines.extend(report.stopped.then(|| format!("  {NOT_ALL_READ}")));
+    let warnings = verified.unnoted().into_iter().chain(checked.blind_spots());
+    lines.extend(warnings.map(|warning| format!("  warning: {warning}")));
+    lines
+}
+
+/// What else was said on the way, and stands in none of the lines: by hooks, for the most part.
+pub fn warnings(performed: &Performed) -> Vec<String> {
+    let mut all = Vec::new();
+    for verified in Verified::all(performed) {
+        let checked = verified.checked();
+        let mut shown: Vec<String> = verified.unnoted().into_iter().collect();
+        shown.extend(checked.and_then(Checked::blind_spots));
+        shown.push(NOT_ALL_READ.to_owned());
+        let warnings = verified.outcome.warnings.iter();
+        all.extend(warnings.filter(|warning| !shown.contains(warning)).cloned());
+    }
+    all.extend(performed.report.warnings.iter().cloned());
+    all
+}
+
+/// The document of `--json`.
+pub fn document(performed: &Performed) -> Verification {
+    let guests = Verified::all(performed).map(|verified| guest_document(&verified)).collect();
+    let (status, not_found) = (performed.report.status, performed.report.not_found.clone());
     Verification { operation: "verify", status, guests, not_found }
 }
 
-/// How the command ends.
-pub fn exit_code(all: &AllVerified) -> u8 {
-    let verified = &all.guests;
-    let damaged =
-        |v: &Verified| v.result.as_ref().is_ok_and(|found| !found.report.damage.is_empty());
-    let interrupted = |v: &Verified| match &v.result {
-        Ok(found) => found.report.stopped,
-        Err(error) => failure_of(error) == Failure::Interrupted,
-    };
-    if verified.iter().any(interrupted) {
-        return Failure::Interrupted.code();
-    }
-    if verified.iter().any(damaged) {
-        return Failure::Damage.code();
-    }
-    let failed: Vec<&anyhow::Error> =
-        verified.iter().filter_map(|v| v.result.as_ref().err()).collect();
-    match failed.len() {
-        // Where nothing is, nothing was verified: the directory may not be mounted.
-        0 if verified.is_empty() => 4,
-        0 if all.not_found.is_empty() => 0,
-        n if n > 0 && n == verified.len() => super::error::code_of(failed[0]),
-        _ => 3,
-    }
-}
-
-/// A guest of the repository, as far as its directory's name tells.
-pub fn guest(vmid: VmId) -> Guest {
-    let node = first_label(&host_name()).to_owned();
-    Guest { vmid, kind: GuestKind::Qemu, name: String::new(), node }
-}
-
-/// What was found of one guest, as others are told of it.
-pub fn outcome(vmid: VmId, result: &anyhow::Result<Checked>) -> GuestOutcome {
-    let mut outcome = GuestOutcome::new(&guest(vmid));
-    let checked = match result {
-        Err(error) => return outcome.failed(failure_of(error), format!("{error:#}")),
-        Ok(checked) => checked,
-    };
-    let report = &checked.report;
-    outcome.warnings.extend(checked.blind_spots());
-    if report.damage.is_empty() {
-        return match report.stopped {
-            true => outcome.failed(Failure::Interrupted, STOPPED.to_owned()),
-            false => outcome,
-        };
-    }
-    outcome.warnings.extend(checked.unnoted.clone());
-    outcome.warnings.extend(report.stopped.then(|| STOPPED.to_owned()));
-    let lines: Vec<String> = report.damage.iter().map(damage_line).collect();
-    let lost: Vec<String> = report.points_lost().iter().map(|dir| point_name(dir)).collect();
-    let cost = format!("restore points that this costs: {}", lost.join(", "));
-    outcome.failed(Failure::Damage, format!("DAMAGED\n{}\n{cost}", lines.join("\n")))
-}
-
-/// What was found, as the one report that others are told from.
-pub fn report(verified: AllVerified, span: (Moment, Moment)) -> Report {
-    let code = exit_code(&verified);
-    let outcome = |verified: &Verified| outcome(verified.vmid, &verified.result);
-    let outcomes = verified.guests.iter().map(outcome).collect();
-    Report::new("verify", span, outcomes, verified.not_found).ended_with(code)
-}
-
-/// A point as `list` shows it: label and moment.
-fn point_name(dir: &Path) -> String {
-    let part = |path: Option<&Path>| {
-        path.and_then(Path::file_name).map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
-    };
-    let (label, stamp) = (part(dir.parent()), part(Some(dir)));
-    let moment = Moment::from_stamp(&stamp).map_or(stamp, |moment| moment.to_string());
-    format!("{label} {moment}")
-}
-
-fn damage_line(damage: &DamageFound) -> String {
-    let extents: u64 = damage.extents.iter().map(|extent| extent.length).sum();
-    let where_ = match extents {
-        0 => String::new(),
-        bytes => format!(", {} of the volume", Bytes(bytes)),
-    };
-    format!("  {}: {}{where_}", damage.file.display(), damage.what)
-}
-
-fn guest_document(verified: &Verified) -> VerifiedGuest {
-    let vmid = verified.vmid;
-    let Checked { report, unnoted, unsummed } = match &verified.result {
-        Err(error) => return failed(vmid, format!("{error:#}")),
-        Ok(checked) => checked,
+fn guest_document(verified: &Verified<'_>) -> VerifiedGuest {
+    let vmid = verified.outcome.vmid;
+    let Some(Checked { report, unsummed }) = verified.checked() else {
+        return failed(vmid, verified.error());
     };
     let is_whole = report.damage.is_empty();
     let lost = report.points_lost().into_iter().map(Path::to_owned).collect();
@@ -178,19 +112,19 @@ fn guest_document(verified: &Verified) -> VerifiedGuest {
             (true, true) => VerifiedStatus::Failed,
             (true, false) => VerifiedStatus::Ok,
         },
-        error: report.stopped.then(|| STOPPED.to_owned()),
-        directory: Some(verified.directory.clone()),
+        error: report.stopped.then(|| NOT_ALL_READ.to_owned()),
+        directory: Some(verified.found.place.clone()),
         points: Some(report.points.len()),
         images: Some(report.images.len()),
         bytes: Some(report.bytes),
         damage: Some(report.damage.iter().map(damage_document).collect()),
         points_lost: Some(lost),
         without_checksum: Some(*unsummed).filter(|count| *count > 0),
-        unnoted: unnoted.clone(),
+        unnoted: verified.unnoted(),
     }
 }
 
-fn failed(vmid: VmId, error: String) -> VerifiedGuest {
+fn failed(vmid: crate::model::VmId, error: String) -> VerifiedGuest {
     VerifiedGuest {
         vmid,
         status: VerifiedStatus::Failed,

@@ -2,33 +2,17 @@
 //! snapshot that the next increment begins at. Nothing of the old tool's is written.
 
 use super::moving::Direction;
-use super::save::BackupWork;
 use super::transfer::{Written, outcome};
-use super::{Execution, Stopped};
+use super::{Execution, OldFiles, Stopped};
 use crate::clock::Stopwatch;
-use crate::model::{DiskKey, SnapshotIdentity, VolumeId};
-use crate::plan::Action;
-use crate::repository::image::{
-    ImageError, ImageOptions, ImageSink, ImportedImage, ZeroRuns, import_volume,
-};
-use crate::repository::legacy::{LegacyChain, LegacyLink};
+use crate::model::{DiskKey, SnapshotIdentity, VolumeRef};
+use crate::repository::image::{ImageError, ImageOptions, ImageSink, ImportedImage, import_volume};
+use crate::repository::legacy::LegacyChain;
 use crate::repository::{ImageKind, PointDraft};
 use crate::storage::Export;
 use crate::stream::Header;
-use crate::survey::ADOPTED;
-use anyhow::{Context as _, anyhow};
-use std::collections::BTreeMap;
+use anyhow::Context as _;
 use std::sync::Arc;
-
-/// What the steps of an adoption work on.
-pub struct AdoptWork {
-    /// The point that is made, as a backup's.
-    pub open: BackupWork,
-    /// The old tool's files of each disk, the base first.
-    pub chains: BTreeMap<DiskKey, Vec<LegacyLink>>,
-    /// What the point is adopted from; its manifest says so.
-    pub origin: String,
-}
 
 /// Damage that an adoption found. Nothing was adopted.
 #[derive(Debug, thiserror::Error)]
@@ -52,56 +36,27 @@ pub enum FoundDamage {
 
 /// One volume on its way.
 #[derive(Clone)]
-struct Adopting {
-    disk: DiskKey,
-    volume: VolumeId,
-    snapshot: SnapshotIdentity,
-    options: ImageOptions,
+pub(super) struct Adopting {
+    pub disk: DiskKey,
+    pub volume: VolumeRef,
+    pub snapshot: SnapshotIdentity,
+    pub options: ImageOptions,
 }
 
 impl Execution {
-    pub(super) async fn adopt_step(
+    pub(super) async fn adopt_volume(
         self: &Arc<Self>,
-        work: &AdoptWork,
-        action: &Action,
-    ) -> Result<(), Stopped> {
-        match action {
-            Action::BeginRestorePoint { label, moment } => self.begin(label, *moment).await,
-            Action::SaveConfig { .. } => self.save_config().await,
-            Action::AdoptVolume { disk, volume, snapshot, .. } => {
-                let adopting = Adopting {
-                    disk: disk.clone(),
-                    volume: volume.clone(),
-                    snapshot: snapshot.clone(),
-                    // A base has no records of zeros; what is aligned has no meaning.
-                    options: ImageOptions { zeros: ZeroRuns::Aligned, ..self.world.limits.image },
-                };
-                self.adopt_volume(work, &adopting).await
-            }
-            Action::CommitRestorePoint => {
-                let mut manifest = self.manifest(&work.open);
-                let origin = serde_json::Value::from(work.origin.as_str());
-                manifest.other.insert(ADOPTED.to_owned(), origin);
-                self.commit(manifest).await
-            }
-            other => Err(anyhow!("{other:?} is no step of an adoption").into()),
-        }
-    }
-
-    async fn adopt_volume(
-        self: &Arc<Self>,
-        work: &AdoptWork,
+        work: &OldFiles,
         adopting: &Adopting,
     ) -> Result<(), Stopped> {
-        let _turn = self.turn_to_transfer().await?;
         let begun = Stopwatch::start();
         let Adopting { disk, volume, snapshot, .. } = adopting;
         let storage = self.storage(volume)?;
-        let facts = self.until_stopped(storage.volume(&volume.name)).await?;
+        let facts = self.until_stopped(storage.volume(&volume.id.name)).await?;
         let facts = facts.with_context(|| format!("volume {volume} is gone"))?;
         facts.find(&format!("{volume}@{}", snapshot.name), snapshot)?;
         let imported = Arc::new(self.import_files(work, adopting).await?);
-        let export = self.until_stopped(storage.export(&volume.name, snapshot, None)).await?;
+        let export = self.until_stopped(storage.export(&volume.id.name, snapshot, None)).await?;
         self.compare(adopting, imported.clone(), export).await?;
         let compression = adopting.options.compression;
         let written = Written { disk, volume, source: snapshot, since: None, compression };
@@ -117,19 +72,19 @@ impl Execution {
     /// Reads the old tool's files twice: once to check all of them, once for their data.
     async fn import_files(
         self: &Arc<Self>,
-        work: &AdoptWork,
+        work: &OldFiles,
         adopting: &Adopting,
     ) -> Result<ImportedImage, Stopped> {
         let Adopting { disk, volume, snapshot, options } = adopting.clone();
         let links = work.chains.get(&disk).with_context(|| format!("no files for {disk}"))?.clone();
-        let files = self.on_disk(move |_, open| {
+        let files = self.on_open(move |_, open| {
             let files =
                 |draft: &PointDraft| draft.image_files(&disk, ImageKind::Base, options.compression);
             Ok(open.with_draft(files)??)
         });
         let (data, index) = files.await?;
         let total = links.iter().map(|link| link.stored_bytes).sum();
-        let meter = self.world.progress.begin(&format!("check {volume}"), total);
+        let meter = self.ctx.progress.begin(&format!("check {volume}"), total);
         let (bar, cancel) = (meter.clone(), self.stop.clone());
         let task = tokio::task::spawn_blocking(move || -> Result<ImportedImage, ImageError> {
             let chain = LegacyChain::open(&links, &|bytes: u64| {
@@ -165,8 +120,7 @@ impl Execution {
         export: Export,
     ) -> Result<(), Stopped> {
         let snapshot = format!("{}@{}", adopting.volume, adopting.snapshot.name);
-        let meter =
-            self.world.progress.begin(&format!("compare {snapshot}"), imported.summary.size);
+        let meter = self.ctx.progress.begin(&format!("compare {snapshot}"), imported.summary.size);
         let Export { reader, exit } = export;
         let moving = self.moving(Direction::OutOf, &adopting.volume);
         let mut reader = self.paced(reader, &moving);

@@ -1,55 +1,76 @@
-//! The frozen scope: guard, freeze, snapshots, thaw, in this order and on every path. It contains
-//! nothing but snapshot creation, and what a point is worth is decided by the thaw. Whether the guest
-//! was seen thawed is for `thaw.rs`.
+//! The frozen scope: a guard and a freeze open it, a thaw closes it (`scope`). It contains nothing but
+//! snapshot creation, and what a point is worth is decided by the thaw. Whether the guest was seen thawed
+//! is for `thaw.rs`.
 
 use super::guard::{Duty, Guard, Said};
 use super::state::Frozen;
-use super::{BackupWork, Execution, Stopped, Work};
+use super::thaw::ThawWatch;
+use super::{Execution, Stopped};
 use crate::clock::Stopwatch;
-use crate::plan::{Scope, Step};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::{JoinError, JoinHandle};
+
+/// A guest that was asked to freeze, with the guard that will thaw it.
+pub(super) struct FrozenGuest {
+    guard: Guard,
+    watch: ThawWatch,
+    /// How many file systems are frozen; or why none, or why nobody knows.
+    frozen: Result<u64, String>,
+    seconds: u32,
+    /// Since the agent's answer.
+    begun: Stopwatch,
+}
+
+/// Which snapshots were made when the word to thaw was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Snapshots {
+    /// All of them.
+    All,
+    /// Some may be under way.
+    TooLate,
+}
 
 impl Execution {
-    /// Runs the steps while the guest is frozen. A guest that cannot be frozen, or cannot be
-    /// guarded, is not left without a backup: its snapshots are made all the same, and the point
-    /// says that it is worth less.
-    pub(super) async fn while_frozen(
-        self: Arc<Self>,
-        scope: Scope,
-        steps: &[Step],
-    ) -> Result<(), Stopped> {
-        let Scope::Frozen { seconds, answer } = scope;
-        let Work::Backup(work) = &self.work else {
-            return Err(Stopped::Failed(anyhow::anyhow!("only a backup freezes a guest")));
-        };
+    /// Freezes the guest. None when it cannot be guarded: it is not left without a backup, its snapshots
+    /// are made all the same, and the point says that it is worth less.
+    pub(super) async fn freeze(
+        &self,
+        seconds: u32,
+        answer: u32,
+    ) -> Result<Option<FrozenGuest>, Stopped> {
         self.state().seen_running = true;
         self.state().frozen = Frozen::Broken;
-        let mut guard = match self.guard(work, seconds).await? {
+        let mut guard = match self.guard(seconds).await? {
             Ok(guard) => guard,
             Err(why) => {
                 self.warn(format!("not frozen, as nothing would thaw it for sure: {why}"));
-                return self.run_beside(steps.to_vec()).await;
+                return Ok(None);
             }
         };
-        let watch = self.thaw_to_be_seen(&guard, &work.token()).await;
-        let frozen = self.freeze(&mut guard, answer).await;
-        if self.world.cancel.is_cancelled() {
-            guard.thaw().await;
-            self.watch(watch, Some(guard));
-            return Err(Stopped::Interrupted);
+        let watch = self.thaw_to_be_seen(&guard, &self.held.token).await;
+        let frozen = self.answered(&mut guard, answer).await;
+        Ok(Some(FrozenGuest { guard, watch, frozen, seconds, begun: Stopwatch::start() }))
+    }
+
+    /// Returns when the guest may not stay frozen any longer for its snapshots: at the deadline, or when
+    /// the user wishes to stop.
+    pub(super) async fn may_not_stay_frozen(&self, frozen: &FrozenGuest) {
+        let deadline = Duration::from_secs(frozen.seconds.into());
+        tokio::select! {
+            () = self.ctx.cancel.cancelled() => {}
+            () = tokio::time::sleep(deadline.saturating_sub(frozen.begun.elapsed())) => {}
         }
-        let begun = Stopwatch::start();
-        let mut snapshots = tokio::spawn(self.clone().run_beside(steps.to_vec()));
-        let deadline = Duration::from_secs(seconds.into());
-        let joined = self.while_it_may_stay_frozen(&mut snapshots, deadline, begun).await;
+    }
+
+    /// Gives the word to thaw, and judges what the point is worth by the answer; without snapshots there
+    /// is nothing to judge, and the answer is not waited for.
+    pub(super) async fn thaw(&self, frozen: FrozenGuest, made: Option<Snapshots>) {
+        let FrozenGuest { mut guard, watch, frozen, seconds, begun } = frozen;
         guard.thaw().await;
+        let Some(made) = made else { return self.watch(watch, Some(guard)) };
         let verdict = match frozen {
             Ok(count) => {
                 let thawed = thawed(&mut guard).await;
                 self.state().outcome.frozen_seconds = Some(begun.elapsed().as_secs_f64());
-                let made = if joined.is_some() { Made::All } else { Made::TooLate };
                 verdict(count, thawed, made, seconds)
             }
             Err(why) => Err(format!("the guest did not freeze ({why})")),
@@ -59,26 +80,21 @@ impl Execution {
             Ok(()) => self.state().frozen = Frozen::Held,
             Err(why) => self.warn(format!("crash-consistent only: {why}")),
         }
-        self.outcome_of(joined, snapshots).await
     }
 
     /// The guard that will freeze; or why there is none, and the guest must not be frozen.
-    async fn guard(
-        &self,
-        work: &BackupWork,
-        seconds: u32,
-    ) -> Result<Result<Guard, String>, Stopped> {
+    async fn guard(&self, seconds: u32) -> Result<Result<Guard, String>, Stopped> {
         let (post, token) =
-            (super::thaw::surveyed_post(&self.world, &self.plan.guest), work.token());
+            (super::thaw::surveyed_post(&self.ctx, &self.plan.guest)?, self.held.token.clone());
         let guard = tokio::select! {
             guard = Guard::start(&post, Duty::Freeze { seconds }, &token) => guard,
-            () = self.world.cancel.cancelled() => return Err(Stopped::Interrupted),
+            () = self.ctx.cancel.cancelled() => return Err(Stopped::Interrupted),
         };
         Ok(guard.map_err(|error| format!("{:#}", anyhow::Error::from(error))))
     }
 
     /// Freezes and says how many file systems; or why not, or why nobody knows.
-    async fn freeze(&self, guard: &mut Guard, answer: u32) -> Result<u64, String> {
+    async fn answered(&self, guard: &mut Guard, answer: u32) -> Result<u64, String> {
         guard.freeze().await;
         let waits = async {
             tokio::time::sleep(UNUSUAL).await;
@@ -88,7 +104,7 @@ impl Execution {
         let limit = Duration::from_secs(answer.into());
         let said = tokio::select! {
             said = tokio::time::timeout(limit, guard.next()) => said,
-            () = self.world.cancel.cancelled() => return Err("interrupted".to_owned()),
+            () = self.ctx.cancel.cancelled() => return Err("interrupted".to_owned()),
             () = waits => return Err("nobody waited".to_owned()),
         };
         match said {
@@ -100,40 +116,6 @@ impl Execution {
                 Err(format!("no answer within {answer} s; if it still freezes, its guard thaws it"))
             }
         }
-    }
-
-    /// Waits for the snapshots, but no longer than the guest may stay frozen for them: not beyond
-    /// the deadline, and not when the user wishes to stop.
-    async fn while_it_may_stay_frozen(
-        &self,
-        snapshots: &mut Snapshots,
-        deadline: Duration,
-        begun: Stopwatch,
-    ) -> Option<Result<Result<(), Stopped>, JoinError>> {
-        tokio::select! {
-            joined = snapshots => Some(joined),
-            () = self.world.cancel.cancelled() => None,
-            () = tokio::time::sleep(deadline.saturating_sub(begun.elapsed())) => None,
-        }
-    }
-
-    /// Snapshots that were late are still waited for: the point is worth less, but it is one.
-    async fn outcome_of(
-        &self,
-        joined: Option<Result<Result<(), Stopped>, JoinError>>,
-        snapshots: Snapshots,
-    ) -> Result<(), Stopped> {
-        let joined = match joined {
-            Some(joined) => joined,
-            None if self.world.cancel.is_cancelled() => {
-                // They hear the wish, too, and end by themselves. Aborted, they could still begin to make
-                // something while what was made is undone.
-                let _ = snapshots.await;
-                return Err(Stopped::Interrupted);
-            }
-            None => snapshots.await,
-        };
-        joined.unwrap_or_else(|panic| Err(Stopped::Failed(panic.into())))
     }
 }
 
@@ -152,13 +134,6 @@ struct Thawed {
     asked: bool,
 }
 
-/// Which snapshots were made when the word to thaw was given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Made {
-    All,
-    TooLate,
-}
-
 async fn thawed(guard: &mut Guard) -> Result<Thawed, String> {
     let mut why = format!("no answer within {} s", ANSWER.as_secs());
     let answer = async {
@@ -175,21 +150,19 @@ async fn thawed(guard: &mut Guard) -> Result<Thawed, String> {
     tokio::time::timeout(ANSWER, answer).await.unwrap_or_else(|_| Err(why.clone()))
 }
 
-type Snapshots = JoinHandle<Result<(), Stopped>>;
-
 /// Whether every snapshot was made while everything was frozen. The guard knows best: it thawed at our
 /// word, which we gave when all snapshots were made, or earlier.
 fn verdict(
     frozen: u64,
     thawed: Result<Thawed, String>,
-    made: Made,
+    made: Snapshots,
     seconds: u32,
 ) -> Result<(), String> {
     let thawed = thawed.map_err(|why| format!("the guest did not answer the thaw ({why})"))?;
     if frozen == 0 {
         return Err("the guest agent froze no file system".to_owned());
     }
-    if made == Made::TooLate || !thawed.asked {
+    if made == Snapshots::TooLate || !thawed.asked {
         return Err(format!("the snapshots took longer than {seconds} s, the guard had thawed it"));
     }
     if thawed.count < frozen {
@@ -203,13 +176,13 @@ fn verdict(
 
 #[cfg(test)]
 mod tests {
-    use super::{Made, Thawed, verdict};
+    use super::{Snapshots, Thawed, verdict};
 
     #[test]
     fn only_a_whole_freeze_that_lasts_until_all_snapshots_are_made_counts() {
         let thawed = |count, asked| Ok(Thawed { count, asked });
         let judge = |frozen, thawed, made| verdict(frozen, thawed, made, 10).is_ok();
-        let (all, late) = (Made::All, Made::TooLate);
+        let (all, late) = (Snapshots::All, Snapshots::TooLate);
         assert!(judge(3, thawed(3, true), all));
         assert!(!judge(3, thawed(2, true), all), "one file system thawed by itself");
         assert!(!judge(3, thawed(0, true), all), "the guest thawed by itself");

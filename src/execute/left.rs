@@ -2,16 +2,16 @@
 //! left of them, and removed where an earlier run was killed. Not for what an error undoes.
 
 use super::{Execution, Stopped};
-use crate::model::{VolumeId, VolumeIdentity};
+use crate::model::{VolumeIdentity, VolumeRef};
 use crate::node::unfinished::MadeVolume;
 use crate::survey;
 
 impl Execution {
     /// Notes a volume before it is made. A restore goes on without the note: it is needed only if the
     /// run is killed.
-    pub(super) fn note_intent(&self, volume: &VolumeId, made_as: &str) {
-        let (vmid, now) = (self.plan.guest.vmid, self.world.clock.now());
-        match self.world.unfinished.note(vmid, (volume, made_as), now) {
+    pub(super) fn note_intent(&self, volume: &VolumeRef, made_as: &str) {
+        let (vmid, now) = (self.plan.guest.vmid, self.ctx.clock.now());
+        match self.ctx.unfinished.note(vmid, (&volume.id, made_as), now) {
             Ok(note) => _ = self.state().notes.insert(volume.clone(), note),
             Err(error) => self.warn(format!(
                 "{volume} could not be noted, and stays if this run is killed: {:#}",
@@ -21,9 +21,9 @@ impl Execution {
     }
 
     /// Notes what the volume is, before it gets its own name.
-    pub(super) fn note_identity(&self, volume: &VolumeId, identity: &VolumeIdentity) {
+    pub(super) fn note_identity(&self, volume: &VolumeRef, identity: &VolumeIdentity) {
         let Some(mut note) = self.state().notes.remove(volume) else { return };
-        if let Err(error) = self.world.unfinished.identify(&mut note, identity) {
+        if let Err(error) = self.ctx.unfinished.identify(&mut note, identity) {
             self.warn(format!(
                 "{volume} could not be noted as made, and stays if this run is killed: {:#}",
                 anyhow::Error::from(error)
@@ -46,7 +46,7 @@ impl Execution {
     }
 
     /// Leaves the note of a volume that could not be removed: the next restore tries again.
-    pub(super) fn leave_note(&self, volume: &VolumeId) {
+    pub(super) fn leave_note(&self, volume: &VolumeRef) {
         self.state().notes.remove(volume);
     }
 
@@ -58,7 +58,7 @@ impl Execution {
     /// Takes back the notes of dead runs that are about nothing any more.
     pub(super) fn settle(&self, settled: &[MadeVolume]) {
         for made in settled {
-            let Some(note) = self.world.unfinished.take(made) else { continue };
+            let Some(note) = self.ctx.unfinished.take(made) else { continue };
             if let Err(error) = note.clear() {
                 self.warn(format!("an old note stays: {:#}", anyhow::Error::from(error)));
             }
@@ -68,22 +68,22 @@ impl Execution {
     /// Removes a volume that a dead restore left, if it is that still and nobody uses it.
     pub(super) async fn delete_left(
         &self,
-        volume: &VolumeId,
+        volume: &VolumeRef,
         identity: &VolumeIdentity,
     ) -> Result<(), Stopped> {
-        let left = self.world.unfinished.left(self.plan.guest.vmid).into_iter();
-        let mut left = left.filter(|made| made.volume == *volume || made.first_id() == *volume);
+        let mut left = self.ctx.unfinished.left(self.plan.guest.vmid).into_iter();
         let is_it = |made: &MadeVolume| {
-            made.first_id() == *volume || made.identity.as_ref() == Some(identity)
+            made.first_id() == volume.id || made.identity.as_ref() == Some(identity)
         };
-        let note = left.find(is_it).and_then(|made| self.world.unfinished.take(&made));
+        let unfinished = &self.ctx.unfinished;
+        let note = left.find(is_it).and_then(|made| unfinished.take(&made));
         let Some(note) = note else {
             return Err(Stopped::Changed(format!("another restore took {volume} over")));
         };
-        if survey::is_referenced(&self.world, volume)? {
+        if survey::is_referenced(&self.ctx, &volume.id).await? {
             return Err(Stopped::Changed(format!("a guest has {volume} now")));
         }
-        self.storage(volume)?.delete_volume(&volume.name, identity).await?;
+        self.storage(volume)?.delete_volume(&volume.id.name, identity).await?;
         let done = format!("deleted volume {volume}, which an interrupted restore had left");
         self.note(&done);
         self.state().outcome.changes.push(done);

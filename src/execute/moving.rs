@@ -4,7 +4,7 @@
 use super::stopping::GRACE;
 use super::{Execution, Stopped};
 use crate::cancel::Cancel;
-use crate::model::VolumeId;
+use crate::model::VolumeRef;
 use crate::stall::{Pulse, WaitsFor, Watched};
 use crate::storage::Finish;
 use std::io::{self, Read, Write};
@@ -24,7 +24,7 @@ pub(super) enum Direction {
 #[derive(Debug)]
 pub(super) struct Moving {
     direction: Direction,
-    volume: VolumeId,
+    volume: VolumeRef,
     pulse: Pulse,
     /// Ends the thread that moves it.
     stop: Cancel,
@@ -55,7 +55,7 @@ impl Moving {
 
 impl Execution {
     /// A stream that is about to begin.
-    pub(super) fn moving(&self, direction: Direction, volume: &VolumeId) -> Moving {
+    pub(super) fn moving(&self, direction: Direction, volume: &VolumeRef) -> Moving {
         let (pulse, stop) = (Pulse::default(), self.stop.child());
         Moving { direction, volume: volume.clone(), pulse, stop }
     }
@@ -67,7 +67,7 @@ impl Execution {
         moving: &Moving,
     ) -> impl Read + Send + use<> {
         let watched = Watched::new(reader, &moving.pulse, &moving.stop);
-        self.world.limits.throttle.reader(watched, moving.go_on())
+        self.ctx.limits.throttle.reader(watched, moving.go_on())
     }
 
     /// Waits for a stream's thread and then for its process.
@@ -84,7 +84,7 @@ impl Execution {
     where
         E: std::error::Error + Send + Sync + 'static,
     {
-        let limit = self.world.limits.stall_timeout;
+        let limit = self.ctx.limits.stall_timeout;
         let stalled = moving.pulse.stands_still(limit, || self.warn_of_stall(moving));
         tokio::select! {
             biased;
@@ -114,7 +114,7 @@ impl Execution {
         let error = match joined? {
             Ok(done) => {
                 let mut end = std::pin::pin!(exit.wait());
-                let (limit, silent) = (self.world.limits.stall_timeout, Pulse::default());
+                let (limit, silent) = (self.ctx.limits.stall_timeout, Pulse::default());
                 tokio::select! {
                     biased;
                     ended = &mut end => return Ok(ended.map(|()| done)?),
@@ -158,13 +158,12 @@ impl Execution {
         }
         if !is_ended {
             exit.kill();
-            let most = THREADS_END.min(self.world.limits.stall_timeout);
+            let most = THREADS_END.min(self.ctx.limits.stall_timeout);
             is_ended = tokio::time::timeout(most, &mut task).await.is_ok();
         }
         self.let_end(exit, moving).await;
         if !is_ended {
-            self.state().is_stuck = true;
-            self.world.limits.repository_hangs.cancel();
+            self.note_stuck();
             self.leave(format!(
                 "the thread that moves the data of {} does not end: the file system of the repository does not answer",
                 moving.volume
@@ -182,7 +181,7 @@ impl Execution {
     }
 
     fn warn_of_stall(&self, moving: &Moving) {
-        let limit = self.world.limits.stall_timeout.as_secs_f64();
+        let limit = self.ctx.limits.stall_timeout.as_secs_f64();
         let text = format!(
             "{}: no byte for {} s; at {limit} s it is given up (--stall-timeout)",
             moving.name(),

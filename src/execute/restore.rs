@@ -2,94 +2,24 @@
 //! this run made; reading and checking the chain is the repository's work.
 
 use super::moving::Direction;
-use super::undo::Undo;
-use super::{Execution, Stopped, Work};
+use super::{Execution, Restoring, Stopped};
 use crate::clock::Stopwatch;
-use crate::model::{DiskKey, VolumeId, VolumeShape};
-use crate::node::unfinished::MadeVolume;
-use crate::plan::{Action, Item, Step};
-use crate::pve::GuestControl;
+use crate::model::{DiskKey, VmId, VolumeRef};
 use crate::report::VolumeOutcome;
 use crate::repository::image::ImageError;
-use crate::repository::{Lock, OpenChain, StoredChain};
+use crate::repository::{OpenChain, StoredChain};
 use crate::storage::Import;
 use anyhow::{Context as _, anyhow};
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-/// What the steps of a restore work on.
-pub struct RestoreWork {
-    /// Our shared lock on the guest's directory in the repository; none on another tool's.
-    pub lock: Option<Lock>,
-    /// The files of each disk.
-    pub chains: BTreeMap<DiskKey, StoredChain>,
-    /// The configuration that the guest gets; none when single volumes are restored.
-    pub config: Option<String>,
-    /// The firewall file that the guest gets.
-    pub firewall: Option<String>,
-    /// How the guest is started, and PVE told of new volumes.
-    pub control: GuestControl,
-    /// The present configuration, when it is replaced.
-    pub present_config: Option<String>,
-    /// The notes of dead restores that are about nothing any more.
-    pub settled: Vec<MadeVolume>,
-}
-
 impl Execution {
-    pub(super) async fn restore_step(
+    pub(super) async fn restore_volume(
         self: &Arc<Self>,
-        work: &RestoreWork,
-        action: &Action,
-    ) -> Result<(), Stopped> {
-        match action {
-            Action::CreateVolume { volume, shape, .. } => self.create_volume(volume, shape).await,
-            Action::RestoreVolume { disk, volume } => self.restore_volume(work, disk, volume).await,
-            Action::DeleteVolume { volume, identity } => self.delete_left(volume, identity).await,
-            Action::ReleaseGuest { .. } => self.release_left(),
-            Action::ReserveGuest { .. } => self.reserve(work),
-            Action::WriteConfig { vmid, kind, node, .. } => {
-                self.write_config(work, (*vmid, *kind), node).await?;
-                // Only now: until they are named by it, a killed run's volumes are debris.
-                self.clear_notes();
-                self.settle(&work.settled);
-                Ok(())
-            }
-            Action::RescanVolumes { vmid } => {
-                self.clear_notes();
-                work.control.rescan().await?;
-                self.note(&format!("guest {vmid} has the volumes as unused disks"));
-                Ok(())
-            }
-            Action::StartGuest { vmid } => self.start(work, *vmid).await,
-            other => Err(anyhow!("{other:?} is no step of a restore").into()),
-        }
-    }
-
-    /// Makes a volume under a name that nobody else can have thought of, and gives it its own when
-    /// it is noted what it is: whatever becomes of this run, what it made is known to be its own.
-    async fn create_volume(&self, volume: &VolumeId, shape: &VolumeShape) -> Result<(), Stopped> {
-        let storage = self.storage(volume)?;
-        let mark = crate::entropy::random_u64().context("read random bytes")?;
-        let made_as = format!("ferry-new-{}-{mark:016x}", self.plan.guest.vmid);
-        self.note_intent(volume, &made_as);
-        self.will_make(Undo::Volume(volume.clone(), made_as.clone()));
-        let identity = storage.create_volume(&made_as, shape).await?.identity;
-        self.note_identity(volume, &identity);
-        self.state().volumes.insert(volume.clone(), identity.clone());
-        // Whoever was faster with a volume of that name keeps it.
-        storage.rename_volume(&made_as, &identity, &volume.name).await?;
-        self.note(&format!("created volume {volume}"));
-        Ok(())
-    }
-
-    async fn restore_volume(
-        self: &Arc<Self>,
-        work: &RestoreWork,
+        work: &Restoring,
         disk: &DiskKey,
-        volume: &VolumeId,
+        volume: &VolumeRef,
     ) -> Result<(), Stopped> {
-        let _turn = self.turn_to_transfer().await?;
         let begun = Stopwatch::start();
         let stored = work.chains.get(disk).with_context(|| format!("no chain for {disk}"))?;
         let chain = self.open_chain(stored.clone(), &format!("check {disk} of {volume}")).await?;
@@ -97,22 +27,34 @@ impl Execution {
         let identity = self.state().volumes.get(volume).cloned();
         let identity = identity.with_context(|| format!("volume {volume} was not made by us"))?;
         let storage = self.storage(volume)?;
-        let import = self.until_stopped(storage.import(&volume.name, &identity)).await?;
+        let import = self.until_stopped(storage.import(&volume.id.name, &identity)).await?;
         self.write_volume(chain, import, volume).await?;
-        let restored = self.until_stopped(storage.volume(&volume.name)).await?;
+        // Side by side: each look is a process or more, whose start costs more than its work.
+        let look = async {
+            let name = &volume.id.name;
+            let used = async {
+                match data {
+                    0 => Ok(None),
+                    _ => storage.used_bytes(name).await,
+                }
+            };
+            let (restored, used) = tokio::join!(storage.volume(name), used);
+            restored.map(|restored| (restored, used))
+        };
+        let (restored, used) = self.until_stopped(look).await?;
         let restored = restored.context("the volume is gone")?;
         if restored.shape.size != size || restored.identity != identity {
             return Err(
                 anyhow!("volume {volume} has another size or identity than expected").into()
             );
         }
-        if data > 0 && storage.used_bytes(&volume.name).await? == Some(0) {
-            self.must_be_empty(stored, volume).await?;
+        if let Some(used) = used?.filter(|used| *used < least_used(stored, data)) {
+            self.must_be_all(stored, volume, used).await?;
         }
         self.note(&format!("restored {disk} to {volume}"));
         self.state().outcome.volumes.push(VolumeOutcome {
             disk: disk.to_string(),
-            volume: volume.to_string(),
+            volume: volume.id.to_string(),
             logical_bytes: size,
             stream_bytes: data,
             seconds: begun.elapsed().as_secs_f64(),
@@ -121,27 +63,33 @@ impl Execution {
         Ok(())
     }
 
-    /// Nothing arrived: that is right only where all that was to be written is zeros, which a storage
-    /// need not keep.
-    async fn must_be_empty(
+    /// Less arrived than was written: that is right only where the rest is zeros, which a storage need
+    /// not keep.
+    async fn must_be_all(
         self: &Arc<Self>,
         stored: &StoredChain,
-        volume: &VolumeId,
+        volume: &VolumeRef,
+        used: u64,
     ) -> Result<(), Stopped> {
         let chain = self.open_chain(stored.clone(), &format!("look at {volume} again")).await?;
-        let (cancel, threads) = (self.world.cancel.clone(), self.world.limits.image.threads);
-        let zeros = tokio::task::spawn_blocking(move || {
-            let mut only_zeros = true;
+        let (cancel, threads) = (self.ctx.cancel.clone(), self.ctx.limits.image.threads);
+        let needed = tokio::task::spawn_blocking(move || {
+            let mut needed = 0;
             let looked: Result<(), ImageError> = chain.for_each_block(threads, &mut |_, bytes| {
-                only_zeros &= bytes.iter().all(|byte| *byte == 0);
+                needed += bytes.iter().filter(|byte| **byte != 0).count() as u64;
                 cancel.check().map_err(ImageError::Write)
             });
-            looked.map(|()| only_zeros)
+            looked.map(|()| needed)
         });
-        if zeros.await?? {
+        let needed = needed.await??;
+        if used >= needed {
             return Ok(());
         }
-        Err(anyhow!("volume {volume} holds nothing, although all of its data was taken").into())
+        let holds = match used {
+            0 => "nothing".to_owned(),
+            _ => format!("at most {used} of {needed} bytes that are no zeros"),
+        };
+        Err(anyhow!("volume {volume} holds {holds}, although all of its data was taken").into())
     }
 
     /// Opens a chain. Where that means to read all of it, it is shown, and can be stopped.
@@ -151,7 +99,7 @@ impl Execution {
         what: &str,
     ) -> Result<OpenChain, Stopped> {
         let total = stored.bytes_to_open();
-        let meter = (total > 0).then(|| self.world.progress.begin(what, total));
+        let meter = (total > 0).then(|| self.ctx.progress.begin(what, total));
         let (bar, cancel) = (meter.clone(), self.stop.clone());
         let opened = tokio::task::spawn_blocking(move || {
             stored.open(&|bytes: u64| {
@@ -176,13 +124,13 @@ impl Execution {
         &self,
         chain: OpenChain,
         import: Import,
-        volume: &VolumeId,
+        volume: &VolumeRef,
     ) -> Result<(), Stopped> {
-        let threads = self.world.limits.image.threads;
+        let threads = self.ctx.limits.image.threads;
         let what = format!("{} {volume}", self.plan.guest.vmid);
-        let meter = self.world.progress.begin(&what, chain.data_bytes());
+        let meter = self.ctx.progress.begin(&what, chain.data_bytes());
         let Import { writer, exit } = import;
-        let (bar, throttle) = (meter.clone(), self.world.limits.throttle.clone());
+        let (bar, throttle) = (meter.clone(), self.ctx.limits.throttle.clone());
         let moving = self.moving(Direction::Into, volume);
         let (writer, go_on) = (moving.watched_writer(writer), moving.go_on());
         let task = tokio::task::spawn_blocking(move || -> Result<(), ImageError> {
@@ -208,27 +156,9 @@ impl Execution {
         self.note(line);
     }
 
-    /// Single volumes stand for themselves: once all are whole, no later failure takes them away.
-    pub(super) fn keep_single_volumes(&self, done: &[Item], rest: &[Item]) {
-        if !matches!(self.work, Work::Restore(_)) || self.writes_config() {
-            return;
-        }
-        if done.iter().any(restores_volume) && !rest.iter().any(restores_volume) {
-            self.finished("all volumes are restored");
-        }
-    }
-
-    /// Whether a whole guest is restored.
-    pub(super) fn writes_config(&self) -> bool {
-        self.plan.steps().any(|step| matches!(step.action, Action::WriteConfig { .. }))
-    }
-
-    /// What to say when a step failed after all was restored. There is no next run that would try
-    /// again.
-    pub(super) fn unfinished(&self, failed: &Item, why: &str) -> String {
-        let Item::Step(Step { action: Action::RescanVolumes { vmid }, .. }) = failed else {
-            return format!("restored, but not started: {why}");
-        };
+    /// What to say when volumes were restored and PVE was not told of them. There is no next run that
+    /// would try again.
+    pub(super) fn not_attached(&self, vmid: VmId, why: &str) -> String {
         let restored: Vec<String> =
             self.state().outcome.volumes.iter().map(|volume| volume.volume.clone()).collect();
         format!(
@@ -236,10 +166,6 @@ impl Execution {
             restored.join(", ")
         )
     }
-}
-
-fn restores_volume(item: &Item) -> bool {
-    matches!(item, Item::Step(Step { action: Action::RestoreVolume { .. }, .. }))
 }
 
 /// Bytes per record of the stream that a storage imports: an object of Ceph's usual size, so that
@@ -261,5 +187,15 @@ impl<W: Write, F: FnMut(usize) -> io::Result<()>> Write for Counted<W, F> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
+    }
+}
+
+/// What a volume uses at least once all of this data was written, zeros aside. What a storage tells is an
+/// upper bound, a whole object for each byte in it: a loss within objects cannot be seen so. Streams of
+/// eve4pve-barc hold runs of zeros as data, where only that nothing arrived is worth a second look.
+fn least_used(stored: &StoredChain, data: u64) -> u64 {
+    match stored {
+        StoredChain::Ours(_) => data,
+        StoredChain::Barc(_) => 1,
     }
 }

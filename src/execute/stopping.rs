@@ -2,55 +2,17 @@
 //! of the same guest failed and nothing of the plan will be kept. Which steps there are stands in the
 //! plan; how a transfer is broken off in `transfer.rs`.
 
-use super::{Execution, Stopped, Work};
+use super::{Execution, Stopped};
 use crate::clock::Stopwatch;
-use crate::plan::{Action, Step};
+use crate::plan::{Action, Ending, Step, Then};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
 /// How long something that writes may go on once the run is to end.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 
-/// How a step hears that the plan is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Hears {
-    /// It is waited for, but not for long: then its command is killed, and it is named.
-    Soon,
-    /// It hears by itself, and is waited for: its work stands on a thread that nobody can end from
-    /// outside, or must not be left half (a thaw).
-    ByItself,
-}
-
-fn hears(action: &Action) -> Hears {
-    match action {
-        Action::CreateSnapshot { .. }
-        | Action::HoldSnapshot { .. }
-        | Action::ReleaseSnapshot { .. }
-        | Action::DeleteSnapshot { .. }
-        | Action::CreateVolume { .. }
-        | Action::DeleteVolume { .. }
-        | Action::WriteConfig { .. }
-        | Action::RescanVolumes { .. }
-        | Action::StartGuest { .. } => Hears::Soon,
-        _ => Hears::ByItself,
-    }
-}
-
-/// Whether an action takes as long as there is data, and has a watch of its own.
-fn moves_data(action: &Action) -> bool {
-    matches!(
-        action,
-        Action::SaveVolume { .. }
-            | Action::RestoreVolume { .. }
-            | Action::AdoptVolume { .. }
-            | Action::AuditVolume { .. }
-            | Action::MergeImages { .. }
-    )
-}
-
-/// Whether what an action makes stands on the list of what is taken back, before it is begun.
 fn is_undone(action: &Action) -> bool {
-    matches!(action, Action::CreateSnapshot { .. } | Action::HoldSnapshot { .. })
+    matches!(action, Action::Volume(volume) if volume.is_undone())
 }
 
 impl Execution {
@@ -61,13 +23,14 @@ impl Execution {
         work: impl Future<Output = Result<(), Stopped>>,
     ) -> Result<(), Stopped> {
         let _busy = self.stop.busy_with(format!("guest {}: {step}", self.plan.guest.vmid));
-        if moves_data(&step.action) {
+        let ending = step.action.ending();
+        if ending == Ending::WithItsData {
             let moved = work.await;
-            self.end_if_failed(&moved);
+            self.end_if_failed(step.on_failure.then, &moved);
             return moved;
         }
         let mut work = std::pin::pin!(self.said_while_it_lasts(step, work));
-        if hears(&step.action) == Hears::ByItself {
+        if ending == Ending::ByItself {
             return work.await;
         }
         tokio::select! {
@@ -97,7 +60,7 @@ impl Execution {
         work: impl Future<Output = T>,
     ) -> T {
         let (mut work, begun) = (std::pin::pin!(work), Stopwatch::start());
-        let mut pause = self.world.limits.stall_timeout / 2;
+        let mut pause = self.ctx.limits.stall_timeout / 2;
         loop {
             if let Ok(done) = tokio::time::timeout(pause, &mut work).await {
                 return done;
@@ -130,7 +93,7 @@ impl Execution {
 
     /// Why a step ends before its time.
     pub(super) fn stopped(&self) -> Stopped {
-        match self.world.cancel.is_cancelled() {
+        match self.ctx.cancel.is_cancelled() {
             true => Stopped::Interrupted,
             false => Stopped::BecauseOfAnother,
         }
@@ -144,14 +107,10 @@ impl Execution {
 
     /// A step of a volume that does not begin, or ends, because another one failed.
     pub(super) fn note_stopped(&self, step: &Step, stopped: &Stopped) {
-        let disk = match &step.action {
-            Action::SaveVolume { disk, volume, .. }
-            | Action::RestoreVolume { disk, volume }
-            | Action::AdoptVolume { disk, volume, .. } => format!("{disk} of {volume}"),
-            _ => return,
-        };
+        let Action::Transfer(transfer) = &step.action else { return };
+        let Some((disk, volume)) = transfer.moved() else { return };
         if matches!(stopped, Stopped::BecauseOfAnother) {
-            self.state().stopped_disks.push(disk);
+            self.state().stopped_disks.push(format!("{disk} of {volume}"));
         }
     }
 
@@ -161,12 +120,13 @@ impl Execution {
     pub(super) async fn all_of(
         &self,
         mut tasks: JoinSet<Result<(), Stopped>>,
+        then: Then,
     ) -> Result<(), Stopped> {
         let mut first = Ok(());
         while let Some(joined) = tasks.join_next().await {
             // A step that panicked is a step that failed.
             let result = joined.unwrap_or_else(|panic| Err(Stopped::Failed(panic.into())));
-            self.end_if_failed(&result);
+            self.end_if_failed(then, &result);
             if matches!(first, Ok(()) | Err(Stopped::BecauseOfAnother)) && result.is_err() {
                 first = result;
             }
@@ -177,8 +137,8 @@ impl Execution {
 
     /// Where the plan fails as a whole, its other steps end: before the turn of a failed transfer goes to
     /// the next one.
-    fn end_if_failed(&self, result: &Result<(), Stopped>) {
-        if result.is_err() && !self.is_committed() && !matches!(self.work, Work::Reset(_)) {
+    fn end_if_failed(&self, then: Then, result: &Result<(), Stopped>) {
+        if result.is_err() && !self.is_committed() && then == Then::UndoAll {
             self.stop.cancel();
         }
     }
@@ -189,18 +149,5 @@ impl Execution {
         if !disks.is_empty() {
             self.warn(format!("stopped because of that: {}", disks.join(", ")));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_commit_and_a_thaw_are_never_broken_off() {
-        assert_eq!(hears(&Action::CommitRestorePoint), Hears::ByItself);
-        assert_eq!(hears(&Action::ThawGuest { after: 0 }), Hears::ByItself);
-        let start = Action::StartGuest { vmid: 100.try_into().unwrap() };
-        assert_eq!(hears(&start), Hears::Soon);
     }
 }

@@ -3,19 +3,18 @@
 //! worth is not for here.
 
 use super::guard::{Duty, Guard, Post, Said};
-use super::{BackupWork, Execution, Stopped};
+use super::{Execution, Stopped};
 use crate::cancel::Open;
+use crate::context::{Context, NoCluster};
 use crate::model::Guest;
 use crate::node::freezes::{Freeze, FreezeNote};
-use crate::pve::GuestControl;
-use crate::world::World;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// A thaw that is to be seen.
 pub(super) struct ThawWatch {
-    world: Arc<World>,
+    ctx: Arc<Context>,
     guest: Guest,
     token: String,
     /// The note of our own freeze.
@@ -35,9 +34,9 @@ impl Execution {
         let (vmid, node) = (self.plan.guest.vmid, &self.plan.guest.node);
         let name = guard.name();
         let what = format!("guest {vmid} on {node} frozen until its guard ({name}) thaws it");
-        let stays = Some(self.world.cancel.open(what));
-        let freeze = Freeze::of_this_process(vmid, node, token, self.world.clock.now());
-        let freezes = self.world.freezes.clone();
+        let stays = Some(self.ctx.cancel.open(what));
+        let freeze = Freeze::of_this_process(vmid, node, token, self.ctx.clock.now());
+        let freezes = self.ctx.freezes.clone();
         let noted = tokio::task::spawn_blocking(move || freezes.note(&freeze)).await;
         let noted = noted.map_err(anyhow::Error::from).and_then(|noted| Ok(noted?));
         let note = noted
@@ -47,8 +46,8 @@ impl Execution {
     }
 
     fn watch_without_note(&self, token: &str) -> ThawWatch {
-        let (world, guest) = (self.world.clone(), self.plan.guest.clone());
-        ThawWatch { world, guest, token: token.to_owned(), note: None, stays: None }
+        let (ctx, guest) = (self.ctx.clone(), self.plan.guest.clone());
+        ThawWatch { ctx, guest, token: token.to_owned(), note: None, stays: None }
     }
 
     /// Listens to the guard from now on.
@@ -60,9 +59,9 @@ impl Execution {
 
     /// The step that thaws a guest which somebody has left frozen. A guest that does not thaw is saved
     /// all the same, while its guard goes on; but the run is not ok.
-    pub(super) async fn thaw_guest(&self, work: &BackupWork, after: u32) -> Result<(), Stopped> {
-        let token = format!("{}-left", work.token());
-        let post = surveyed_post(&self.world, &self.plan.guest);
+    pub(super) async fn thaw_guest(&self, after: u32) -> Result<(), Stopped> {
+        let token = format!("{}-left", self.held.token);
+        let post = surveyed_post(&self.ctx, &self.plan.guest)?;
         let guard = Guard::start(&post, Duty::Thaw { seconds: after }, &token).await;
         let guard = guard.map_err(|error| {
             tracing::debug!("no guard yet: {:#}", anyhow::Error::from(error));
@@ -91,7 +90,7 @@ impl Execution {
         watched.task.abort();
         // Its note is nobody's from here on: the next try finds it, too.
         let _ = watched.task.await;
-        let (vmid, node) = (self.plan.guest.vmid, place(&self.world, &self.plan.guest));
+        let (vmid, node) = (self.plan.guest.vmid, place(&self.ctx, &self.plan.guest).await);
         self.state().unthawed = Some(format!(
             "guest {vmid} was not seen thawed; its guard ({}) goes on: look at it (qm guest cmd {vmid} fsfreeze-status, on {node})",
             watched.guard
@@ -103,7 +102,7 @@ impl Execution {
     async fn seen_thawed(&self, limit: Duration) -> Option<u64> {
         let mut watched = self.state().watched.take()?;
         let stop = async {
-            self.world.cancel.cancelled().await;
+            self.ctx.cancel.cancelled().await;
             tokio::time::sleep(STOPPED).await;
         };
         let seen = tokio::select! {
@@ -128,7 +127,7 @@ impl ThawWatch {
             }
             tokio::time::sleep(BETWEEN_GUARDS).await;
             number += 1;
-            let post = present_post(&self.world, &self.guest);
+            let Ok(post) = present_post(&self.ctx, &self.guest).await else { continue };
             let token = format!("{}-{number}", self.token);
             match Guard::start(&post, Duty::Thaw { seconds: 0 }, &token).await {
                 Ok(next) => guard = Some(next),
@@ -143,7 +142,7 @@ impl ThawWatch {
     }
 
     async fn forget(self) {
-        let (freezes, vmid) = (self.world.freezes.clone(), self.guest.vmid);
+        let (freezes, vmid) = (self.ctx.freezes.clone(), self.guest.vmid);
         let forgotten = tokio::task::spawn_blocking(move || {
             self.note.map_or(Ok(()), FreezeNote::clear).and_then(|()| freezes.forget(vmid))
         });
@@ -179,26 +178,26 @@ const STOPPED: Duration = Duration::from_millis(1500);
 const BETWEEN_GUARDS: Duration = Duration::from_secs(2);
 
 /// Where the survey saw the guest.
-pub(super) fn surveyed_post(world: &World, guest: &Guest) -> Post {
-    Post {
-        control: GuestControl {
-            host: world.hosts.host(&guest.node),
-            kind: guest.kind,
-            vmid: guest.vmid,
-        },
+pub(super) fn surveyed_post(ctx: &Context, guest: &Guest) -> Result<Post, NoCluster> {
+    let home = ctx.home()?;
+    Ok(Post {
+        control: home.control(guest),
         node: guest.node.clone(),
-        etc_pve: world.cluster.root().to_owned(),
-        directory: world.guards.clone(),
-    }
+        etc_pve: home.files.root().to_owned(),
+        directory: home.guards.clone(),
+    })
 }
 
 /// Where the guest is by now: it may have moved.
-fn present_post(world: &World, guest: &Guest) -> Post {
-    surveyed_post(world, &Guest { node: place(world, guest), ..guest.clone() })
+async fn present_post(ctx: &Context, guest: &Guest) -> Result<Post, NoCluster> {
+    surveyed_post(ctx, &Guest { node: place(ctx, guest).await, ..guest.clone() })
 }
 
 /// The node that has it by the cluster's files, or had it, when they do not tell.
-fn place(world: &World, guest: &Guest) -> String {
-    let found = world.cluster.find(guest.vmid).ok().flatten();
+async fn place(ctx: &Context, guest: &Guest) -> String {
+    let found = match &ctx.home {
+        Some(home) => home.guest(guest.vmid).await.ok().flatten(),
+        None => None,
+    };
     found.map_or_else(|| guest.node.clone(), |found| found.node)
 }

@@ -2,10 +2,10 @@
 //! Which volume and since when stands in the plan.
 
 use super::moving::Direction;
-use super::save::snapshot_in;
+use super::steps::snapshot_in;
 use super::{Execution, Stopped};
 use crate::clock::Stopwatch;
-use crate::model::{DiskKey, ImageId, SnapshotIdentity, SnapshotName, VolumeId, VolumeShape};
+use crate::model::{DiskKey, ImageId, SnapshotIdentity, SnapshotName, VolumeRef, VolumeShape};
 use crate::plan::BaseImage;
 use crate::report::VolumeOutcome;
 use crate::repository::image::{
@@ -16,12 +16,11 @@ use crate::repository::{ImageEntry, ImageKind};
 use crate::storage::{Export, VolumeFacts};
 use crate::stream::Header;
 use std::sync::Arc;
-use tokio::sync::SemaphorePermit;
 
 /// One volume on its way into the restore point.
 pub(super) struct Saving<'a> {
     pub disk: &'a DiskKey,
-    pub volume: &'a VolumeId,
+    pub volume: &'a VolumeRef,
     pub snapshot: &'a SnapshotName,
     pub since: Option<&'a BaseImage>,
     pub compression: Compression,
@@ -38,7 +37,7 @@ impl Saving<'_> {
 /// An image that was written, as far as its file does not tell.
 pub(super) struct Written<'a> {
     pub disk: &'a DiskKey,
-    pub volume: &'a VolumeId,
+    pub volume: &'a VolumeRef,
     /// The snapshot that it was made from.
     pub source: &'a SnapshotIdentity,
     /// What it is an increment of.
@@ -59,7 +58,7 @@ impl Written<'_> {
             parent: self.since.map(|base| base.image),
             disk: self.disk.clone(),
             device: device(self.disk),
-            volume: self.volume.clone(),
+            volume: self.volume.id.clone(),
             size: summary.size,
             // The volume may have grown since the snapshot.
             shape: VolumeShape { size: summary.size, ..facts.shape.clone() },
@@ -89,24 +88,17 @@ fn device(disk: &DiskKey) -> String {
 }
 
 impl Execution {
-    /// Waits until one more transfer may be under way; none is begun for a plan that is to end.
-    pub(super) async fn turn_to_transfer(&self) -> Result<SemaphorePermit<'_>, Stopped> {
-        let turn = self.until_stopped(self.world.limits.transfers.acquire()).await?;
-        if self.stop.is_cancelled() { Err(self.stopped()) } else { Ok(turn) }
-    }
-
     pub(super) async fn save_volume(
         self: &Arc<Self>,
         mut saving: Saving<'_>,
     ) -> Result<(), Stopped> {
-        let _turn = self.turn_to_transfer().await?;
         let begun = Stopwatch::start();
         let facts = self.until_stopped(self.present(saving.volume)).await?;
         saving.striped = facts.shape.striping.is_some();
         let own = snapshot_in(&facts, saving.volume, saving.snapshot)?.clone();
         let since = saving.since.map(|base| &base.snapshot);
         let storage = self.storage(saving.volume)?;
-        let export = storage.export(&saving.volume.name, &own.identity, since);
+        let export = storage.export(&saving.volume.id.name, &own.identity, since);
         let export = self.until_stopped(export).await?;
         let header = Header {
             from: since.map(|identity| identity.name.clone()),
@@ -134,15 +126,15 @@ impl Execution {
         header: Header,
     ) -> Result<ImageSummary, Stopped> {
         let zeros = if saving.striped { ZeroRuns::Written } else { ZeroRuns::Aligned };
-        let options = ImageOptions { zeros, ..self.world.limits.image };
+        let options = ImageOptions { zeros, ..self.ctx.limits.image };
         let (disk, kind) = (saving.disk.clone(), saving.kind());
-        let files = self.on_disk(move |_, work| {
-            Ok(work.with_draft(|draft| draft.image_files(&disk, kind, options.compression))??)
+        let files = self.on_open(move |_, open| {
+            Ok(open.with_draft(|draft| draft.image_files(&disk, kind, options.compression))??)
         });
         let (data, index) = files.await?;
         let total = if saving.since.is_some() { 0 } else { header.size };
         let what = format!("{} {}", self.plan.guest.vmid, saving.volume);
-        let meter = self.world.progress.begin(&what, total);
+        let meter = self.ctx.progress.begin(&what, total);
         let Export { reader, exit } = export;
         let moving = self.moving(Direction::OutOf, saving.volume);
         let mut reader = self.paced(reader, &moving);

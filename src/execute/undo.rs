@@ -2,7 +2,7 @@
 //! its identity before it removes it; nothing that was there before the run is ever touched.
 
 use super::Execution;
-use crate::model::{GuestKind, SnapshotName, VmId, VolumeId};
+use crate::model::{GuestKind, SnapshotName, VmId, VolumeRef};
 use crate::pve::FilesError;
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ pub(super) enum Undo {
     /// The open restore point.
     Draft,
     /// A snapshot of this run.
-    Snapshot(VolumeId, SnapshotName),
+    Snapshot(VolumeRef, SnapshotName),
     /// A volume of this run, and the name under which it is made.
-    Volume(VolumeId, String),
+    Volume(VolumeRef, String),
     /// A configuration of this run.
     Config { node: String, kind: GuestKind, vmid: VmId, text: String },
     /// PVE's lock of this run on a guest: the text with it, and the one before.
@@ -44,7 +44,7 @@ impl std::fmt::Display for Undo {
 impl Execution {
     /// Notes what is about to be made, so that a failure in the middle of making it is undone, too.
     pub(super) fn will_make(&self, undo: Undo) {
-        let open = self.world.cancel.open(undo.to_string());
+        let open = self.ctx.cancel.open(undo.to_string());
         self.state().undo.push((undo, open));
     }
 
@@ -54,7 +54,7 @@ impl Execution {
         let list = std::mem::take(&mut self.state().undo);
         for (undo, _open) in list.into_iter().rev() {
             let what = format!("guest {}: take back {undo}", self.plan.guest.vmid);
-            let _busy = self.world.cancel.busy_with(what.clone());
+            let _busy = self.ctx.cancel.busy_with(what.clone());
             match self.said_while_it_lasts(&what, self.undo(&undo)).await {
                 Ok(()) => self.forget(&undo),
                 Err(error) => {
@@ -73,21 +73,10 @@ impl Execution {
                 outcome.point = None;
             }
             Undo::Volume(volume, _) => {
-                let gone = volume.to_string();
+                let gone = volume.id.to_string();
                 outcome.volumes.retain(|volume| volume.volume != gone);
             }
             _ => {}
-        }
-    }
-
-    /// Lets go of what the plan worked on; our lock goes with it, which is a file on a disk. Where that
-    /// disk is known not to answer, giving it back may take for ever: then nobody waits for it.
-    pub(super) async fn let_go(self: Arc<Self>) {
-        let is_stuck = self.state().is_stuck;
-        let gone = tokio::task::spawn_blocking(move || drop(self));
-        if !is_stuck {
-            // A panic in it has been told; what the run did stays done.
-            let _ = gone.await;
         }
     }
 
@@ -103,17 +92,17 @@ impl Execution {
                 deleted
             }
             Undo::Config { node, kind, vmid, text } => {
-                let cluster = &self.world.cluster;
+                let cluster = &self.ctx.home()?.files;
                 let removed = cluster.remove_config_if_equal(node, *kind, *vmid, text);
                 self.left_reserved(removed)
             }
             Undo::Lock { node, kind, vmid, texts: (locked, before) } => {
-                let cluster = &self.world.cluster;
+                let cluster = &self.ctx.home()?.files;
                 let unlocked = cluster.replace_config(node, *kind, *vmid, (locked, before));
                 self.left_reserved(unlocked)
             }
             Undo::Firewall(vmid, text) => {
-                Ok(self.world.cluster.remove_firewall_if_equal(*vmid, text)?)
+                Ok(self.ctx.home()?.files.remove_firewall_if_equal(*vmid, text)?)
             }
         }
     }
@@ -127,7 +116,7 @@ impl Execution {
 
     /// Under its first name it is ours, whatever the storage said; under its own name it is while it
     /// is what this run has seen made.
-    async fn undo_volume(&self, volume: &VolumeId, made_as: &str) -> anyhow::Result<()> {
+    async fn undo_volume(&self, volume: &VolumeRef, made_as: &str) -> anyhow::Result<()> {
         let storage = self.storage(volume)?;
         let first = storage.volume(made_as).await;
         let first = first.with_context(|| format!("it may be there as {made_as}"))?;
@@ -137,13 +126,13 @@ impl Execution {
         }
         let identity = self.state().volumes.get(volume).cloned();
         if let Some(identity) = identity {
-            storage.delete_volume(&volume.name, &identity).await?;
+            storage.delete_volume(&volume.id.name, &identity).await?;
         }
         Ok(())
     }
 
     async fn undo_draft(self: &Arc<Self>) -> anyhow::Result<()> {
-        let abandoned = self.on_disk(|_, work| match work.take_draft() {
+        let abandoned = self.on_open(|_, open| match open.take_draft() {
             Some(draft) => draft.abandon().context("remove the open restore point"),
             None => Ok(()),
         });
@@ -155,21 +144,22 @@ impl Execution {
         abandoned.context("the file system of the repository does not answer")?
     }
 
-    async fn undo_snapshot(&self, volume: &VolumeId, name: &SnapshotName) -> anyhow::Result<()> {
+    async fn undo_snapshot(&self, volume: &VolumeRef, name: &SnapshotName) -> anyhow::Result<()> {
         let storage = self.storage(volume)?;
-        let Some(facts) = storage.volume(&volume.name).await? else { return Ok(()) };
+        let Some(facts) = storage.volume(&volume.id.name).await? else { return Ok(()) };
         let name = name.to_string();
         let made = facts.snapshot(&name);
         let Some(made) = made else { return Ok(()) };
         if made.protected {
-            storage.unprotect_snapshot(&volume.name, &made.identity).await?;
+            storage.unprotect_snapshot(&volume.id.name, &made.identity).await?;
         }
-        storage.delete_snapshot(&volume.name, &made.identity).await?;
+        storage.delete_snapshot(&volume.id.name, &made.identity).await?;
         Ok(())
     }
 
-    pub(super) fn storage(&self, volume: &VolumeId) -> anyhow::Result<crate::storage::Storage> {
-        let storage = self.world.storages.get(&volume.storage);
-        storage.cloned().with_context(|| format!("storage {} has no driver here", volume.storage))
+    /// The storage that the volume is on.
+    pub(super) fn storage(&self, volume: &VolumeRef) -> anyhow::Result<crate::storage::Storage> {
+        let storage = self.ctx.storage_of(volume).ok().cloned();
+        storage.with_context(|| format!("storage {} has no driver here", volume.id.storage))
     }
 }

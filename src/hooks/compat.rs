@@ -3,6 +3,7 @@
 
 use super::event::{Event, JobFacts};
 use super::phase::{About, At};
+use crate::model::OperationKind;
 
 /// Whose script it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,20 +73,21 @@ fn barc(event: &Event, job: &JobFacts) -> Option<Vec<(String, String)>> {
 }
 
 /// barc's word for the command.
-fn command(job: &JobFacts) -> Option<&str> {
-    match job.operation.as_str() {
-        "prune" => Some("clean"),
-        known @ ("backup" | "restore" | "assemble") => Some(known),
+fn command(job: &JobFacts) -> Option<&'static str> {
+    use OperationKind::{Assemble, Backup, Prune, Restore};
+    match job.kind()? {
+        Prune => Some("clean"),
+        known @ (Backup | Restore | Assemble) => Some(known.name()),
         _ => None,
     }
 }
 
 fn autosnap(event: &Event, job: &JobFacts) -> Option<Vec<(String, String)>> {
     // It never put a guest back.
-    if job.operation == "snapshot rollback" {
+    if job.kind() == Some(OperationKind::SnapshotRollback) {
         return None;
     }
-    let clean = matches!(job.operation.as_str(), "prune" | "snapshot prune");
+    let clean = matches!(job.kind(), Some(OperationKind::Prune | OperationKind::SnapshotPrune));
     // It made one snapshot of a guest with all its disks, so its script is called once.
     let once = event.volume.as_ref().is_none_or(|volume| volume.first);
     let phase = match (event.phase.about, event.phase.at) {

@@ -2,12 +2,12 @@
 //! added by `compat.rs`.
 
 use super::phase::{At, Phase};
-use crate::model::Guest;
+use crate::model::{Guest, OperationKind};
 
 /// What is the same in all calls of one run.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JobFacts {
-    /// The command.
+    /// The command: the name of an [`OperationKind`].
     pub operation: String,
     /// The job, when one runs.
     pub job: Option<String>,
@@ -19,6 +19,13 @@ pub struct JobFacts {
     pub keep: Option<String>,
     /// Whether snapshots of guests hold their memory.
     pub memory: bool,
+}
+
+impl JobFacts {
+    /// The operation.
+    pub fn kind(&self) -> Option<OperationKind> {
+        OperationKind::named(&self.operation)
+    }
 }
 
 /// One volume, as far as a hook is told.
@@ -92,7 +99,7 @@ impl Event {
 
     /// What follows the phase in the arguments, as vzdump does it: mode and vmid.
     pub fn arguments(&self, job: &JobFacts) -> Vec<String> {
-        let mode = if job.operation == "backup" { "snapshot" } else { job.operation.as_str() };
+        let mode = job.kind().map_or(job.operation.as_str(), |kind| kind.row().hook_mode);
         let guest = self.guest.iter().flat_map(|g| [mode.to_owned(), g.vmid.to_string()]);
         std::iter::once(self.phase.to_string()).chain(guest).collect()
     }

@@ -164,24 +164,6 @@ impl Hooks {
         Ok(warnings)
     }
 
-    /// The same for callers that are not async; they must not stand on a thread of a runtime
-    /// that may not wait.
-    ///
-    /// # Errors
-    /// As [`Hooks::call`]; a runtime that cannot be had is a warning.
-    pub fn call_blocking(&self, event: &Event, cancel: &Cancel) -> Called {
-        if self.hooks.is_empty() {
-            return Ok(self.absent(event));
-        }
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            return runtime.block_on(self.call(event, cancel));
-        }
-        match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(self.call(event, cancel)),
-            Err(error) => Ok(vec![format!("hooks were not called in {}: {error}", event.phase)]),
-        }
-    }
-
     /// What the start of a run must say: who relies on a hook should know that it is not called.
     fn absent(&self, event: &Event) -> Vec<String> {
         match event.phase == Phase::new(About::Job, At::Before) {

@@ -253,12 +253,6 @@ async fn a_script_of_an_older_tool_that_is_not_there_is_a_warning_of_the_run() {
     assert!(hooks.is_empty());
     let warnings = call(&hooks, &event(About::Job, At::Before)).await.unwrap();
     let expected = format!("there is no hook {}: it is called in no phase", missing.display());
-    assert_eq!(warnings, std::slice::from_ref(&expected));
-    let start = event(About::Job, At::Before);
-    let warnings = tokio::task::spawn_blocking(move || {
-        hooks.call_blocking(&start, &Cancel::default()).map(|warnings| (hooks, warnings))
-    });
-    let (hooks, warnings) = warnings.await.unwrap().unwrap();
     assert_eq!(warnings, [expected]);
     assert_eq!(call(&hooks, &event(About::Guest, At::Before)).await.unwrap(), [""; 0]);
 }

@@ -2,7 +2,7 @@
 //! that is worth to a monitoring system. Facts in, judgement out; nothing is read here.
 
 use super::{Job, JobName};
-use crate::model::{Age, Guest, Moment};
+use crate::model::{Age, Guest, Moment, OperationKind};
 use crate::select::{Candidate, Selection, select};
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
@@ -188,7 +188,7 @@ fn about<'a>(jobs: &[(&'a Job, Vec<Guest>)], guest: &Guest) -> Vec<&'a Job> {
 
 /// The guests of this cluster that a job makes snapshots of; with a `--host` it may be another.
 fn snapshotted_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
-    if job.operation != "snapshot" || job.option("host").is_some() {
+    if job.kind() != Some(OperationKind::SnapshotCreate) || job.option("host").is_some() {
         return None;
     }
     selected(job, candidates)
@@ -196,7 +196,7 @@ fn snapshotted_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
 
 /// The guests that a backup job is about, enabled or not; none for other jobs.
 pub fn selected_by(job: &Job, candidates: &[Candidate]) -> Option<Vec<Guest>> {
-    if job.operation != "backup" {
+    if job.kind() != Some(OperationKind::Backup) {
         return None;
     }
     selected(job, candidates)

@@ -10,7 +10,7 @@ use super::autosnap;
 use super::crontab::{self, CronLine};
 use super::tools::{TOOLS, Tool};
 use super::words::{split, words_of_file};
-use crate::model::Label;
+use crate::model::{Label, OperationKind};
 
 /// What a line of a crontab became.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -219,6 +219,7 @@ fn proposal(tool: &Tool, line: &CronLine, words: &[String]) -> Result<Proposal, 
     if options.iter().any(|(key, _)| *key == "dry-run") {
         return Err("it is a dry run, which saves nothing".to_owned());
     }
+    let kind = OperationKind::of_job(operation);
     let mut proposal = Proposal {
         operation,
         schedule: line.schedule.clone(),
@@ -231,7 +232,7 @@ fn proposal(tool: &Tool, line: &CronLine, words: &[String]) -> Result<Proposal, 
         match tool.secrets.contains(&key) {
             // Some tools know references to files, which are no secret themselves.
             true if !value.starts_with("file:") => proposal.secrets.push((key.to_owned(), value)),
-            _ if *operation == "backup" => barc_option(&mut proposal, key, value)?,
+            _ if kind == Some(OperationKind::Backup) => barc_option(&mut proposal, key, value)?,
             _ if tool.files => autosnap::option(&mut proposal, key, value)?,
             _ => proposal.options.push((key.to_owned(), value)),
         }

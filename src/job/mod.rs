@@ -13,7 +13,7 @@ pub mod words;
 
 pub use schedule::Schedule;
 
-use crate::model::{Invalid, serde_as_text};
+use crate::model::{Invalid, OperationKind, serde_as_text};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -73,7 +73,7 @@ pub enum Runner {
 pub struct Job {
     /// What it is called in the whole cluster.
     pub name: JobName,
-    /// The command that it runs: `backup`, `prune`.
+    /// The kind of its section in `jobs.cfg`, also one that this version does not know; see [`Job::kind`].
     pub operation: String,
     /// When.
     pub schedule: Schedule,
@@ -91,6 +91,11 @@ pub struct Job {
 }
 
 impl Job {
+    /// The operation that it runs; none where this version knows none of that name.
+    pub fn kind(&self) -> Option<OperationKind> {
+        OperationKind::of_job(&self.operation)
+    }
+
     /// The value of an option.
     pub fn option(&self, name: &str) -> Option<&str> {
         self.options.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -112,6 +117,11 @@ impl Job {
         self.node.as_deref().is_none_or(|bound| bound == node)
     }
 
+    /// Whether it runs on every node for the guests that are there now.
+    pub fn follows_guests(&self) -> bool {
+        self.node.is_none() && self.kind().is_some_and(|kind| kind.row().follows_guests)
+    }
+
     /// Whether its backups are meant by an option of a selection and a label, as users of
     /// eve4pve-barc name their jobs; without a path any path fits.
     pub fn is_called(&self, vmid: &str, label: &str, path: Option<&str>) -> bool {
@@ -123,13 +133,10 @@ impl Job {
     }
 }
 
-/// The command that an operation stands for, as its reports call it. Those of snapshots have two words.
+/// The command that the operation of a job stands for, as its reports call it. Those of snapshots have
+/// two words; one that is not known stands for itself.
 pub fn command_name(operation: &str) -> &str {
-    match operation {
-        "snapshot" => "snapshot create",
-        "snapshot-prune" => "snapshot prune",
-        other => other,
-    }
+    OperationKind::of_job(operation).map_or(operation, |kind| kind.name())
 }
 
 /// Its words.

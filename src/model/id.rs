@@ -49,15 +49,38 @@ hex_id!(
     ImageId, u64, 16, "an image id (16 hexadecimal digits)"
 );
 
+impl ChainId {
+    /// This one, which is random, and others to which it leads; none comes twice.
+    pub fn and_others(self) -> impl Iterator<Item = Self> {
+        // An odd number's multiples meet each of the ids once.
+        (0u32..).map(move |n| Self(self.0.wrapping_add(n.wrapping_mul(0x9e37_79b9))))
+    }
+}
+
+/// The text form of 16 bytes: `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`.
+pub fn uuid_text(bytes: [u8; 16]) -> String {
+    let digits = format!("{:032x}", u128::from_be_bytes(bytes));
+    let parts = [&digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..]];
+    parts.join("-")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     #[test]
     fn ids_round_trip_and_keep_leading_zeros() {
         assert_eq!(ChainId(0x1a).to_string(), "0000001a");
         assert_eq!("0000001a".parse(), Ok(ChainId(0x1a)));
         assert_eq!("00000000000000ff".parse(), Ok(PointId(255)));
+    }
+
+    #[test]
+    fn one_random_id_leads_to_as_many_as_are_needed() {
+        let many: BTreeSet<ChainId> = ChainId(0xcafe).and_others().take(100_000).collect();
+        assert_eq!(many.len(), 100_000);
+        assert_eq!(ChainId(0xcafe).and_others().next(), Some(ChainId(0xcafe)));
     }
 
     #[test]

@@ -36,10 +36,12 @@ pub struct LastRun {
     pub waiting: Vec<Wait>,
 }
 
-/// What a run has to say at its end.
-#[derive(Debug, Clone, Default)]
-pub struct Said {
-    /// Its last words, when it did not end well.
+/// What is noted of a run at its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LastRunEnd {
+    /// Its exit code.
+    pub exit_code: u8,
+    /// What kept it from ending well, in a line; empty when it did.
     pub message: String,
     /// Who could not be told of it, and why.
     pub untold: Vec<String>,
@@ -150,10 +152,10 @@ impl Run {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn end(&self, now: Moment, exit_code: u8, said: Said) -> Result<(), NodeError> {
+    pub fn end(&self, now: Moment, end: LastRunEnd) -> Result<(), NodeError> {
         self.note(|last| {
-            (last.finished, last.exit_code) = (Some(now), Some(exit_code));
-            (last.message, last.untold) = (said.message, said.untold);
+            (last.finished, last.exit_code) = (Some(now), Some(end.exit_code));
+            (last.message, last.untold) = (end.message, end.untold);
             last.waiting.clear();
         })
     }
@@ -200,8 +202,8 @@ mod tests {
         assert!(runs.is_running(&job));
         assert!(runs.begin(&job, at(11)).unwrap().is_none());
         assert_eq!(runs.last(&job).unwrap().unwrap().finished, None);
-        let said = Said { message: "db failed".into(), untold: vec!["not told: x".into()] };
-        run.end(at(20), 3, said).unwrap();
+        let untold = vec!["not told: x".into()];
+        run.end(at(20), LastRunEnd { exit_code: 3, message: "db failed".into(), untold }).unwrap();
         drop(run);
         let last = runs.last(&job).unwrap().unwrap();
         assert_eq!((last.started, last.finished, last.exit_code), (at(10), Some(at(20)), Some(3)));
@@ -233,7 +235,7 @@ mod tests {
         let run = runs.begin(&job, at(20)).unwrap().unwrap();
         assert_eq!(runs.last(&job).unwrap().unwrap().waiting, []);
         run.waits(vec![wait]).unwrap();
-        run.end(at(30), 0, Said::default()).unwrap();
+        run.end(at(30), LastRunEnd::default()).unwrap();
         assert_eq!(runs.last(&job).unwrap().unwrap().waiting, []);
     }
 

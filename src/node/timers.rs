@@ -2,18 +2,20 @@
 //! The units themselves are shipped as templates in `systemd/`.
 
 use crate::job::{Job, JobName, Runner};
+use crate::model::OperationKind;
 use crate::transport::Command;
 use std::path::Path;
 
 /// The operations that have a unit template, with the schedule of its timer.
-const TEMPLATES: [(&str, &str); 2] = [("verify", "weekly"), ("prune", "daily")];
+const TEMPLATES: [(OperationKind, &str); 2] =
+    [(OperationKind::Verify, "weekly"), (OperationKind::Prune, "daily")];
 
 /// Where systemd notes the timers that are enabled (systemd.unit(5)).
 pub const WANTS: &str = "timers.target.wants";
 
 /// The schedule that a timer of an operation has; none where there is no template.
-pub fn schedule_of(operation: &str) -> Option<&'static str> {
-    TEMPLATES.iter().find(|(name, _)| *name == operation).map(|(_, schedule)| *schedule)
+pub fn schedule_of(operation: Option<OperationKind>) -> Option<&'static str> {
+    TEMPLATES.iter().find(|(kind, _)| Some(*kind) == operation).map(|(_, schedule)| *schedule)
 }
 
 /// The timer of a job. The units use `%i`, the instance as it is written, so that nothing is

@@ -13,6 +13,7 @@ pub fn clean(report: &Report, secrets: &[Secret]) -> Report {
         guest.error = guest.error.as_deref().map(fit);
         guest.warnings = guest.warnings.iter().map(|text| fit(text)).collect();
         guest.not_whole = guest.not_whole.iter().map(|text| fit(text)).collect();
+        guest.not_removed = guest.not_removed.iter().map(|text| fit(text)).collect();
         guest.changes = guest.changes.iter().map(|text| fit(text)).collect();
         for skipped in &mut guest.skipped {
             skipped.reason = fit(&skipped.reason);

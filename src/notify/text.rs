@@ -4,7 +4,7 @@
 use super::facts::{
     Occasion, Verdict, by_importance, duration, failed, name, seconds, status_word,
 };
-use crate::model::{Bytes, counted};
+use crate::model::{Bytes, OperationKind, counted};
 use crate::report::{GuestOutcome, GuestStatus, Report};
 use std::fmt::Write as _;
 
@@ -38,6 +38,8 @@ pub fn lines(occasion: &Occasion, report: &Report) -> Vec<(Severity, String)> {
         }));
         let broken = guest.not_whole.iter();
         lines.extend(broken.map(|w| (Severity::Error, format!("{about}: not whole: {w}"))));
+        let stopped = guest.said_of_retention();
+        lines.extend(stopped.map(|w| (Severity::Error, format!("{about}: not removed: {w}"))));
         // Whoever looks for a point or a snapshot that is gone finds it here, with who took it.
         let changes = guest.changes.iter();
         lines.extend(changes.map(|c| (Severity::Info, format!("{about}: {c}{}", by(occasion)))));
@@ -83,9 +85,14 @@ pub fn body(occasion: &Occasion, report: &Report) -> String {
 /// Where, when, how much.
 pub fn about(occasion: &Occasion, report: &Report) -> String {
     let place = occasion.repository.as_ref().map(|path| format!(" into {path}"));
-    let place = place.filter(|_| report.operation == "backup").unwrap_or_else(|| {
-        occasion.repository.as_ref().map(|path| format!(", repository {path}")).unwrap_or_default()
-    });
+    let place =
+        place.filter(|_| report.kind() == Some(OperationKind::Backup)).unwrap_or_else(|| {
+            occasion
+                .repository
+                .as_ref()
+                .map(|path| format!(", repository {path}"))
+                .unwrap_or_default()
+        });
     format!(
         "{}{place}, from {} to {} ({}), {}{}.",
         report.operation,
@@ -114,7 +121,7 @@ pub fn totals(report: &Report) -> String {
 
 /// Whether the report is about snapshots of guests through PVE, which have no volumes.
 fn is_of_snapshots(report: &Report) -> bool {
-    report.operation.starts_with("snapshot ")
+    report.kind().is_some_and(OperationKind::is_of_guest_snapshots)
 }
 
 /// Which columns of the table have anything to say of a report.
@@ -133,9 +140,10 @@ pub fn sections(report: &Report) -> Vec<Section> {
     failures.extend(failed(report).map(|g| of(g, g.error.as_deref().unwrap_or("failed"))));
     let mut warnings: Vec<_> = report.warnings.iter().map(unnamed).collect();
     let (mut missed, mut left_out, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-    let mut not_whole = Vec::new();
+    let (mut not_whole, mut not_removed) = (Vec::new(), Vec::new());
     for guest in &report.guests {
         not_whole.extend(guest.not_whole.iter().map(|text| of(guest, text)));
+        not_removed.extend(guest.said_of_retention().map(|text| of(guest, &text)));
         warnings.extend(guest.warnings.iter().map(|text| of(guest, text)));
         changes.extend(guest.changes.iter().map(|text| of(guest, text)));
         if guest.status == GuestStatus::Skipped {
@@ -150,6 +158,7 @@ pub fn sections(report: &Report) -> Vec<Section> {
     let all = [
         ("Failed", failures),
         ("Not whole", not_whole),
+        ("Not removed", not_removed),
         ("Not done", missed),
         ("Warnings", warnings),
         ("Left out by configuration", left_out),

@@ -1,20 +1,20 @@
 //! An adoption's way from the selection to plan and work. Decisions, and why it is done so, stand in
 //! `plan::adopt`.
 
-use super::backup::{guest_key, new_point_id, open_point, written};
-use super::guests::{identified, surveyed};
-use super::{Mode, Prepared, Refusal};
-use crate::execute::{AdoptWork, Work};
-use crate::model::{DiskKey, Guest, Label};
-use crate::plan::adopt::{NoAdoption, origin, plan};
+use super::backup::{guest_key, new_chain_id, new_point_id, open_point};
+use super::guests::{identified, selected, surveyed};
+use super::{Next, Operation, Refusal, Selected, Turn, prepare};
+use crate::context::Context;
+use crate::execute::OldFiles;
+use crate::model::{DiskKey, Guest, Label, OperationKind};
+use crate::plan::adopt::{AdoptPolicy, NoAdoption, origin, plan};
 use crate::plan::facts::RunState;
-use crate::plan::{Action, Plan};
+use crate::plan::{Action, Plan, PointAction, TransferAction};
 use crate::report::Failure;
 use crate::repository::Repository;
 use crate::repository::legacy::{LegacyHistory, LegacyLink, LegacyPoint};
 use crate::select::Selection;
 use crate::survey::{self, Home, OldChain};
-use crate::world::World;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -36,37 +36,58 @@ pub struct AdoptRequest {
     pub home: Home,
 }
 
-impl AdoptRequest {
-    pub(super) async fn prepare(
+impl Operation for AdoptRequest {
+    type Subject = Guest;
+
+    fn kind(&self) -> OperationKind {
+        OperationKind::Adopt
+    }
+
+    async fn select(&self, ctx: &Arc<Context>) -> anyhow::Result<Selected<Guest>> {
+        Ok(selected(ctx, &self.selection)?.into(&self.repository)?)
+    }
+
+    fn guest(&self, guest: &Guest) -> Guest {
+        guest.clone()
+    }
+
+    async fn next(
         &self,
-        world: &Arc<World>,
+        ctx: &Arc<Context>,
         guest: &Guest,
-        mode: Mode,
-    ) -> Result<Prepared, Refusal> {
-        let known = identified(world, guest.vmid).await?;
-        let key = guest_key(world, &self.repository, &known, mode)?;
+        turn: &mut Turn,
+    ) -> Result<Next, Refusal> {
+        if !turn.is_first() {
+            return Ok(Next::Done);
+        }
+        let known = identified(ctx, guest.vmid).await?;
+        if let Some(plan) = prepare::missing(ctx, &self.repository, turn, &known.guest)? {
+            return Ok(Next::Plan(plan));
+        }
+        let key = guest_key(ctx, &self.repository, &known).await?;
         let directory = self.repository.guest(&key);
-        let lock = written(world, (&self.repository, &directory), mode, "adopt").await?;
-        let read = surveyed(world, &known).await?;
+        if let Some(plan) = prepare::missing_directory(&directory, turn, &known.guest).await? {
+            return Ok(Next::Plan(plan));
+        }
+        turn.hold(&directory, "adopt").await?;
+        let read = surveyed(ctx, &known).await?;
         let place = (&directory, key, self.repository.free_bytes()?);
         let chain = OldChain { path: &self.path, label: &self.old_label, home: &self.home };
-        let read = survey::adopt(world, read, place, &self.label, &chain).await?;
-        let plan = plan(&read.facts, &self.label).map_err(refusal)?;
-        let Some(lock) = lock else { return Ok(Prepared { plan, work: None }) };
+        let read = survey::adopt(ctx, read, place, &self.label, &chain).await?;
+        let policy = AdoptPolicy { label: self.label.clone(), new_chain: new_chain_id()? };
+        let plan = plan(&read.facts, &policy).map_err(refusal)?;
         let old = read.old.as_ref().context("the old tool's directory is gone")?;
         let point = adopted_point(&plan, old)?;
-        let mut open =
-            open_point((directory, lock), read.surveyed, self.label.clone(), new_point_id()?);
+        let mut open = open_point(read.surveyed, policy.label, policy.new_chain, new_point_id()?);
         // The point holds what was saved then, and nobody knows whether the guest was frozen.
         open.config = point.config.clone().unwrap_or_default();
         open.firewall.clone_from(&point.firewall);
         open.run_state = RunState::RunningWithoutAgent;
-        let work = AdoptWork {
-            origin: origin(&old.directory.name(), &point.stamp),
-            chains: chains(&plan, old, point)?,
-            open,
-        };
-        Ok(Prepared { plan, work: Some(Work::Adopt(Box::new(work))) })
+        let origin = origin(&old.directory.name(), &point.stamp);
+        let files = OldFiles { origin, chains: chains(&plan, old, point)? };
+        turn.held.makes(open);
+        turn.held.old = Some(Arc::new(files));
+        Ok(Next::Plan(plan))
     }
 }
 
@@ -82,11 +103,11 @@ fn refusal(reason: NoAdoption) -> Refusal {
 /// The old point that the plan is about: the one of its moment.
 fn adopted_point<'a>(plan: &Plan, old: &'a LegacyHistory) -> anyhow::Result<&'a LegacyPoint> {
     let moment = plan.steps().find_map(|step| match step.action {
-        Action::BeginRestorePoint { moment, .. } => Some(moment),
+        Action::Point(PointAction::Begin { moment, .. }) => Some(moment),
         _ => None,
     });
     let snapshot = plan.steps().find_map(|step| match &step.action {
-        Action::AdoptVolume { snapshot, .. } => Some(snapshot.name.clone()),
+        Action::Transfer(TransferAction::Adopt { snapshot, .. }) => Some(snapshot.name.clone()),
         _ => None,
     });
     let is_meant = |point: &&LegacyPoint| {
@@ -102,7 +123,7 @@ fn chains(
     point: &LegacyPoint,
 ) -> anyhow::Result<BTreeMap<DiskKey, Vec<LegacyLink>>> {
     let disks = plan.steps().filter_map(|step| match &step.action {
-        Action::AdoptVolume { disk, .. } => Some(disk.clone()),
+        Action::Transfer(TransferAction::Adopt { disk, .. }) => Some(disk.clone()),
         _ => None,
     });
     disks.map(|disk| Ok((disk.clone(), old.chain_of(point, disk.as_str())?))).collect()

@@ -1,17 +1,17 @@
 //! A backup's way from the selection to plan and work. Decisions stand in `plan::backup`.
 
-use super::guests::{identified, surveyed};
-use super::{Mode, Prepared, Refusal};
-use crate::execute::{BackupWork, Work};
-use crate::model::{ClusterId, Guest, Label, PointId};
+use super::guests::{self, identified, surveyed};
+use super::{Next, Operation, Refusal, Selected, Turn, prepare};
+use crate::context::Context;
+use crate::execute::OpenPoint;
+use crate::model::{ChainId, Guest, Label, OperationKind, PointId};
 use crate::plan::backup::{NoBackup, plan, recovery_alone};
 use crate::plan::facts::{BackupPolicy, SnapshotProtection};
 use crate::report::Failure;
-use crate::repository::{GuestDir, GuestKey, Lock, LockMode, LockOptions, Repository};
+use crate::repository::{GuestKey, Repository};
 use crate::retention::{Rules, Span};
 use crate::select::Selection;
 use crate::survey;
-use crate::world::World;
 use anyhow::Context as _;
 use std::sync::{Arc, Mutex};
 
@@ -35,54 +35,79 @@ pub struct BackupRequest {
     pub freeze_timeout: u32,
 }
 
-impl BackupRequest {
-    pub(super) async fn prepare(
+impl Operation for BackupRequest {
+    type Subject = Guest;
+
+    fn kind(&self) -> OperationKind {
+        OperationKind::Backup
+    }
+
+    async fn select(&self, ctx: &Arc<Context>) -> anyhow::Result<Selected<Guest>> {
+        Ok(guests::selected(ctx, &self.selection)?.into(&self.repository)?)
+    }
+
+    fn guest(&self, guest: &Guest) -> Guest {
+        guest.clone()
+    }
+
+    async fn next(
         &self,
-        world: &Arc<World>,
+        ctx: &Arc<Context>,
         guest: &Guest,
-        mode: Mode,
-    ) -> Result<Prepared, Refusal> {
-        let known = identified(world, guest.vmid).await?;
+        turn: &mut Turn,
+    ) -> Result<Next, Refusal> {
+        if !turn.is_first() {
+            return Ok(Next::Done);
+        }
+        let known = identified(ctx, guest.vmid).await?;
         if known.is_template {
             return Err(Refusal::Skipped("it is a template".to_owned()));
         }
-        let key = guest_key(world, &self.repository, &known, mode)?;
+        if let Some(plan) = prepare::missing(ctx, &self.repository, turn, &known.guest)? {
+            return Ok(Next::Plan(plan));
+        }
+        let key = guest_key(ctx, &self.repository, &known).await?;
         let directory = self.repository.guest(&key);
-        let lock = written(world, (&self.repository, &directory), mode, "backup").await?;
+        if let Some(plan) = prepare::missing_directory(&directory, turn, &known.guest).await? {
+            return Ok(Next::Plan(plan));
+        }
+        turn.hold(&directory, "backup").await?;
         // Only now: who held the lock may have replaced the snapshots, or the guest have moved.
-        let read = surveyed(world, &known).await?;
+        let read = surveyed(ctx, &known).await?;
         let repository = self.repository.clone();
         let free_bytes = tokio::task::spawn_blocking(move || repository.free_bytes()).await??;
-        let surveyed =
-            survey::backup(world, read, (&directory, key, free_bytes), &self.label).await?;
-        let policy = BackupPolicy {
+        let mut surveyed =
+            survey::backup(ctx, read, (&directory, key, free_bytes), &self.label).await?;
+        surveyed.facts.orphans = survey::orphans(ctx, &self.repository, &surveyed.facts).await?;
+        let policy = self.policy(ctx)?;
+        let plan = match plan(&surveyed.facts, &policy) {
+            Ok(plan) => plan,
+            Err(reason) => {
+                let Some(recovery) = recovery_alone(&surveyed.facts) else {
+                    return Err(refusal(reason));
+                };
+                turn.refusal = Some(refusal(reason));
+                recovery
+            }
+        };
+        turn.held.makes(open_point(surveyed, policy.label, policy.new_chain, policy.point));
+        Ok(Next::Plan(plan))
+    }
+}
+
+impl BackupRequest {
+    fn policy(&self, ctx: &Context) -> anyhow::Result<BackupPolicy> {
+        Ok(BackupPolicy {
             label: self.label.clone(),
-            now: world.clock.now(),
+            now: ctx.clock.now(),
             point: new_point_id()?,
+            new_chain: new_chain_id()?,
             snapshots: self.snapshots,
             renew: self.renew,
             audit: self.audit,
             retention: self.retention.clone(),
             freeze_timeout: self.freeze_timeout,
-        };
-        let (plan, refused) = match plan(&surveyed.facts, &policy) {
-            Ok(plan) => (plan, None),
-            Err(reason) => match recovery_alone(&surveyed.facts) {
-                Some(plan) => (plan, Some(reason)),
-                None => return Err(refusal(reason)),
-            },
-        };
-        let work = lock.map(|lock| {
-            let point = open_point((directory, lock), surveyed, policy.label, policy.point);
-            Work::Backup(Box::new(point))
-        });
-        let prepared = Prepared { plan, work };
-        match refused {
-            Some(reason) => {
-                Err(Refusal::AfterRecovery(Box::new(prepared), Box::new(refusal(reason))))
-            }
-            None => Ok(prepared),
-        }
+        })
     }
 }
 
@@ -93,67 +118,21 @@ fn refusal(reason: NoBackup) -> Refusal {
     }
 }
 
-/// The guest's place in a repository.
-pub(super) fn guest_key(
-    world: &World,
+/// The guest's place in a repository. Where a dry run has shown that the cluster's id is to be made, the
+/// place is one under a number that no cluster has.
+pub(super) async fn guest_key(
+    ctx: &Context,
     repository: &Repository,
     known: &survey::IdentifiedGuest,
-    mode: Mode,
 ) -> anyhow::Result<GuestKey> {
+    let id = ctx.home()?.files.cluster_id()?;
     let key = GuestKey {
-        cluster_name: world.cluster.cluster_name()?,
-        cluster: cluster_id(world, mode)?,
+        cluster_name: ctx.home()?.files.cluster_name()?,
+        cluster: id.map_or_else(|| "00000000-0000-4000-8000-000000000000".parse(), Ok)?,
         vmid: known.guest.vmid,
         incarnation: known.incarnation,
     };
-    survey::place(world, repository, known, key)
-}
-
-/// The cluster's id, made at the first backup. A dry run makes none: it finds an empty repository
-/// under a number that no cluster has.
-fn cluster_id(world: &World, mode: Mode) -> anyhow::Result<ClusterId> {
-    if let Some(id) = world.cluster.cluster_id()? {
-        return Ok(id);
-    }
-    match mode {
-        Mode::Execute => {
-            let random = crate::entropy::random_bytes().context("read random bytes")?;
-            Ok(world.cluster.create_cluster_id(random)?)
-        }
-        Mode::DryRun => Ok("00000000-0000-4000-8000-000000000000".parse()?),
-    }
-}
-
-/// The exclusive lock of a directory that is to be written to; a dry run needs none. A repository
-/// that was not begun is: this run is a person's, or was refused before.
-pub(super) async fn written(
-    world: &World,
-    (repository, directory): (&Repository, &GuestDir),
-    mode: Mode,
-    what: &'static str,
-) -> anyhow::Result<Option<Lock>> {
-    match mode {
-        Mode::Execute => {
-            let repository = repository.clone();
-            tokio::task::spawn_blocking(move || repository.begin()).await??;
-            lock(world, directory, LockMode::Exclusive, what).await.map(Some)
-        }
-        Mode::DryRun => Ok(None),
-    }
-}
-
-/// Takes a lock on a guest's directory; waiting for it must not stop other guests.
-pub(super) async fn lock(
-    world: &World,
-    directory: &GuestDir,
-    mode: LockMode,
-    what: &'static str,
-) -> anyhow::Result<Lock> {
-    let directory = directory.clone();
-    let options = LockOptions { wait: world.limits.lock_wait, what: what.to_owned() };
-    let cancel = world.cancel.clone();
-    let take = move || super::waiting::take(&directory, mode, &options, &cancel);
-    Ok(tokio::task::spawn_blocking(take).await??)
+    survey::place(ctx, repository, known, key).await
 }
 
 /// The id of a point that is to be made.
@@ -161,22 +140,29 @@ pub(super) fn new_point_id() -> anyhow::Result<PointId> {
     Ok(PointId(crate::entropy::random_u64().context("read random bytes")?))
 }
 
-/// What the steps of making a point work on.
+/// The id of a chain that is to be begun.
+pub(super) fn new_chain_id() -> anyhow::Result<ChainId> {
+    Ok(ChainId(crate::entropy::random_u32().context("read random bytes")?))
+}
+
+/// The point that is to be made, as far as the survey tells, of a label that gets the new chain where it
+/// has none.
 pub(super) fn open_point(
-    (directory, lock): (GuestDir, Lock),
     surveyed: survey::Surveyed,
     label: Label,
+    new_chain: ChainId,
     point: PointId,
-) -> BackupWork {
-    BackupWork {
-        directory,
-        lock,
-        record: surveyed.record,
+) -> OpenPoint {
+    let chain = surveyed.facts.chain.unwrap_or(new_chain);
+    let mut record = surveyed.record;
+    record.chains.insert(label.clone(), chain);
+    OpenPoint {
+        record,
         control: surveyed.control,
         config: surveyed.config,
         firewall: surveyed.firewall,
         run_state: surveyed.facts.run_state,
-        chain: surveyed.facts.chain,
+        chain,
         debris: surveyed.debris,
         label,
         point,

@@ -4,18 +4,17 @@
 //! The directories of the guests whose chains are reset are locked before the volumes are read: a
 //! backup that is under way keeps its base, and a reset that comes first lets it begin anew.
 
-use super::backup::lock;
 use super::guests::selected;
-use super::{Mode, Prepared, Refusal};
-use crate::execute::{ResetWork, Work};
-use crate::model::{ChainId, Guest, GuestKind, SnapshotName, VmId, VolumeId};
+use super::{Next, Operation, Refusal, Selected, Turn};
+use crate::context::Context;
+use crate::execute::StoredGuest;
+use crate::model::{ChainId, Guest, GuestKind, OperationKind, SnapshotName, VmId, VolumeId};
 use crate::plan::reset::{NoReset, ResetFacts, ResetPolicy, ResetVolume, plan};
 use crate::report::Failure;
 use crate::repository::{LockMode, Repository};
 use crate::select::Selection;
 use crate::survey::{self, ChainOwner, NamedVolume};
-use crate::world::World;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What the user wants to be reset.
@@ -38,33 +37,45 @@ pub enum ResetTarget {
     Volumes(Vec<VolumeId>),
 }
 
-impl ResetRequest {
-    pub(super) fn select(&self, world: &World) -> anyhow::Result<(Vec<Guest>, Vec<String>)> {
+impl Operation for ResetRequest {
+    type Subject = Guest;
+
+    fn kind(&self) -> OperationKind {
+        OperationKind::Reset
+    }
+
+    async fn select(&self, ctx: &Arc<Context>) -> anyhow::Result<Selected<Guest>> {
         match &self.target {
-            ResetTarget::Guests(selection) => selected(world, selection),
-            ResetTarget::Volumes(volumes) => Ok((guests_of(world, volumes)?, Vec::new())),
+            ResetTarget::Guests(selection) => selected(ctx, selection),
+            ResetTarget::Volumes(volumes) => Ok(Selected::all(guests_of(ctx, volumes).await?)),
         }
     }
 
-    pub(super) async fn prepare(
+    fn guest(&self, guest: &Guest) -> Guest {
+        guest.clone()
+    }
+
+    async fn next(
         &self,
-        world: &Arc<World>,
+        ctx: &Arc<Context>,
         guest: &Guest,
-        mode: Mode,
-    ) -> Result<Prepared, Refusal> {
-        let named = self.volumes(world, guest)?;
-        let mut owners = self.owners(world, &named).await?;
-        let mut locks = BTreeMap::new();
-        if mode == Mode::Execute {
-            for owner in &mut owners {
-                let taken = lock(world, &owner.directory, LockMode::Exclusive, "reset").await?;
-                *owner = owner.again()?;
-                let held = Arc::new((owner.directory.clone(), taken));
-                locks.extend(owner.chains.iter().map(|chain| (*chain, held.clone())));
-            }
+        turn: &mut Turn,
+    ) -> Result<Next, Refusal> {
+        if !turn.is_first() {
+            return Ok(Next::Done);
+        }
+        let named = self.volumes(ctx, guest).await?;
+        let mut owners = self.owners(ctx, guest, &named).await?;
+        for owner in &mut owners {
+            let taken = turn.lock(&owner.directory, LockMode::Exclusive, "reset").await?;
+            *owner = owner.again()?;
+            let directory = owner.directory.clone();
+            let Some(lock) = taken else { continue };
+            let held = Arc::new(StoredGuest { directory, lock });
+            turn.held.chains.extend(owner.chains.iter().map(|chain| (*chain, held.clone())));
         }
         // Read under the locks, so that no run of these chains changes it any more.
-        let (volumes, skipped) = survey::reset_volumes(world, &named).await;
+        let (volumes, skipped) = survey::reset_volumes(ctx, &guest.node, &named).await;
         let facts = ResetFacts {
             guest: guest.clone(),
             volumes,
@@ -72,14 +83,14 @@ impl ResetRequest {
             repository: self.repository.as_ref().map(|r| r.path().display().to_string()),
             chains: owners.iter().flat_map(ChainOwner::facts).collect(),
         };
-        let plan = plan(&facts, &self.policy).map_err(refusal)?;
-        let work = (mode == Mode::Execute).then(|| Work::Reset(Box::new(ResetWork { locks })));
-        Ok(Prepared { plan, work })
+        Ok(Next::Plan(plan(&facts, &self.policy).map_err(refusal)?))
     }
+}
 
-    fn volumes(&self, world: &World, guest: &Guest) -> anyhow::Result<Vec<NamedVolume>> {
+impl ResetRequest {
+    async fn volumes(&self, ctx: &Context, guest: &Guest) -> anyhow::Result<Vec<NamedVolume>> {
         match &self.target {
-            ResetTarget::Guests(_) => survey::volumes_of(world, guest),
+            ResetTarget::Guests(_) => survey::volumes_of(ctx, guest).await,
             ResetTarget::Volumes(volumes) => {
                 let own = volumes.iter().filter(|v| owner_of(v).ok() == Some(guest.vmid));
                 let named = |v: &VolumeId| NamedVolume {
@@ -96,15 +107,16 @@ impl ResetRequest {
     /// two resets never wait for each other.
     async fn owners(
         &self,
-        world: &World,
+        ctx: &Context,
+        guest: &Guest,
         named: &[NamedVolume],
     ) -> anyhow::Result<Vec<ChainOwner>> {
         let Some(repository) = &self.repository else { return Ok(Vec::new()) };
-        let present = chains_on(&survey::reset_volumes(world, named).await.0);
+        let present = chains_on(&survey::reset_volumes(ctx, &guest.node, named).await.0);
         if present.is_empty() {
             return Ok(Vec::new());
         }
-        let (repository, cluster) = (repository.clone(), world.cluster.cluster_id()?);
+        let (repository, cluster) = (repository.clone(), ctx.home()?.files.cluster_id()?);
         let owners = tokio::task::spawn_blocking(move || {
             survey::chain_owners(&repository, cluster.as_ref())
         });
@@ -126,16 +138,19 @@ fn chains_on(volumes: &[ResetVolume]) -> BTreeSet<ChainId> {
 
 /// The guests of volumes by their names, each once; one without a configuration has no name and is
 /// on no node, so that this node stands there.
-fn guests_of(world: &World, volumes: &[VolumeId]) -> anyhow::Result<Vec<Guest>> {
+async fn guests_of(ctx: &Context, volumes: &[VolumeId]) -> anyhow::Result<Vec<Guest>> {
     let vmids: BTreeSet<VmId> = volumes.iter().map(owner_of).collect::<anyhow::Result<_>>()?;
-    let guest = |vmid| {
-        let gone = || -> anyhow::Result<Guest> {
-            let (kind, node) = (GuestKind::Qemu, world.cluster.this_node()?);
-            Ok(Guest { vmid, kind, name: "(no configuration)".to_owned(), node })
-        };
-        world.cluster.find(vmid)?.map_or_else(gone, Ok)
-    };
-    vmids.into_iter().map(guest).collect()
+    let mut guests = Vec::new();
+    for vmid in vmids {
+        guests.push(match ctx.home()?.guest(vmid).await? {
+            Some(guest) => guest,
+            None => {
+                let (kind, node) = (GuestKind::Qemu, ctx.home()?.files.this_node()?);
+                Guest { vmid, kind, name: "(no configuration)".to_owned(), node }
+            }
+        });
+    }
+    Ok(guests)
 }
 
 /// The vmid in a volume's name: PVE has no others on a storage of blocks (`vm-100-disk-0`,

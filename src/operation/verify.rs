@@ -1,16 +1,20 @@
-//! Checking what is stored of one guest, under its lock, and noting what was found. Not comparing
-//! it with what it was made from: that is `audit`.
+//! Checking what is stored of guests: a plan that reads each one under a shared lock, and, where that is
+//! asked for, one that notes what was found under the exclusive lock. Not comparing it with what it was
+//! made from: that is `audit`. Decisions stand in `plan::verify`.
 
-use super::waiting::take;
-use crate::cancel::Cancel;
-use crate::clock::Clock;
-use crate::model::{Label, VmId, counted};
-use crate::repository::{
-    GuestDir, LockMode, LockOptions, Repository, RepositoryError, StoredPoint, Subset,
-    VerifyReport, VerifyRequest,
-};
-use anyhow::Context as _;
-use std::time::Duration;
+use super::{Next, Operation, Refusal, Selected, Turn};
+use crate::clock::{first_label, host_name};
+use crate::context::Context;
+use crate::execute::{Checked, Finding, NOT_ALL_READ, not_done};
+use crate::model::{Guest, GuestKind, Label, OperationKind, Share, VmId};
+use crate::plan::verify::{FoundFacts, VerifyFacts, mark, plan};
+use crate::report::{Failure, GuestOutcome, Report};
+use crate::repository::legacy::LegacyHistory;
+use crate::repository::{Disk, GuestDir, Repository, RepositoryError, StoredPoint};
+use crate::run::Findings;
+use crate::survey::{self, Home};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 /// Which guests and points of a repository are meant; all of them when nothing is named.
 #[derive(Debug, Clone)]
@@ -58,99 +62,223 @@ impl Meant {
     fn means(&self, point: &StoredPoint) -> bool {
         self.label.as_ref().is_none_or(|label| point.manifest.label == *label)
     }
+
+    /// What eve4pve-barc saved of the guests that are meant; its labels are any text.
+    fn barc(&self, mut histories: Vec<LegacyHistory>) -> Vec<LegacyHistory> {
+        histories.retain(|history| {
+            let directory = &history.directory;
+            (self.vmids.is_empty() || self.vmids.contains(&directory.vmid))
+                && self.label.as_ref().is_none_or(|label| label.as_str() == directory.label)
+        });
+        histories
+    }
+
+    /// The report of a run that was about these, which also names what of them is not there.
+    pub(super) fn named_in(&self, mut report: Report) -> Report {
+        let found: Vec<VmId> = report.guests.iter().map(|guest| guest.vmid).collect();
+        report.not_found = self.not_found(&found);
+        report
+    }
 }
 
 /// What is to be checked, and what becomes of the result.
 pub struct CheckRequest {
-    /// Only points of this label.
-    pub label: Option<Label>,
-    /// The images whose content is read; `None` reads all.
-    pub subset: Option<Subset>,
-    /// How many threads decode and digest.
-    pub threads: usize,
-    /// How long to wait for a run that works on the guest.
-    pub lock_wait: Duration,
+    /// The repository; below the same path may stand what eve4pve-barc wrote.
+    pub path: PathBuf,
+    /// Which guests and points.
+    pub meant: Meant,
+    /// The part of the images whose content is read; all of them when absent.
+    pub part: Option<Share>,
     /// Whether the result is noted with the points.
     pub mark: bool,
+    /// What this machine adds to what the old tool wrote.
+    pub home: Home,
 }
 
-/// What was found of one guest.
-#[derive(Debug)]
-pub struct Checked {
-    /// What was read and what is damaged.
-    pub report: VerifyReport,
-    /// Why the damage could not be noted; `None` when it was, or when nobody asked for that.
-    pub unnoted: Option<String>,
-    /// Images without a checksum, of which only the form could be checked; ours all have one.
-    pub unsummed: usize,
+/// What is stored of one guest.
+pub enum StoredOf {
+    /// By us.
+    Ours(GuestDir),
+    /// By eve4pve-barc, under one label.
+    Barc(Arc<LegacyHistory>),
 }
 
-impl Checked {
-    /// Whether there was nothing to check, as in the directory of a guest that was always left out.
-    pub fn is_of_nothing(&self) -> bool {
-        let VerifyReport { points, damage, stopped, .. } = &self.report;
-        points.is_empty() && damage.is_empty() && !stopped
+/// What others read that wait for us.
+const WHAT: &str = "verify";
+
+impl Operation for CheckRequest {
+    type Subject = StoredOf;
+
+    fn kind(&self) -> OperationKind {
+        OperationKind::Verify
     }
 
-    /// What the check could not see, in words.
-    pub fn blind_spots(&self) -> Option<String> {
-        (self.unsummed > 0).then(|| {
-            let images = counted(self.unsummed, "image");
-            format!("no checksum stands beside {images}: whether a byte was changed there cannot be seen")
+    async fn select(&self, _ctx: &Arc<Context>) -> anyhow::Result<Selected<StoredOf>> {
+        let (path, meant, home) = (self.path.clone(), self.meant.clone(), self.home.clone());
+        let listed = tokio::task::spawn_blocking(move || {
+            let repository = Repository::open(&path, Disk::real())?;
+            let ours = meant.directories(&repository)?.into_iter().map(StoredOf::Ours);
+            let barc = meant.barc(survey::barc_histories(&path, &home)?).into_iter();
+            let barc = barc.map(|history| StoredOf::Barc(Arc::new(history)));
+            Ok::<_, RepositoryError>(ours.chain(barc).collect())
+        });
+        Ok(Selected::all(listed.await??))
+    }
+
+    fn guest(&self, subject: &StoredOf) -> Guest {
+        guest_of(match subject {
+            StoredOf::Ours(directory) => directory.names().vmid,
+            StoredOf::Barc(history) => history.directory.vmid,
         })
     }
-}
 
-/// Checks a guest's points. Blocks; a wish to stop ends it between two frames, with what was found
-/// until then.
-///
-/// # Errors
-/// The directory is locked or cannot be read, or it cannot be noted that it is whole. Damage that
-/// cannot be noted is no error: it must be told.
-pub fn verify(
-    directory: &GuestDir,
-    request: &CheckRequest,
-    progress: &(dyn Fn(u64) + Sync),
-    cancel: &Cancel,
-) -> anyhow::Result<Checked> {
-    let select = |point: &StoredPoint| {
-        request.label.as_ref().is_none_or(|label| point.manifest.label == *label)
-    };
-    let (subset, threads) = (request.subset, request.threads);
-    let shared = take(directory, LockMode::Shared, &options(request), cancel)?;
-    let progress = &|bytes| {
-        progress(bytes);
-        cancel.check()
-    };
-    let report = directory.verify(&VerifyRequest { select: &select, subset, threads, progress })?;
-    drop(shared);
-    match noted(directory, request, &report, cancel) {
-        Err(error) if !report.damage.is_empty() => {
-            let text = format!(
-                "the damage could not be noted: {error:#}; verify with --mark again, else the \
-                 next increment may follow a damaged image"
-            );
-            Ok(Checked { report, unnoted: Some(text), unsummed: 0 })
+    fn place(&self, subject: &StoredOf) -> String {
+        match subject {
+            StoredOf::Ours(directory) => survey::relative(directory),
+            StoredOf::Barc(history) => history.directory.name(),
         }
-        Err(error) => Err(error).context("no damage was found, but that could not be noted"),
-        Ok(()) => Ok(Checked { report, unnoted: None, unsummed: 0 }),
+    }
+
+    async fn next(
+        &self,
+        _ctx: &Arc<Context>,
+        subject: &StoredOf,
+        turn: &mut Turn,
+    ) -> Result<Next, Refusal> {
+        if turn.is_first() {
+            return Ok(Next::Plan(self.check(subject, turn).await?));
+        }
+        match Checked::among(&turn.progressed.findings).cloned() {
+            Some(checked) if checked.is_of_nothing() => Ok(Next::Nothing),
+            Some(checked) if turn.progressed.plans == 1 => {
+                self.noted(subject, &checked, turn).await
+            }
+            _ => Ok(Next::Done),
+        }
+    }
+
+    fn judge(&self, _subject: &StoredOf, turn: &Turn, outcome: GuestOutcome) -> GuestOutcome {
+        let results = &turn.progressed.findings;
+        match Checked::among(results) {
+            Some(checked) => judged(checked, results, outcome),
+            None => outcome,
+        }
+    }
+
+    fn judge_run(&self, report: Report, turns: &[Findings]) -> Report {
+        let report = self.meant.named_in(report);
+        let code = exit_code(&report, turns);
+        report.ended_with(code)
     }
 }
 
-fn noted(
-    directory: &GuestDir,
-    request: &CheckRequest,
-    report: &VerifyReport,
-    cancel: &Cancel,
-) -> anyhow::Result<()> {
-    // Who stops it wants it to end; only damage is worth the moment that noting takes.
-    if !request.mark || (report.stopped && report.damage.is_empty()) {
-        return Ok(());
+impl CheckRequest {
+    async fn check(
+        &self,
+        subject: &StoredOf,
+        turn: &mut Turn,
+    ) -> anyhow::Result<crate::plan::Plan> {
+        match subject {
+            StoredOf::Ours(directory) => turn.read(directory, WHAT).await?,
+            StoredOf::Barc(history) => turn.held.barc = Some(history.clone()),
+        }
+        Ok(plan(&VerifyFacts {
+            guest: self.guest(subject),
+            directory: self.place(subject),
+            label: self.meant.label.clone(),
+            part: self.part,
+        }))
     }
-    let lock = take(directory, LockMode::Exclusive, &options(request), cancel)?;
-    Ok(directory.mark_verified(&lock, report, Clock::System.now())?)
+
+    /// What is to be noted. Damage that cannot be noted is told; that all is well must have been noted
+    /// where it was asked for.
+    async fn noted(
+        &self,
+        subject: &StoredOf,
+        checked: &Checked,
+        turn: &mut Turn,
+    ) -> Result<Next, Refusal> {
+        let report = &checked.report;
+        // Nothing is noted in what eve4pve-barc wrote. Who stops it wants it to end; only damage is worth
+        // the moment that noting takes.
+        let StoredOf::Ours(directory) = subject else { return Ok(Next::Done) };
+        if !self.mark || (report.stopped && report.damage.is_empty()) {
+            return Ok(Next::Done);
+        }
+        match turn.upgrade(directory, WHAT).await {
+            Ok(()) => Ok(Next::Plan(mark(&found(self.guest(subject), directory, checked)))),
+            Err(error) if report.damage.is_empty() => Err(error.context(UNNOTED).into()),
+            Err(error) => {
+                turn.progressed.findings.push(Finding::NotDone(format!("{error:#}")));
+                Ok(Next::Done)
+            }
+        }
+    }
 }
 
-fn options(request: &CheckRequest) -> LockOptions {
-    LockOptions { wait: Some(request.lock_wait), what: "verify".to_owned() }
+const UNNOTED: &str = "no damage was found, but that could not be noted";
+
+fn found(guest: Guest, directory: &GuestDir, checked: &Checked) -> FoundFacts {
+    let report = &checked.report;
+    let lost = report.points_lost();
+    let name = |dir: &std::path::Path| {
+        dir.strip_prefix(directory.path()).unwrap_or(dir).display().to_string()
+    };
+    let good = report.points.iter().filter(|dir| report.complete && !lost.contains(dir.as_path()));
+    FoundFacts {
+        guest,
+        good: good.map(|dir| name(dir)).collect(),
+        failed: lost.iter().map(|dir| name(dir)).collect(),
+    }
+}
+
+/// What was found of one guest, as others are told of it.
+fn judged(checked: &Checked, results: &[Finding], mut outcome: GuestOutcome) -> GuestOutcome {
+    outcome.warnings.extend(checked.blind_spots());
+    let (damage, unnoted) = (checked.damage(), not_done(results));
+    match (damage, unnoted) {
+        (Some(damage), _) => {
+            outcome.warnings.extend(unnoted.map(unnoted_damage));
+            outcome.warnings.extend(checked.report.stopped.then(|| NOT_ALL_READ.to_owned()));
+            outcome.failed(Failure::Damage, damage)
+        }
+        (None, Some(why)) => outcome.failed(Failure::Other, format!("{UNNOTED}: {why}")),
+        (None, None) if checked.report.stopped => {
+            outcome.failed(Failure::Interrupted, NOT_ALL_READ.to_owned())
+        }
+        (None, None) => outcome,
+    }
+}
+
+/// Why damage stands in the report and not beside the points, and what to do.
+pub fn unnoted_damage(why: &str) -> String {
+    format!(
+        "the damage could not be noted: {why}; verify with --mark again, else the next increment may \
+         follow a damaged image"
+    )
+}
+
+/// How the run ends. What was not read to its end may hide damage, even beside damage that was found.
+fn exit_code(report: &Report, turns: &[Findings]) -> u8 {
+    let mut checks = turns.iter().filter_map(|turn| Checked::among(&turn.findings));
+    let failures: Vec<Failure> = report.guests.iter().filter_map(|guest| guest.failure).collect();
+    if failures.contains(&Failure::Interrupted) || checks.any(|checked| checked.report.stopped) {
+        return Failure::Interrupted.code();
+    }
+    if failures.contains(&Failure::Damage) {
+        return Failure::Damage.code();
+    }
+    match failures.len() {
+        // Where nothing is, nothing was verified: the directory may not be mounted.
+        0 if report.guests.is_empty() => 4,
+        0 if report.not_found.is_empty() => 0,
+        n if n > 0 && n == report.guests.len() => failures[0].code(),
+        _ => 3,
+    }
+}
+
+/// A guest of the repository, as far as its directory's name tells.
+pub(super) fn guest_of(vmid: VmId) -> Guest {
+    let node = first_label(&host_name()).to_owned();
+    Guest { vmid, kind: GuestKind::Qemu, name: String::new(), node }
 }

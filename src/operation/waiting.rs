@@ -3,6 +3,7 @@
 
 use crate::cancel::Cancel;
 use crate::clock::Stopwatch;
+use crate::context::Context;
 use crate::report::Failure;
 use crate::repository::{GuestDir, Holder, Lock, LockMode, LockOptions, RepositoryError};
 use crate::waits::Waiting;
@@ -21,29 +22,12 @@ pub enum NoLock {
 
 impl NoLock {
     /// The kind of failure that it is.
-    pub(super) fn failure(&self) -> Failure {
+    pub fn failure(&self) -> Failure {
         match self {
-            Self::Repository(error) => super::kind_of(error),
+            Self::Repository(error) => crate::run::kind_of(error),
             Self::Stopped(_) => Failure::Interrupted,
         }
     }
-}
-
-/// The user stopped the run in, or before, a guest's turn; what became of it follows.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted; {0}")]
-pub struct Interrupted(pub &'static str);
-
-/// The kind of failure that an error is, as far as its chain tells.
-pub fn failure_of(error: &anyhow::Error) -> Failure {
-    if let Some(no_lock) = error.chain().find_map(|e| e.downcast_ref::<NoLock>()) {
-        return no_lock.failure();
-    }
-    if error.chain().any(|e| e.is::<Interrupted>()) {
-        return Failure::Interrupted;
-    }
-    let repository = error.chain().find_map(|e| e.downcast_ref::<RepositoryError>());
-    repository.map_or(Failure::Other, super::kind_of)
 }
 
 /// Between two looks at the lock.
@@ -85,4 +69,20 @@ pub(super) fn take(
             std::thread::sleep(EAR);
         }
     }
+}
+
+/// The same on a thread of its own: waiting for it must not stop other guests.
+///
+/// # Errors
+/// As [`take`].
+pub(super) async fn lock(
+    ctx: &Context,
+    directory: &GuestDir,
+    mode: LockMode,
+    what: &str,
+) -> anyhow::Result<Lock> {
+    let directory = directory.clone();
+    let options = LockOptions { wait: ctx.limits.lock_wait, what: what.to_owned() };
+    let cancel = ctx.cancel.clone();
+    Ok(tokio::task::spawn_blocking(move || take(&directory, mode, &options, &cancel)).await??)
 }

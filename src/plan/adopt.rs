@@ -19,8 +19,10 @@
 //!   there is nothing to go on with, and `backup` begins anew without being asked.
 
 use super::facts::VolumeFact;
-use super::{Action, Item, KeptPoint, Plan};
-use crate::model::{DiskKey, Guest, Label, Moment, SkippedDisk, SnapshotIdentity, VolumeId};
+use super::{Action, ConfigAction, Item, KeptPoint, Plan, PointAction, TransferAction};
+use crate::model::{
+    ChainId, DiskKey, Guest, Label, Moment, SkippedDisk, SnapshotIdentity, VolumeId, VolumeRef,
+};
 
 /// One disk of an old point.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,10 +74,21 @@ pub struct AdoptFacts {
     pub volumes: Vec<VolumeFact>,
     /// Those of its volumes that cannot be looked at now, each with the reason.
     pub unread: Vec<(VolumeId, String)>,
+    /// The chain that the label has in our repository, if it has one.
+    pub chain: Option<ChainId>,
     /// Our points of the label, hidden ones too.
     pub own: Vec<OwnPoint>,
     /// Something in our repository that cannot be read and may be such a point.
     pub unreadable: Option<String>,
+}
+
+/// What the user wants of an adoption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptPolicy {
+    /// The label that the point gets.
+    pub label: Label,
+    /// The chain that the label gets where it has none, from the random source.
+    pub new_chain: ChainId,
 }
 
 /// Why nothing is adopted. Nothing was changed.
@@ -129,7 +142,8 @@ pub fn origin(directory: &str, stamp: &str) -> String {
 ///
 /// # Errors
 /// There is nothing to adopt, or it is done already.
-pub fn plan(facts: &AdoptFacts, label: &Label) -> Result<Plan, NoAdoption> {
+pub fn plan(facts: &AdoptFacts, policy: &AdoptPolicy) -> Result<Plan, NoAdoption> {
+    let label = &policy.label;
     if let Some(why) = &facts.unreadable {
         return Err(NoAdoption::Unreadable(why.clone()));
     }
@@ -151,36 +165,33 @@ pub fn plan(facts: &AdoptFacts, label: &Label) -> Result<Plan, NoAdoption> {
         return Err(NoAdoption::NoSnapshot { directory, why });
     };
     refuse_a_second_chain(facts, label, point)?;
-    Ok(planned(facts, label, point, judged(point)))
+    Ok(planned(facts, policy, point, judged(point)))
 }
 
 /// What is known of one disk: the snapshot that the next increment will begin at, or why not.
 struct Judged {
     disk: DiskKey,
-    volume: VolumeId,
-    snapshot: Result<SnapshotIdentity, String>,
+    snapshot: Result<(VolumeRef, SnapshotIdentity), String>,
 }
 
 fn judge(facts: &AdoptFacts, point: &OldPoint, image: &OldImage) -> Judged {
-    let (disk, volume) = (image.disk.clone(), image.volume.clone());
-    let snapshot = snapshot_of(facts, point, image);
-    Judged { disk, volume, snapshot }
+    Judged { disk: image.disk.clone(), snapshot: snapshot_of(facts, point, image) }
 }
 
 fn snapshot_of(
     facts: &AdoptFacts,
     point: &OldPoint,
     image: &OldImage,
-) -> Result<SnapshotIdentity, String> {
+) -> Result<(VolumeRef, SnapshotIdentity), String> {
     if let Some(why) = &image.broken {
         return Err(why.clone());
     }
-    let present = facts.volumes.iter().find(|fact| fact.volume == image.volume);
+    let present = facts.volumes.iter().find(|fact| fact.volume.id == image.volume);
     let present =
         present.ok_or_else(|| format!("no backup takes {} of the guest any more", image.volume))?;
     let snapshot = present.snapshots.iter().find(|s| s.identity.name == point.snapshot);
     let gone = || format!("snapshot {} is gone from {}", point.snapshot, image.volume);
-    Ok(snapshot.ok_or_else(gone)?.identity.clone())
+    Ok((present.volume.clone(), snapshot.ok_or_else(gone)?.identity.clone()))
 }
 
 fn refuse_a_second_chain(
@@ -199,26 +210,35 @@ fn refuse_a_second_chain(
     }
 }
 
-fn planned(facts: &AdoptFacts, label: &Label, point: &OldPoint, disks: Vec<Judged>) -> Plan {
-    let begin = Action::BeginRestorePoint { label: label.clone(), moment: point.time };
-    let mut steps = vec![begin.because(format!("it is the moment of {}", point.stamp))];
+fn planned(facts: &AdoptFacts, policy: &AdoptPolicy, point: &OldPoint, disks: Vec<Judged>) -> Plan {
+    let AdoptPolicy { label, new_chain } = policy;
+    let begin = Action::Point(PointAction::Begin { label: label.clone(), moment: point.time });
+    let begin_chain =
+        Action::Point(PointAction::BeginChain { label: label.clone(), chain: *new_chain });
+    let mut steps = Vec::new();
+    steps.extend(facts.chain.is_none().then(|| begin_chain.because("the label has none yet")));
+    steps.push(begin.because(format!("it is the moment of {}", point.stamp)));
     let (mut skipped, mut kept, mut warnings) = (point.skipped.clone(), Vec::new(), Vec::new());
     match &point.config_digest {
-        Some(digest) => steps.push(Action::SaveConfig { digest: digest.clone() }.step()),
+        Some(digest) => {
+            steps.push(Action::Config(ConfigAction::Save { digest: digest.clone() }).step())
+        }
         None => warnings.push(
             "eve4pve-barc kept no configuration of that moment: only single disks can be restored"
                 .to_owned(),
         ),
     }
-    for Judged { disk, volume, snapshot } in disks {
+    for Judged { disk, snapshot } in disks {
         match snapshot {
-            Ok(snapshot) => {
+            Ok((volume, snapshot)) => {
                 kept.push(KeptPoint {
                     point: format!("{volume}@{}", snapshot.name),
                     because: "it is eve4pve-barc's, and the next backup continues it".to_owned(),
                 });
                 let from = facts.directory.clone();
-                steps.push(Action::AdoptVolume { disk, volume, snapshot, from }.step());
+                steps.push(
+                    Action::Transfer(TransferAction::Adopt { disk, volume, snapshot, from }).step(),
+                );
             }
             Err(reason) => skipped.push(SkippedDisk {
                 disk: disk.to_string(),
@@ -227,8 +247,8 @@ fn planned(facts: &AdoptFacts, label: &Label, point: &OldPoint, disks: Vec<Judge
             }),
         }
     }
-    steps.push(Action::CommitRestorePoint.step());
+    steps.push(Action::Point(PointAction::Commit).step());
     let items = steps.into_iter().map(Item::Step).collect();
-    let guest = facts.guest.clone();
-    Plan { guest, items, skipped, warnings, kept, not_whole: Vec::new() }
+    let lasting = "the restore point is committed";
+    Plan { skipped, warnings, stays: kept, lasting, ..Plan::new(facts.guest.clone(), items) }
 }

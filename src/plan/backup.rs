@@ -1,13 +1,17 @@
 //! Decides on a backup: which volumes, base or increment, which old snapshots go. Pure; it reads
 //! nothing and writes nothing.
 
-use super::facts::{BackupFacts, BackupPolicy, ImageFact, SnapshotProtection, VolumeFact};
+use super::facts::{BackupFacts, BackupPolicy, SnapshotProtection, VolumeFact};
 use super::old_snapshots;
 use super::prune::{PrunePolicy, Pruning, StoredFact, StoredImage, pruning};
 use super::stored_damage;
-use super::{Action, BaseImage, Item, Plan, Step, freeze};
-use crate::model::{Bytes, Guest, GuestKind, ImageId, Moment, Share, SnapshotName, VolumeIdentity};
-use crate::retention::renewal;
+use super::{
+    Action, ConfigAction, Item, Plan, PlanKind, PointAction, Step, TransferAction, VolumeAction,
+    base, failure, freeze,
+};
+use crate::model::{Bytes, ChainId, Guest, GuestKind, ImageId, Label, Moment, Share, SnapshotName};
+
+pub use super::base::LONGEST_CHAIN;
 
 /// Why a guest gets no backup in this run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,10 +37,6 @@ pub enum NoBackup {
     },
 }
 
-/// How many increments follow a base at most when neither `--renew` nor a rule of retention bounds
-/// them: a restore reads all of them, and one that is lost takes those after it along.
-pub const LONGEST_CHAIN: usize = 500;
-
 /// Plans the backup of one guest.
 ///
 /// # Errors
@@ -44,7 +44,8 @@ pub const LONGEST_CHAIN: usize = 500;
 pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup> {
     refuse(facts)?;
     let moment = free_moment(facts, policy.now);
-    let name = SnapshotName { chain: facts.chain, label: policy.label.clone(), moment };
+    let chain = facts.chain.unwrap_or(policy.new_chain);
+    let name = SnapshotName { chain, label: policy.label.clone(), moment };
     let transfers: Vec<Step> =
         facts.volumes.iter().map(|v| transfer(facts, policy, v, &name)).collect();
     check_space(facts, &transfers)?;
@@ -52,29 +53,37 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
 
     let mut items = recovery(facts);
     items.extend(stored_damage::indexes(facts, &transfers));
-    items
-        .push(Item::Step(Action::BeginRestorePoint { label: policy.label.clone(), moment }.step()));
-    items.push(Item::Step(Action::SaveConfig { digest: facts.config_digest.clone() }.step()));
+    items.extend(begin_chain(facts, &policy.label, policy.new_chain).map(Item::Step));
+    items.push(Item::Step(
+        Action::Point(PointAction::Begin { label: policy.label.clone(), moment }).step(),
+    ));
+    items.push(Item::Step(
+        Action::Config(ConfigAction::Save { digest: facts.config_digest.clone() }).step(),
+    ));
     items.extend(freeze::around(facts, policy, snapshots(facts, &name)));
-    items.push(Item::Step(Action::CheckConfig { digest: facts.config_digest.clone() }.step()));
+    items.push(Item::Step(
+        Action::Config(ConfigAction::Check { digest: facts.config_digest.clone() }).step(),
+    ));
     items.extend(transfers.into_iter().map(Item::Step));
     if policy.snapshots == SnapshotProtection::Protected {
         items.extend(holds(facts, &name));
     }
-    items.push(Item::Step(Action::CommitRestorePoint.step()));
+    items.push(Item::Step(Action::Point(PointAction::Commit).step()));
     items.extend(audits(facts, policy));
     items.extend(old_snapshots::deletions(facts));
     items.extend(pruned.steps.into_iter().map(Item::Step));
     let mut warnings = warnings(facts, policy.now);
     warnings.extend(not_pruned(facts, policy));
     let unread = facts.unread_firewall.iter().map(|why| without_firewall(why));
+    failure::around_commit(&mut items);
     Ok(Plan {
-        guest: facts.guest.clone(),
-        items,
         skipped: facts.skipped.clone(),
         warnings,
         kept: pruned.kept,
-        not_whole: unread.chain(stored_damage::warning(facts)).chain(pruned.stopped).collect(),
+        not_whole: unread.chain(stored_damage::warning(facts)).collect(),
+        not_removed: pruned.stopped,
+        lasting: "the restore point is committed",
+        ..Plan::new(facts.guest.clone(), items)
     })
 }
 
@@ -87,12 +96,9 @@ fn without_firewall(why: &str) -> String {
 /// cannot write, and must not wait for a lock or for space. None where nothing is so urgent.
 pub fn recovery_alone(facts: &BackupFacts) -> Option<Plan> {
     freeze::thaw(facts).map(|_| Plan {
-        guest: facts.guest.clone(),
-        items: recovery(facts),
-        skipped: Vec::new(),
+        kind: PlanKind::Recovery,
         warnings: freeze::left(facts).collect(),
-        kept: Vec::new(),
-        not_whole: Vec::new(),
+        ..Plan::new(facts.guest.clone(), recovery(facts))
     })
 }
 
@@ -136,6 +142,12 @@ fn refuse(facts: &BackupFacts) -> Result<(), NoBackup> {
     Ok(())
 }
 
+/// The step that gives the label a chain; none where it has one.
+pub(super) fn begin_chain(facts: &BackupFacts, label: &Label, chain: ChainId) -> Option<Step> {
+    let begin = Action::Point(PointAction::BeginChain { label: label.clone(), chain });
+    facts.chain.is_none().then(|| begin.because("the label has none yet"))
+}
+
 /// The run's moment, moved on by seconds until no point and no snapshot of the chain bears it: the
 /// clock may have jumped back, and two runs may begin in one second.
 fn free_moment(facts: &BackupFacts, now: Moment) -> Moment {
@@ -143,7 +155,7 @@ fn free_moment(facts: &BackupFacts, now: Moment) -> Moment {
         facts.points.iter().any(|point| point.moment == moment)
             || facts.volumes.iter().flat_map(|v| &v.snapshots).any(|s| {
                 SnapshotName::parse(&s.identity.name)
-                    .is_some_and(|name| name.chain == facts.chain && name.moment == moment)
+                    .is_some_and(|name| Some(name.chain) == facts.chain && name.moment == moment)
             })
     };
     (0..).map(|seconds| now.plus_seconds(seconds)).find(|m| !taken(*m)).unwrap_or(now)
@@ -153,7 +165,7 @@ fn recovery(facts: &BackupFacts) -> Vec<Item> {
     let mut steps: Vec<Step> = freeze::thaw(facts).into_iter().collect();
     if facts.frozen_repository.is_none() {
         steps.extend(facts.debris.iter().map(|debris| {
-            Action::SweepDebris { directory: debris.directory.clone() }
+            Action::Point(PointAction::SweepDebris { directory: debris.directory.clone() })
                 .because("an interrupted run left it without a manifest")
         }));
         steps.extend(super::prune::sweep(&facts.leftovers));
@@ -166,11 +178,11 @@ fn snapshots(facts: &BackupFacts, name: &SnapshotName) -> Vec<Step> {
         .volumes
         .iter()
         .map(|v| {
-            Action::CreateSnapshot {
+            Action::Volume(VolumeAction::CreateSnapshot {
                 volume: v.volume.clone(),
                 identity: v.identity.clone(),
                 snapshot: name.clone(),
-            }
+            })
             .step()
         })
         .collect()
@@ -178,7 +190,10 @@ fn snapshots(facts: &BackupFacts, name: &SnapshotName) -> Vec<Step> {
 
 fn holds<'a>(facts: &'a BackupFacts, name: &'a SnapshotName) -> impl Iterator<Item = Item> + 'a {
     facts.volumes.iter().map(|v| {
-        let action = Action::HoldSnapshot { volume: v.volume.clone(), snapshot: name.clone() };
+        let action = Action::Volume(VolumeAction::HoldSnapshot {
+            volume: v.volume.clone(),
+            snapshot: name.clone(),
+        });
         Item::Step(action.because("snapshots are to be protected"))
     })
 }
@@ -222,7 +237,9 @@ fn point_to_be(
     let is_free = |id: &u64| images().all(|image| image.image.0 != *id);
     let own = ImageId((0..).find(is_free).unwrap_or(u64::MAX));
     let parents = transfers.iter().filter_map(|step| match &step.action {
-        Action::SaveVolume { since, .. } => Some(since.as_ref().map(|base| base.image)),
+        Action::Transfer(TransferAction::Save { since, .. }) => {
+            Some(since.as_ref().map(|base| base.image))
+        }
         _ => None,
     });
     StoredFact {
@@ -246,91 +263,18 @@ fn transfer(
     volume: &VolumeFact,
     name: &SnapshotName,
 ) -> Step {
-    let action = |since| Action::SaveVolume {
-        disk: volume.disk.clone(),
-        volume: volume.volume.clone(),
-        snapshot: name.clone(),
-        since,
+    let action = |since| {
+        Action::Transfer(TransferAction::Save {
+            disk: volume.disk.clone(),
+            volume: volume.volume.clone(),
+            snapshot: name.clone(),
+            since,
+        })
     };
-    match base_of(facts, volume).and_then(|base| unless_renewed(facts, policy, volume, base)) {
+    match base::of(facts, policy, volume) {
         Ok(base) => action(Some(base)).step(),
         Err(reason) => action(None).because(reason),
     }
-}
-
-/// The newest image of this chain whose snapshot is still on the volume, or why there is none.
-fn base_of(facts: &BackupFacts, volume: &VolumeFact) -> Result<BaseImage, String> {
-    if volume.change_record_invalid {
-        return Err(
-            "the image's object map is flagged invalid (`rbd object-map rebuild` mends it)".into(),
-        );
-    }
-    let images = || images_of(facts, |source| *source == volume.identity);
-    let Some((newest_point, newest)) = images().next() else {
-        return Err(why_unknown(facts, volume));
-    };
-    let on_volume = |image: &ImageFact| volume.snapshots.iter().any(|s| s.identity == image.source);
-    let usable = images().find(|(_, image)| image.unusable.is_none() && on_volume(image));
-    if let Some((_, image)) = usable {
-        return Ok(BaseImage { image: image.image, snapshot: image.source.clone() });
-    }
-    Err(match &newest.unusable {
-        Some(why) => format!("the image of point {newest_point} {why}"),
-        None => format!("snapshot {} is gone from the volume", newest.source.name),
-    })
-}
-
-/// The base of an increment, or why it is time for a new base. Increments are counted along the
-/// volume's images, whichever disk key it had.
-fn unless_renewed(
-    facts: &BackupFacts,
-    policy: &BackupPolicy,
-    volume: &VolumeFact,
-    base: BaseImage,
-) -> Result<BaseImage, String> {
-    let images = || images_of(facts, |source| *source == volume.identity);
-    let Some(renew) = policy.renew else {
-        let rules = &policy.retention;
-        let is_endless = rules.is_empty() || rules.all.is_some();
-        let count = images().take_while(|(_, image)| !image.is_base).count();
-        let why = format!(
-            "{count} increments follow the last base, and nothing else bounds them (--renew)"
-        );
-        return if is_endless && count >= LONGEST_CHAIN { Err(why) } else { Ok(base) };
-    };
-    let newest_base = (1..).zip(images()).find(|(_, (_, image))| image.is_base);
-    let Some((count, (moment, _))) = newest_base else { return Ok(base) };
-    let stands_for = images().take(count).map(|(_, image)| image.increments);
-    let increments = stands_for.fold(0, u32::saturating_add);
-    renewal(renew, increments, moment, policy.now).map_or(Ok(base), Err)
-}
-
-fn images_of(
-    facts: &BackupFacts,
-    is_source: impl Fn(&VolumeIdentity) -> bool,
-) -> impl Iterator<Item = (Moment, &ImageFact)> {
-    let of_point = move |point: &'_ super::facts::PointFact| -> Vec<usize> {
-        let fits = |image: &ImageFact| is_source(&image.source.volume);
-        (0..point.images.len()).filter(|i| fits(&point.images[*i])).collect()
-    };
-    facts.points.iter().rev().flat_map(move |point| {
-        of_point(point).into_iter().map(move |i| (point.moment, &point.images[i]))
-    })
-}
-
-fn why_unknown(facts: &BackupFacts, volume: &VolumeFact) -> String {
-    let same_name = |image: &ImageFact| match (&image.source.volume, &volume.identity) {
-        (VolumeIdentity::Rbd { pool: a, .. }, VolumeIdentity::Rbd { pool: b, .. }) => a == b,
-        _ => true,
-    };
-    if facts.points.is_empty() {
-        return "it is the first backup of this chain".into();
-    }
-    if facts.points.iter().flat_map(|p| &p.images).any(same_name) {
-        return "the volume is another one than in earlier points (new, made again or moved)"
-            .into();
-    }
-    "no earlier point holds this volume".into()
 }
 
 /// The comparisons come before anything goes: when a volume differs, whatever is older is all that
@@ -339,10 +283,12 @@ fn audits(facts: &BackupFacts, policy: &BackupPolicy) -> Vec<Item> {
     let Some(parts) = policy.audit else { return Vec::new() };
     let last = facts.audited.iter().copied().find(|share| share.of == parts);
     let share = Share::after(last, parts);
-    let audit = |volume: &VolumeFact| Action::AuditVolume {
-        disk: volume.disk.clone(),
-        volume: volume.volume.clone(),
-        share,
+    let audit = |volume: &VolumeFact| {
+        Action::Transfer(TransferAction::Audit {
+            disk: volume.disk.clone(),
+            volume: volume.volume.clone(),
+            share,
+        })
     };
     facts.volumes.iter().map(|volume| Item::Step(audit(volume).step())).collect()
 }
@@ -366,7 +312,9 @@ fn warnings(facts: &BackupFacts, now: Moment) -> Vec<String> {
 /// guest's newest base compressed; without one, only a third of the used bytes is asked for, as a
 /// wrong refusal costs a backup too. Increments are not estimated: the run stops cleanly.
 fn check_space(facts: &BackupFacts, transfers: &[Step]) -> Result<(), NoBackup> {
-    let is_base = |step: &Step| matches!(step.action, Action::SaveVolume { since: None, .. });
+    let is_base = |step: &Step| {
+        matches!(step.action, Action::Transfer(TransferAction::Save { since: None, .. }))
+    };
     let used: u64 = facts
         .volumes
         .iter()

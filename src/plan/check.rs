@@ -1,296 +1,176 @@
-//! The linter of plans: the safety invariants, looked at on every plan before it runs, in
-//! production and in tests. It changes no plan and knows no storage.
+//! The linter of plans: the safety invariants, looked at on every plan before it runs, in production and in
+//! tests. It changes no plan and knows no storage. What a rule asks of one noun stands beside the noun
+//! (`action`); here stand the rules about the order of several, about scopes and about failures.
 
 use super::repair::Mend;
-use super::{Action, Item, Plan, RemovedPoint, Step};
-use crate::model::{GuestSnapshot, SnapshotName};
-use std::collections::BTreeSet;
+use super::rule::Broken;
+use super::tally::Seen;
+use super::{
+    Action, ConfigAction, GuestAction, Item, Plan, PointAction, Rule, Scope, Step, StepId, Then,
+    TransferAction, VolumeAction,
+};
+use std::fmt;
 
-/// A plan that must not run: a fault of ours, never of the user.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the plan breaks the rule {rule:?} with the step {step:?}; nothing was changed, please report this"
-)]
+/// A rule that a plan breaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// The rule.
-    pub rule: &'static str,
-    /// The step that breaks it.
+    pub rule: Rule,
+    /// The step that breaks it, as a printed plan names it.
     pub step: String,
 }
 
-/// Looks at a plan.
+/// Every rule that a plan breaks, step by step; never none. Such a plan must not run: it is a fault of
+/// ours, never of the user.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Violations(Vec<Violation>);
+
+/// So many are named; a plan may have thousands of steps that are all wrong for one reason.
+const NAMED: usize = 5;
+
+impl Violations {
+    /// One after the other, in the order of the steps.
+    pub fn iter(&self) -> impl Iterator<Item = &Violation> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = self.0.iter().take(NAMED);
+        let named = named
+            .map(|found| format!("the rule \"{}\" with the step {:?}", found.rule, found.step));
+        write!(f, "the plan breaks {}", named.collect::<Vec<_>>().join(", "))?;
+        if self.0.len() > NAMED {
+            write!(f, ", and {} more", self.0.len() - NAMED)?;
+        }
+        f.write_str("; nothing was changed, please report this")
+    }
+}
+
+/// Looks at a plan, with one look at each of its steps.
 ///
 /// # Errors
-/// The first rule that the plan breaks.
-pub fn check(plan: &Plan) -> Result<(), Violation> {
-    for (i, item) in plan.items.iter().enumerate() {
-        let before = &plan.items[..i];
+/// All rules that it breaks.
+pub fn check(plan: &Plan) -> Result<(), Violations> {
+    let mut linter = Linter::default();
+    plan.steps().for_each(|step| step.action.count(&mut linter.seen.all));
+    plan.items.iter().for_each(|item| linter.look_at(item, &[]));
+    if linter.found.is_empty() { Ok(()) } else { Err(Violations(linter.found)) }
+}
+
+#[derive(Default)]
+struct Linter<'a> {
+    seen: Seen<'a>,
+    found: Vec<Violation>,
+}
+
+impl<'a> Linter<'a> {
+    /// Looks at an item that stands in these scopes, the outermost first.
+    fn look_at(&mut self, item: &'a Item, scopes: &[Scope]) {
+        let mut broken = Broken::default();
         match item {
-            Item::Scope(_, steps) => steps.iter().try_for_each(only_snapshots_while_frozen)?,
-            Item::Step(step) => check_step(plan, before, step)?,
-        }
-    }
-    Ok(())
-}
-
-fn check_step(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation> {
-    match &step.action {
-        Action::DeleteSnapshot { snapshot, .. } | Action::ReleaseSnapshot { snapshot, .. } => {
-            if resets(before, &snapshot.name) {
-                return Ok(());
+            Item::Scope(scope, items) => {
+                check_scopes(None, scopes, &mut broken);
+                self.note(broken, || scope.to_string());
+                let scopes: Vec<Scope> = scopes.iter().copied().chain([*scope]).collect();
+                items.iter().for_each(|item| self.look_at(item, &scopes));
             }
-            deletes_only_our_own(plan, step, &snapshot.name)?;
-            deletes_bases_only_after_commit(before, step)
+            Item::Step(step) => {
+                check_scopes(Some(&step.action), scopes, &mut broken);
+                step.action.check(&self.seen, &mut broken);
+                check_order(&step.action, &self.seen, &mut broken);
+                check_failure(step, &self.seen, &mut broken);
+                self.note(broken, || step.to_string());
+                step.action.count(&mut self.seen.before);
+            }
         }
-        Action::DeleteVolume { .. } => {
-            let makes = |a: &Action| matches!(a, Action::CreateVolume { .. });
-            let first = has(&plan.items, makes) && !has(before, makes);
-            ensure(
-                first,
-                "what an interrupted restore left goes before a restore makes anything",
-                step,
-            )
-        }
-        Action::RestoreVolume { volume, .. } => {
-            let made = before.iter().any(|item| {
-                matches!(item, Item::Step(Step { action: Action::CreateVolume { volume: v, .. }, .. }) if v == volume)
-            });
-            ensure(made, "a restore writes only to volumes that it made", step)
-        }
-        Action::WriteConfig { vmid, .. } => {
-            let reserves =
-                |a: &Action| matches!(a, Action::ReserveGuest { vmid: of, .. } if of == vmid);
-            ensure(has(before, reserves), "a vmid is reserved before it gets its guest", step)?;
-            configuration_follows_volumes(plan, before, step)
-        }
-        Action::RescanVolumes { .. } => configuration_follows_volumes(plan, before, step),
-        Action::StartGuest { .. } => {
-            let written = has(before, |a| matches!(a, Action::WriteConfig { .. }));
-            ensure(written, "a guest is started only after its configuration is written", step)
-        }
-        Action::SaveVolume { volume, snapshot, .. } => {
-            let made = has(
-                before,
-                |a| matches!(a, Action::CreateSnapshot { volume: v, snapshot: s, .. } if v == volume && s == snapshot),
-            );
-            ensure(made, "a transfer reads a snapshot that this run made", step)
-        }
-        Action::AuditVolume { .. } => audits_come_first(before, step),
-        Action::ResetChain { .. } => {
-            let saves = has(&plan.items, |a| {
-                matches!(a, Action::BeginRestorePoint { .. } | Action::CreateSnapshot { .. })
-            });
-            ensure(!saves, "a chain is reset by a plan that saves nothing", step)
-        }
-        Action::HidePoint(point) => removes_only_what_may_go(plan, before, (step, point)),
-        Action::DeleteRestorePoint(point) => {
-            removes_only_what_may_go(plan, before, (step, point))?;
-            deletes_only_what_nothing_needs(before, step, point)
-        }
-        Action::MergeImages { from, .. } => {
-            let free = from.iter().all(|point| !point.is_protected && !point.is_newest);
-            ensure(free, "a protected or newest restore point never merges into another", step)
-        }
-        Action::HandOverChain { .. } => chain_follows_its_points(plan, before, step),
-        Action::RemoveMoved(point) => moves_only_what_was_verified(plan, before, (step, point)),
-        Action::DeleteGuestSnapshot(snapshot) => {
-            removes_only_automatic_snapshots(plan, before, (step, snapshot))
-        }
-        Action::RollbackGuest(_) => {
-            ensure(plan.steps().count() == 1, "a rollback is a plan of its own", step)
-        }
-        Action::Mend(mend) if !matches!(mend, Mend::Index { .. }) => {
-            let destroys = plan.steps().any(|step| step.action.destroys());
-            ensure(!destroys, "a repair takes nothing away", step)
-        }
-        Action::CommitRestorePoint => commit_follows_all_transfers(plan, before, step),
-        _ => Ok(()),
+    }
+
+    fn note(&mut self, broken: Broken, step: impl Fn() -> String) {
+        let violation = |rule| Violation { rule, step: step() };
+        self.found.extend(broken.rules().into_iter().map(violation));
     }
 }
 
-fn only_snapshots_while_frozen(step: &Step) -> Result<(), Violation> {
-    let fits = matches!(step.action, Action::CreateSnapshot { .. });
-    ensure(fits, "a frozen scope contains only snapshot creation", step)
-}
-
-/// Whether the plan said before that it resets the chain of this whole name.
-fn resets(before: &[Item], name: &str) -> bool {
-    SnapshotName::parse(name).is_some_and(|name| {
-        has(before, |a| matches!(a, Action::ResetChain { chain } if *chain == name.chain))
-    })
-}
-
-/// Whole names of the one chain whose snapshots the plan makes; nothing else is ever deleted.
-fn deletes_only_our_own(plan: &Plan, step: &Step, name: &str) -> Result<(), Violation> {
-    let chains: BTreeSet<_> = plan
-        .steps()
-        .filter_map(|step| match &step.action {
-            Action::CreateSnapshot { snapshot, .. } => Some(snapshot.chain),
-            _ => None,
-        })
-        .collect();
-    let ours = SnapshotName::parse(name).is_some_and(|name| chains.contains(&name.chain));
-    ensure(ours, "only snapshots of this chain are deleted", step)
-}
-
-fn deletes_bases_only_after_commit(before: &[Item], step: &Step) -> Result<(), Violation> {
-    let committed = has(before, |a| matches!(a, Action::CommitRestorePoint));
-    ensure(committed, "a base is deleted only after its successor is committed", step)
-}
-
-/// Whatever a comparison may still need is there until it is over.
-fn audits_come_first(before: &[Item], step: &Step) -> Result<(), Violation> {
-    let committed = has(before, |a| matches!(a, Action::CommitRestorePoint));
-    ensure(committed, "a point is compared with its source after its commit", step)?;
-    let removes = |a: &Action| {
-        matches!(
-            a,
-            Action::DeleteSnapshot { .. }
-                | Action::HidePoint(_)
-                | Action::MergeImages { .. }
-                | Action::DeleteRestorePoint(_)
-        )
-    };
-    ensure(!has(before, removes), "nothing goes before the comparison with the source", step)
-}
-
-fn configuration_follows_volumes(
-    plan: &Plan,
-    before: &[Item],
-    step: &Step,
-) -> Result<(), Violation> {
-    let transfers = |items: &[Item]| {
-        let is_transfer =
-            |i: &&Item| matches!(i, Item::Step(Step { action: Action::RestoreVolume { .. }, .. }));
-        items.iter().filter(is_transfer).count()
-    };
-    let all_before = transfers(before) == transfers(&plan.items);
-    ensure(all_before, "configuration comes after all volumes", step)
-}
-
-fn commit_follows_all_transfers(
-    plan: &Plan,
-    before: &[Item],
-    step: &Step,
-) -> Result<(), Violation> {
-    let snapshots =
-        plan.steps().filter(|s| matches!(s.action, Action::CreateSnapshot { .. })).count();
-    let saved = before
-        .iter()
-        .filter(|i| matches!(i, Item::Step(Step { action: Action::SaveVolume { .. }, .. })))
-        .count();
-    let adopts = |a: &Action| matches!(a, Action::AdoptVolume { .. });
-    if has(&plan.items, adopts) {
-        let alone = snapshots == 0 && !plan.steps().any(|step| step.action.destroys());
-        let last = plan.steps().last() == Some(step);
-        return ensure(alone && last, "an adoption adds a point and does nothing else", step);
+/// What stands in a scope, or another scope in it.
+fn check_scopes(action: Option<&Action>, scopes: &[Scope], broken: &mut Broken) {
+    for scope in scopes {
+        match scope {
+            Scope::Frozen { .. } => {
+                let fits =
+                    matches!(action, Some(Action::Volume(VolumeAction::CreateSnapshot { .. })));
+                broken.ensure(fits, Rule::FrozenOnlyForSnapshots);
+            }
+        }
     }
-    let checked = has(before, |a| matches!(a, Action::CheckConfig { .. }));
-    ensure(snapshots == saved, "a point is committed when every snapshot is saved", step)?;
-    ensure(checked, "a point is committed after the configuration was read again", step)
 }
 
-fn removes_only_what_may_go(
-    plan: &Plan,
-    before: &[Item],
-    (step, point): (&Step, &RemovedPoint),
-) -> Result<(), Violation> {
-    ensure(!point.is_protected, "a protected restore point is never removed", step)?;
-    ensure(!point.is_newest, "the newest complete restore point is never removed", step)?;
-    let is_commit = |a: &Action| matches!(a, Action::CommitRestorePoint);
-    let due = !has(&plan.items, is_commit) || has(before, is_commit);
-    ensure(due, "points are removed only after the new one is committed", step)
+/// What must come before what, where it concerns more than one noun.
+fn check_order(action: &Action, seen: &Seen<'_>, broken: &mut Broken) {
+    let Seen { all, before } = seen;
+    match action {
+        Action::Volume(
+            VolumeAction::DeleteSnapshot { snapshot, .. }
+            | VolumeAction::ReleaseSnapshot { snapshot, .. },
+        ) => {
+            let may_go = seen.is_proven() || seen.is_reset(&snapshot.name);
+            broken.ensure(may_go, Rule::BaseGoesOnceProven);
+        }
+        // Whatever a comparison may still need is there until it is over.
+        Action::Transfer(TransferAction::Audit { .. }) => {
+            broken.ensure(before.committed > 0, Rule::AuditFollowsCommit);
+            broken.ensure(before.removing == 0, Rule::NothingGoesBeforeAudit);
+        }
+        Action::Config(ConfigAction::Write { .. })
+        | Action::Guest(GuestAction::RescanVolumes { .. }) => {
+            broken.ensure(seen.is_restored(), Rule::ConfigFollowsVolumes);
+        }
+        Action::Guest(GuestAction::Start { .. }) => {
+            broken.ensure(before.configs_written > 0, Rule::StartFollowsConfig);
+        }
+        Action::Point(PointAction::ResetChain { .. }) => {
+            broken.ensure(all.begun + all.snapshots_made == 0, Rule::ResetSavesNothing);
+        }
+        // A lost index is made again by backups, too.
+        Action::Point(PointAction::Mend(mend)) if !matches!(mend, Mend::Index { .. }) => {
+            broken.ensure(all.destroying == 0, Rule::RepairTakesNothing);
+        }
+        Action::Point(PointAction::Hide(_) | PointAction::Delete(_)) => {
+            let is_due = all.committed == 0 || before.committed > 0;
+            broken.ensure(is_due, Rule::RemovalFollowsCommit);
+        }
+        Action::Point(PointAction::Commit) => check_commit(seen, broken),
+        _ => {}
+    }
 }
 
-/// A point goes from the source when the target's was read whole, and nothing here needs it; one
-/// that no user sees needs no copy.
-fn moves_only_what_was_verified(
-    plan: &Plan,
-    before: &[Item],
-    (step, point): (&Step, &RemovedPoint),
-) -> Result<(), Violation> {
-    let is_it = |a: &Action| matches!(a, Action::VerifyCopy(copy) if copy.id == point.id);
-    let verified = point.is_hidden || has(before, is_it);
-    ensure(verified, "a point is moved only after its copy was verified", step)?;
-    ensure(
-        all_copied(plan, before),
-        "points are moved only after all copies and their marks",
-        step,
-    )?;
-    deletes_only_what_nothing_needs(before, step, point)
+fn check_commit(seen: &Seen<'_>, broken: &mut Broken) {
+    let Seen { all, before } = seen;
+    if all.adopted > 0 {
+        let is_alone = all.snapshots_made == 0 && all.destroying == 0;
+        let is_last = before.steps + 1 == all.steps;
+        return broken.ensure(is_alone && is_last, Rule::AdoptionOnlyAdds);
+    }
+    broken.ensure(all.snapshots_made == before.saved, Rule::EverySnapshotIsSaved);
+    broken.ensure(before.configs_checked > 0, Rule::ConfigIsReadAgain);
 }
 
-/// A source that keeps its points keeps its chain.
-fn chain_follows_its_points(plan: &Plan, before: &[Item], step: &Step) -> Result<(), Violation> {
-    let moves = |a: &Action| matches!(a, Action::RemoveMoved(_));
-    let first = has(&plan.items, moves) && !has(before, moves) && all_copied(plan, before);
-    ensure(first, "a chain is handed over between all copies and the first removal", step)
-}
-
-fn all_copied(plan: &Plan, before: &[Item]) -> bool {
-    let copies = |items: &[Item]| {
-        let copies = |a: &Action| matches!(a, Action::CopyPoint(_) | Action::CopyMarks(_));
-        let is_copy = |i: &&Item| matches!(i, Item::Step(s) if copies(&s.action));
-        items.iter().filter(is_copy).count()
-    };
-    copies(before) == copies(&plan.items)
-}
-
-/// What a person made is never removed, nor what PVE has not finished, nor anything before the new
-/// snapshot is there.
-fn removes_only_automatic_snapshots(
-    plan: &Plan,
-    before: &[Item],
-    (step, snapshot): (&Step, &GuestSnapshot),
-) -> Result<(), Violation> {
-    let ours = snapshot.is_described_as_automatic() && snapshot.name.starts_with("auto");
-    ensure(ours, "only automatic snapshots of guests are removed", step)?;
-    ensure(snapshot.unfinished.is_none(), "an unfinished snapshot is left to PVE", step)?;
-    let is_new = |a: &Action| matches!(a, Action::CreateGuestSnapshot { .. });
-    let due = !has(&plan.items, is_new) || has(before, is_new);
-    ensure(due, "snapshots are removed only after the new one was made", step)
-}
-
-/// Whatever needs the point's images must be deleted before it.
-fn deletes_only_what_nothing_needs(
-    before: &[Item],
-    step: &Step,
-    point: &RemovedPoint,
-) -> Result<(), Violation> {
-    let is_gone = |id: &crate::model::PointId| {
-        has(
-            before,
-            |a| matches!(a, Action::DeleteRestorePoint(gone) | Action::RemoveMoved(gone) if gone.id == *id),
-        )
-    };
-    let is_merged = |id: &crate::model::PointId| {
-        has(
-            before,
-            |a| matches!(a, Action::MergeImages { into, from } if into.id == *id && from.iter().any(|f| f.id == point.id)),
-        )
-    };
-    let free = point.needed_by.iter().all(|id| is_gone(id) || is_merged(id));
-    ensure(free, "an image that a restore point needs is never deleted", step)
-}
-
-fn has(items: &[Item], is_it: impl Fn(&Action) -> bool) -> bool {
-    items.iter().any(|item| match item {
-        Item::Step(step) => is_it(&step.action),
-        Item::Scope(_, steps) => steps.iter().any(|step| is_it(&step.action)),
-    })
-}
-
-fn ensure(holds: bool, rule: &'static str, step: &Step) -> Result<(), Violation> {
-    if holds { Ok(()) } else { Err(Violation { rule, step: step.to_string() }) }
+/// What the failure of a step means must be what the engine can do.
+fn check_failure(step: &Step, seen: &Seen<'_>, broken: &mut Broken) {
+    let own: StepId = seen.before.steps;
+    broken.ensure(step.needs.iter().all(|needed| *needed < own), Rule::NeedsWhatIsBefore);
+    let is_undoing = step.on_failure.then == Then::UndoAll;
+    broken.ensure(seen.before.committed == 0 || !is_undoing, Rule::CommitIsNotUndone);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::model::{
-        Guest, GuestKind, Label, Moment, PointId, SnapshotIdentity, VolumeIdentity,
+        ChainId, Guest, GuestKind, Label, Moment, PointId, SnapshotIdentity, VolumeIdentity,
     };
-    use crate::plan::CopiedPoint;
+    use crate::plan::{CopiedPoint, RemovedPoint};
 
     fn snapshot(name: &str) -> SnapshotIdentity {
         let volume = VolumeIdentity::Memory { id: 1 };
@@ -299,52 +179,56 @@ mod tests {
 
     fn delete(name: &str) -> Action {
         let volume = "ceph:vm-100-disk-0".parse().unwrap();
-        Action::DeleteSnapshot { volume, snapshot: snapshot(name) }
+        Action::Volume(VolumeAction::DeleteSnapshot { volume, snapshot: snapshot(name) })
     }
 
     fn begin() -> Action {
         let label = "daily".parse().unwrap();
-        Action::BeginRestorePoint { label, moment: crate::model::Moment::from_unix(0) }
+        Action::Point(PointAction::Begin { label, moment: crate::model::Moment::from_unix(0) })
     }
 
     fn adopt() -> Action {
-        Action::AdoptVolume {
+        Action::Transfer(TransferAction::Adopt {
             disk: "scsi0".parse().unwrap(),
             volume: "ceph:vm-100-disk-0".parse().unwrap(),
             snapshot: snapshot("barcdaily20200102120000"),
             from: "barc/100/daily".into(),
-        }
+        })
     }
 
     fn reset(chain: u32) -> Action {
-        Action::ResetChain { chain: crate::model::ChainId(chain) }
+        Action::Point(PointAction::ResetChain { chain: crate::model::ChainId(chain) })
     }
 
-    fn rule(actions: Vec<Action>) -> Option<&'static str> {
+    fn rules(actions: Vec<Action>) -> Vec<Rule> {
         let guest = Guest {
             vmid: "100".parse().unwrap(),
             kind: GuestKind::Qemu,
             name: String::new(),
             node: "pve1".into(),
         };
-        let items = actions.into_iter().map(|action| Item::Step(action.step())).collect();
+        let is_commit = |action: &Action| matches!(action, Action::Point(PointAction::Commit));
+        let commit = actions.iter().position(is_commit).unwrap_or(actions.len());
+        let mut items: Vec<Item> =
+            actions.into_iter().map(|action| Item::Step(action.step())).collect();
+        crate::plan::failure::all(&mut items[commit..], crate::plan::OnFailure::WARN);
         let (skipped, warnings, kept) = (Vec::new(), Vec::new(), Vec::new());
-        let plan = Plan { guest, items, skipped, warnings, kept, not_whole: Vec::new() };
-        check(&plan).err().map(|found| found.rule)
+        let plan = Plan { skipped, warnings, kept, ..Plan::new(guest, items) };
+        check(&plan).err().map_or_else(Vec::new, |found| found.iter().map(|v| v.rule).collect())
     }
 
     const OURS: &str = "ferry.0000001a.daily.20260101T000000Z";
 
     #[test]
     fn only_a_chain_that_is_reset_loses_its_snapshots() {
-        assert_eq!(rule(vec![reset(0x1a), delete(OURS)]), None);
-        let foreign = Some("only snapshots of this chain are deleted");
-        assert_eq!(rule(vec![delete(OURS)]), foreign);
-        assert_eq!(rule(vec![delete(OURS), reset(0x1a)]), foreign);
-        assert_eq!(rule(vec![reset(0x1b), delete(OURS)]), foreign);
-        assert_eq!(rule(vec![reset(0x1a), delete("ferry.0000001a.daily")]), foreign);
-        let saves = Some("a chain is reset by a plan that saves nothing");
-        assert_eq!(rule(vec![begin(), reset(0x1a), delete(OURS)]), saves);
+        assert_eq!(rules(vec![reset(0x1a), delete(OURS)]), []);
+        let foreign = [Rule::OnlyOwnSnapshotsGo, Rule::BaseGoesOnceProven];
+        assert_eq!(rules(vec![delete(OURS)]), foreign);
+        assert_eq!(rules(vec![delete(OURS), reset(0x1a)]), foreign);
+        assert_eq!(rules(vec![reset(0x1b), delete(OURS)]), foreign);
+        assert_eq!(rules(vec![reset(0x1a), delete("ferry.0000001a.daily")]), foreign);
+        let saves = [Rule::ResetSavesNothing];
+        assert_eq!(rules(vec![begin(), reset(0x1a), delete(OURS)]), saves);
     }
 
     #[test]
@@ -368,47 +252,57 @@ mod tests {
             is_hidden: false,
             is_newest: true,
             needed_by: Vec::new(),
+            is_named: false,
         };
-        let marks = || Action::CopyMarks(copied.clone());
-        let verify = || Action::VerifyCopy(copied.clone());
-        let hand_over = || Action::HandOverChain { label: label.clone() };
-        let remove = || Action::RemoveMoved(removed.clone());
-        assert_eq!(rule(vec![marks(), verify(), hand_over(), remove()]), None);
-        let chain = Some("a chain is handed over between all copies and the first removal");
-        assert_eq!(rule(vec![marks(), hand_over()]), chain, "the source stays");
-        assert_eq!(rule(vec![hand_over(), marks(), verify(), remove()]), chain);
-        assert_eq!(rule(vec![marks(), verify(), remove(), hand_over()]), chain);
-        let late = Some("points are moved only after all copies and their marks");
-        assert_eq!(rule(vec![verify(), remove(), marks()]), late);
+        let marks = || Action::Point(PointAction::CopyMarks(copied.clone()));
+        let verify = || Action::Point(PointAction::VerifyCopy(copied.clone()));
+        let hand_over =
+            || Action::Point(PointAction::HandOverChain { label: label.clone(), new: ChainId(1) });
+        let remove = || Action::Point(PointAction::RemoveMoved(removed.clone()));
+        assert_eq!(rules(vec![marks(), verify(), hand_over(), remove()]), []);
+        let chain = [Rule::ChainGoesBetween];
+        assert_eq!(rules(vec![marks(), hand_over()]), chain, "the source stays");
+        assert_eq!(rules(vec![hand_over(), marks(), verify(), remove()]), chain);
+        assert_eq!(rules(vec![marks(), verify(), remove(), hand_over()]), chain);
+        let late = [Rule::MovedAfterAllCopies];
+        assert_eq!(rules(vec![verify(), remove(), marks()]), late);
     }
 
     #[test]
     fn what_was_left_goes_before_a_restore_makes_anything() {
-        let volume: crate::model::VolumeId = "ceph:vm-100-disk-0".parse().unwrap();
-        let left = || Action::DeleteVolume {
-            volume: volume.clone(),
-            identity: VolumeIdentity::Memory { id: 1 },
+        let volume: crate::model::VolumeRef = "ceph:vm-100-disk-0".parse().unwrap();
+        let left = || {
+            Action::Volume(VolumeAction::Delete {
+                volume: volume.clone(),
+                identity: VolumeIdentity::Memory { id: 1 },
+            })
         };
-        let make = || Action::CreateVolume {
-            disk: "scsi0".parse().unwrap(),
-            volume: volume.clone(),
-            shape: crate::model::VolumeShape::default(),
+        let make = || {
+            Action::Volume(VolumeAction::Create {
+                disk: "scsi0".parse().unwrap(),
+                volume: volume.clone(),
+                shape: crate::model::VolumeShape::default(),
+            })
         };
-        assert_eq!(rule(vec![left(), make()]), None);
-        let first = Some("what an interrupted restore left goes before a restore makes anything");
-        assert_eq!(rule(vec![make(), left()]), first);
-        assert_eq!(rule(vec![left(), begin()]), first, "only a restore removes volumes");
+        assert_eq!(rules(vec![left(), make()]), []);
+        let first = [Rule::LeftVolumesGoFirst];
+        assert_eq!(rules(vec![make(), left()]), first);
+        assert_eq!(rules(vec![left(), begin()]), first, "only a restore removes volumes");
     }
 
     #[test]
     fn an_adoption_only_adds_a_point() {
-        assert_eq!(rule(vec![begin(), adopt(), Action::CommitRestorePoint]), None);
-        let alone = Some("an adoption adds a point and does nothing else");
-        let after =
-            vec![begin(), adopt(), Action::CommitRestorePoint, Action::ThawGuest { after: 0 }];
-        assert_eq!(rule(after), alone);
-        let sweep = Action::SweepDebris { directory: "daily/x".into() };
-        assert_eq!(rule(vec![sweep, begin(), adopt(), Action::CommitRestorePoint]), alone);
+        assert_eq!(rules(vec![begin(), adopt(), Action::Point(PointAction::Commit)]), []);
+        let alone = [Rule::AdoptionOnlyAdds];
+        let after = vec![
+            begin(),
+            adopt(),
+            Action::Point(PointAction::Commit),
+            Action::Guest(GuestAction::Thaw { after: 0 }),
+        ];
+        assert_eq!(rules(after), alone);
+        let sweep = Action::Point(PointAction::SweepDebris { directory: "daily/x".into() });
+        assert_eq!(rules(vec![sweep, begin(), adopt(), Action::Point(PointAction::Commit)]), alone);
     }
 
     /// Two points may not go: the newest, and the newest that lacks no disk.
@@ -430,8 +324,35 @@ mod tests {
         };
         let lost = &["scsi1"];
         let points = [point(1, &[]), point(2, &[]), point(3, lost), point(4, lost)];
-        let goes = |n: usize| rule(vec![Action::DeleteRestorePoint(removed(&points, &points[n]))]);
-        let newest = Some("the newest complete restore point is never removed");
-        assert_eq!([0, 1, 2, 3].map(goes), [None, newest, None, newest]);
+        let goes = |n: usize| {
+            rules(vec![Action::Point(PointAction::Delete(removed(&points, &points[n])))])
+        };
+        let newest = || vec![Rule::NewestStays];
+        assert_eq!([0, 1, 2, 3].map(goes), [vec![], newest(), vec![], newest()]);
+    }
+
+    /// As many as a repository has that nobody pruned for years: a rule that went through the steps
+    /// before each step would take hours here.
+    #[test]
+    fn a_plan_of_a_hundred_thousand_deletions_is_judged_with_one_look_at_each_step() {
+        const MANY: u64 = 100_000;
+        let point = |n: u64| RemovedPoint {
+            directory: String::new(),
+            id: PointId(n),
+            label: "hourly".parse().unwrap(),
+            moment: Moment::from_unix(0),
+            is_protected: false,
+            is_hidden: true,
+            is_newest: false,
+            is_named: false,
+            needed_by: (n > 0).then(|| PointId(n - 1)).into_iter().collect(),
+        };
+        let delete = |n| Action::Point(PointAction::Delete(point(n)));
+        assert_eq!(rules((0..MANY).map(delete).collect()), []);
+        let lacking = (0..MANY).filter(|n| *n != MANY - 9).map(delete).collect();
+        assert_eq!(rules(lacking), [Rule::NeededImageStays]);
+        let merge =
+            |n| Action::Point(PointAction::Merge { into: point(n - 1), from: vec![point(n)] });
+        assert_eq!(rules((1..MANY).flat_map(|n| [merge(n), delete(n)]).collect()), []);
     }
 }

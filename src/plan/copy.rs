@@ -2,8 +2,9 @@
 //! source go then, when they are moved. Pure; it copies nothing.
 
 use super::prune::{StoredFact, name, needed_below, removed};
-use super::{Action, CopiedPoint, Item, Plan, Step};
-use crate::model::{Bytes, Guest, ImageId, Label, PointId};
+use super::{Action, CopiedPoint, Item, OnFailure, Plan, PointAction, Step, failure};
+use crate::model::{Bytes, ChainId, Guest, ImageId, Label, PointId};
+use crate::report::Failure;
 use std::collections::BTreeSet;
 
 /// All that copying a guest's points depends on.
@@ -19,6 +20,8 @@ pub struct CopyFacts {
     pub target: Vec<StoredFact>,
     /// Points of both whose copy in the target lacks marks that they have in the source.
     pub unmarked: BTreeSet<PointId>,
+    /// Labels that have no chain in the target, or one that the source has, too.
+    pub lacks_chain: BTreeSet<Label>,
     /// Labels for which the target has begun no chain of its own, so that it takes the source's.
     pub takes_chain: BTreeSet<Label>,
     /// Why nothing may be added in the target; `None` when it may.
@@ -45,6 +48,8 @@ pub struct CopyPolicy {
     pub label: Option<Label>,
     /// What becomes of the source.
     pub source: Source,
+    /// The first of the chains that labels get, from the random source.
+    pub new_chain: ChainId,
 }
 
 /// Why nothing of a guest is copied.
@@ -85,21 +90,47 @@ pub fn plan(facts: &CopyFacts, policy: &CopyPolicy) -> Result<Plan, NoCopy> {
         .iter()
         .map(|what| format!("cannot be read in the source: {what}"))
         .collect();
+    let mut new_chains = policy.new_chain.and_others();
+    let mut steps = chains(facts, &copied, &mut new_chains);
     // Marks are small and go first: a target that is full soon is no reason to leave them behind.
-    let mut steps: Vec<Step> = to_mark(facts, policy).map(mark_step).collect();
+    steps.extend(to_mark(facts, policy).map(mark_step));
     steps.extend(copied.iter().map(|point| copy_step(point)));
     if policy.source == Source::Moves && facts.unreadable.is_empty() {
         let (moved, staying) = moved(facts, policy, &copied);
         steps.extend(moved.iter().filter(|p| !p.hidden).map(|p| verify_step(p)));
-        steps.extend(handed_over(facts, &moved));
+        steps.extend(handed_over(facts, &moved, &mut new_chains));
         steps.extend(moved.iter().rev().map(|point| remove_step(facts, point)));
         warnings.extend(staying);
     } else if policy.source == Source::Moves {
         warnings.push("nothing is removed from the source, as not all of it can be read".into());
     }
-    let items = steps.into_iter().map(Item::Step).collect();
-    let (guest, skipped, kept) = (facts.guest.clone(), Vec::new(), Vec::new());
-    Ok(Plan { guest, items, skipped, warnings, kept, not_whole: Vec::new() })
+    let mut items: Vec<Item> = steps.into_iter().map(Item::Step).collect();
+    past_damage(&mut items);
+    let unread = "something of the source cannot be read; see the warnings".to_owned();
+    let unread = (!facts.unreadable.is_empty()).then_some((Failure::Damage, unread));
+    Ok(Plan {
+        warnings,
+        if_interrupted: "every point is whole or not there, and what arrived is not sent again",
+        falls_short: unread,
+        ..Plan::new(facts.guest.clone(), items)
+    })
+}
+
+/// A damaged point does not keep the others from being copied; any other failure ends the plan. What
+/// takes something from the source needs all that came before.
+fn past_damage(items: &mut [Item]) {
+    let copies = |step: &Step| {
+        matches!(step.action, Action::Point(PointAction::Copy(_) | PointAction::CopyMarks(_)))
+    };
+    let mut before = Vec::new();
+    for (id, step) in failure::steps_mut(items).enumerate() {
+        step.on_failure = if copies(step) { OnFailure::PAST_DAMAGE } else { OnFailure::STOP };
+        if copies(step) {
+            before.push(id);
+        } else {
+            step.needs.clone_from(&before);
+        }
+    }
 }
 
 /// Points that a user sees and the target lacks, and the points that hold images that those need,
@@ -124,6 +155,22 @@ fn to_copy<'a>(facts: &'a CopyFacts, policy: &CopyPolicy) -> Vec<&'a StoredFact>
         }
     }
     facts.source.iter().filter(|point| chosen.contains(&point.id)).collect()
+}
+
+/// The chains of labels that the copied points bear and that have none in the target: without one of its
+/// own the points' would be taken for it, which is the source's.
+fn chains(
+    facts: &CopyFacts,
+    copied: &[&StoredFact],
+    new_chains: &mut dyn Iterator<Item = ChainId>,
+) -> Vec<Step> {
+    let labels: BTreeSet<&Label> = copied.iter().map(|point| &point.label).collect();
+    let labels = labels.into_iter().filter(|label| facts.lacks_chain.contains(label));
+    let step = |(label, chain): (&Label, ChainId)| {
+        let begin = Action::Point(PointAction::BeginChain { label: label.clone(), chain });
+        begin.because("the target has none of its own for the label")
+    };
+    labels.zip(new_chains).map(step).collect()
 }
 
 /// Points of both that were marked in the source only. Hidden ones, too: points need their images.
@@ -211,7 +258,11 @@ fn moved<'a>(
 
 /// The chains of labels whose newest point goes: what an increment would follow is in the target
 /// then.
-fn handed_over(facts: &CopyFacts, moved: &[&StoredFact]) -> impl Iterator<Item = Step> {
+fn handed_over(
+    facts: &CopyFacts,
+    moved: &[&StoredFact],
+    new_chains: &mut dyn Iterator<Item = ChainId>,
+) -> Vec<Step> {
     let is_newest = |p: &&StoredFact| {
         let later = |o: &StoredFact| o.label == p.label && !o.hidden && o.seq > p.seq;
         !p.hidden && !facts.source.iter().any(later)
@@ -219,29 +270,31 @@ fn handed_over(facts: &CopyFacts, moved: &[&StoredFact]) -> impl Iterator<Item =
     let newest = moved.iter().copied().filter(is_newest).map(|point| &point.label);
     let labels: BTreeSet<&Label> =
         newest.filter(|label| facts.takes_chain.contains(label)).collect();
-    let step = |label: &Label| Action::HandOverChain { label: label.clone() };
-    let steps: Vec<Step> =
-        labels.into_iter().map(|l| step(l).because("the target goes on with it")).collect();
-    steps.into_iter()
+    let step = |(label, new): (&Label, ChainId)| {
+        let hand_over = Action::Point(PointAction::HandOverChain { label: label.clone(), new });
+        hand_over.because("the target goes on with it")
+    };
+    labels.into_iter().zip(new_chains).map(step).collect()
 }
 
 fn mark_step(point: &StoredFact) -> Step {
-    Action::CopyMarks(copied(point)).because("the source's was marked since it was copied")
+    Action::Point(PointAction::CopyMarks(copied(point)))
+        .because("the source's was marked since it was copied")
 }
 
 fn copy_step(point: &StoredFact) -> Step {
     let why = if point.hidden { "points that are copied need its images" } else { "" };
-    Action::CopyPoint(copied(point)).because(why)
+    Action::Point(PointAction::Copy(copied(point))).because(why)
 }
 
 fn verify_step(point: &StoredFact) -> Step {
-    Action::VerifyCopy(copied(point)).because("the source's is to go")
+    Action::Point(PointAction::VerifyCopy(copied(point))).because("the source's is to go")
 }
 
 fn remove_step(facts: &CopyFacts, point: &StoredFact) -> Step {
     let why = if point.hidden { "nothing needs it any more" } else { "it was moved" };
     let point = removed(&facts.source, point);
-    Action::RemoveMoved(point).because(why)
+    Action::Point(PointAction::RemoveMoved(point)).because(why)
 }
 
 fn copied(point: &StoredFact) -> CopiedPoint {

@@ -1,8 +1,10 @@
 //! What a restored configuration names that no restore point holds: the node's own disks, and
 //! cloud-init drives, which PVE makes. Pure.
 
-use super::restore::RestoreFacts;
-use super::restore_policy::RestorePolicy;
+use super::guest_config::RestoredVolume;
+use super::placing::Placed;
+use super::restore::{RestoreFacts, StoredVolume};
+use super::restore_policy::{RestorePolicy, storage_for};
 use crate::model::{DiskKey, VmId, VolumeId};
 use std::collections::BTreeMap;
 
@@ -49,6 +51,26 @@ fn named_after(volume: &VolumeId, saved: VmId, target: VmId) -> VolumeId {
     };
     let name = name.replace(&old_name, &format!("vm-{target}-cloudinit"));
     VolumeId { storage: volume.storage.clone(), name }
+}
+
+/// The cloud-init volumes that stay in place are named by the restored configuration, too: PVE knows them
+/// by their names only and writes them anew at the next start.
+pub(super) fn cloud_init_in_place(
+    facts: &RestoreFacts,
+    policy: &RestorePolicy,
+    placed: &Placed,
+    target: VmId,
+) -> Vec<(DiskKey, RestoredVolume)> {
+    let is_placed = |stored: &StoredVolume| placed.iter().any(|(of, _)| of.disk == stored.disk);
+    let left = facts.volumes.iter().filter(|stored| !is_placed(stored));
+    let named = left.filter(|stored| stored.volume.own_name().ends_with("cloudinit"));
+    named
+        .map(|stored| {
+            let storage = storage_for(policy, &stored.volume.storage);
+            let volume = VolumeId { storage, name: format!("vm-{target}-cloudinit") };
+            (stored.disk.clone(), RestoredVolume { volume, size: stored.shape.size })
+        })
+        .collect()
 }
 
 /// What is told of them.

@@ -3,8 +3,8 @@
 //! Facts are plain data without handles, so that a golden test can write them down.
 
 use crate::model::{
-    ChainId, DiskKey, Guest, ImageId, Label, Moment, PointId, Share, SnapshotIdentity, VolumeId,
-    VolumeIdentity,
+    ChainId, DiskKey, Guest, ImageId, Label, Moment, PointId, Share, SnapshotIdentity,
+    VolumeIdentity, VolumeRef,
 };
 use crate::retention::{Rules, Span};
 
@@ -36,7 +36,7 @@ pub struct VolumeFact {
     /// Its key in the configuration.
     pub disk: DiskKey,
     /// Its id.
-    pub volume: VolumeId,
+    pub volume: VolumeRef,
     /// What it is.
     pub identity: VolumeIdentity,
     /// Its size in bytes.
@@ -58,11 +58,23 @@ pub struct DepartedFact {
     /// The key that it had in the newest point that holds it.
     pub disk: DiskKey,
     /// Its id now.
-    pub volume: VolumeId,
+    pub volume: VolumeRef,
     /// Its snapshots, oldest first.
     pub snapshots: Vec<SnapshotFact>,
     /// Whether its content is being migrated, so that none of its snapshots may be deleted now.
     pub migrating: bool,
+}
+
+/// Snapshots on a volume of the guest that belong to backups of a guest which is gone: it had the disk
+/// before, and no run of its own will delete them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrphanFact {
+    /// The volume that bears them.
+    pub volume: VolumeRef,
+    /// The chain that they belong to.
+    pub chain: ChainId,
+    /// The guest that had it, in words.
+    pub guest: String,
 }
 
 /// One image of an earlier restore point.
@@ -128,8 +140,10 @@ pub struct BackupFacts {
     pub skipped: Vec<crate::model::SkippedDisk>,
     /// Volumes that earlier points hold and this one will not; they still exist.
     pub departed: Vec<DepartedFact>,
-    /// The chain that the run belongs to.
-    pub chain: ChainId,
+    /// Snapshots of guests that are gone, on the volumes of this one.
+    pub orphans: Vec<OrphanFact>,
+    /// The chain that the label has; none before its first run.
+    pub chain: Option<ChainId>,
     /// Points of that chain, oldest first by `seq`.
     pub points: Vec<PointFact>,
     /// The blocks of this chain's points that were compared with the source, newest first.
@@ -160,6 +174,8 @@ pub struct BackupPolicy {
     pub now: Moment,
     /// The id that the new point gets, from the random source.
     pub point: PointId,
+    /// The chain that the label gets where it has none, from the random source.
+    pub new_chain: ChainId,
     /// What happens to the snapshot that stays on each volume.
     pub snapshots: SnapshotProtection,
     /// When an image is a base although an increment would be possible.

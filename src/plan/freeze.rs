@@ -2,7 +2,7 @@
 //! is frozen and thawed is not for here.
 
 use super::facts::{BackupFacts, BackupPolicy, RunState};
-use super::{Action, FREEZE_SECONDS, Item, OTHERS_FREEZE_SECONDS, Scope, Step};
+use super::{Action, FREEZE_SECONDS, GuestAction, Item, OTHERS_FREEZE_SECONDS, Scope, Step};
 
 /// The snapshots of a guest whose agent can freeze stand inside a freeze.
 pub(super) fn around(
@@ -10,11 +10,12 @@ pub(super) fn around(
     policy: &BackupPolicy,
     snapshots: Vec<Step>,
 ) -> Vec<Item> {
+    let snapshots = snapshots.into_iter().map(Item::Step).collect();
     if facts.run_state == RunState::RunningWithAgent {
         let scope = Scope::Frozen { seconds: FREEZE_SECONDS, answer: policy.freeze_timeout };
         return vec![Item::Scope(scope, snapshots)];
     }
-    snapshots.into_iter().map(Item::Step).collect()
+    snapshots
 }
 
 /// The thaw of a guest that somebody has left frozen. After a dead run of ours it is made sure of even
@@ -23,11 +24,11 @@ pub(super) fn around(
 pub(super) fn thaw(facts: &BackupFacts) -> Option<Step> {
     let can_tell = facts.run_state != RunState::RunningWithoutAgent;
     if !facts.freezes.is_empty() && can_tell {
-        let thaw = Action::ThawGuest { after: 0 };
+        let thaw = Action::Guest(GuestAction::Thaw { after: 0 });
         return Some(thaw.because("an interrupted run left it frozen"));
     }
     (facts.found_frozen && facts.lock.is_none()).then(|| {
-        let thaw = Action::ThawGuest { after: OTHERS_FREEZE_SECONDS };
+        let thaw = Action::Guest(GuestAction::Thaw { after: OTHERS_FREEZE_SECONDS });
         thaw.because("it is frozen, and by no run of this node")
     })
 }

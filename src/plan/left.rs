@@ -1,15 +1,15 @@
 //! What interrupted restores left, and what of it may go. Not for looking at it: that is the survey's.
 
 use super::restore::RestoreFacts;
-use super::{Action, Step};
-use crate::model::{VolumeId, VolumeIdentity};
+use super::{Action, Step, VolumeAction};
+use crate::model::{VolumeIdentity, VolumeRef};
 
 /// A volume that an interrupted restore of the guest made on this node and did not finish, if it is
 /// there still.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeftVolume {
     /// Its id.
-    pub volume: VolumeId,
+    pub volume: VolumeRef,
     /// What was made.
     pub identity: VolumeIdentity,
     /// What bears its name now.
@@ -42,10 +42,10 @@ pub(super) fn going(facts: &RestoreFacts) -> impl Iterator<Item = &LeftVolume> {
 pub(super) fn without_left(facts: &RestoreFacts) -> RestoreFacts {
     let mut without = facts.clone();
     for left in going(facts) {
-        let Some(at) = facts.storages.get(&left.volume.storage) else { continue };
+        let Some(at) = facts.storages.get(&left.volume.id.storage) else { continue };
         for storage in without.storages.values_mut() {
             if storage.holds == at.holds {
-                storage.volumes.remove(&left.volume.name);
+                storage.volumes.remove(&left.volume.id.name);
             }
             if storage.space == at.space {
                 storage.free_bytes = storage.free_bytes.map(|free| free.saturating_add(left.used));
@@ -57,5 +57,6 @@ pub(super) fn without_left(facts: &RestoreFacts) -> RestoreFacts {
 
 pub(super) fn deletion(left: &LeftVolume) -> Step {
     let (volume, identity) = (left.volume.clone(), left.identity.clone());
-    Action::DeleteVolume { volume, identity }.because("an interrupted restore left it")
+    Action::Volume(VolumeAction::Delete { volume, identity })
+        .because("an interrupted restore left it")
 }

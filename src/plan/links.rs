@@ -59,6 +59,7 @@ impl<'a> Links<'a> {
             is_hidden: point.hidden,
             is_newest: self.newest.contains(&point.id),
             needed_by: self.children(point),
+            is_named: false,
         }
     }
 }

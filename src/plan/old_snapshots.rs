@@ -1,9 +1,9 @@
 //! Which older snapshots of its own chain a backup deletes once its point is there, and why others stay.
 //! Pure.
 
-use super::facts::{BackupFacts, DepartedFact, SnapshotFact, VolumeFact};
-use super::{Action, Item, Step};
-use crate::model::{SnapshotName, VolumeId};
+use super::facts::{BackupFacts, DepartedFact, OrphanFact, SnapshotFact, VolumeFact};
+use super::{Action, Item, Step, VolumeAction};
+use crate::model::{SnapshotName, VolumeRef};
 
 /// Why no snapshot of a volume goes for the time being. Ceph aborts the client that next writes to a
 /// part which was not copied yet (its issue 15831), and that client is the guest.
@@ -58,10 +58,18 @@ pub(super) fn stays(facts: &BackupFacts) -> impl Iterator<Item = String> + '_ {
             departed.volume, departed.disk
         )),
     });
-    present.chain(departed)
+    present.chain(departed).chain(facts.orphans.iter().map(orphaned))
 }
 
-fn postponed(volume: &VolumeId) -> String {
+/// Whose snapshots they are is known, but not whether the guest comes back: a person decides.
+fn orphaned(orphan: &OrphanFact) -> String {
+    let OrphanFact { volume, chain, guest } = orphan;
+    format!(
+        "volume {volume} bears a snapshot of the backups of {guest}, which is not in this cluster any more: it keeps all that is overwritten since; `pve-ferry reset --volume {volume} --chain {chain}` deletes it"
+    )
+}
+
+fn postponed(volume: &VolumeRef) -> String {
     format!(
         "volume {volume} {}: its older snapshots stay, and a run after that deletes them",
         MIGRATING
@@ -74,7 +82,8 @@ fn own<'a>(
     snapshots: &'a [SnapshotFact],
 ) -> impl Iterator<Item = &'a SnapshotFact> {
     snapshots.iter().filter(|snapshot| {
-        SnapshotName::parse(&snapshot.identity.name).is_some_and(|name| name.chain == facts.chain)
+        SnapshotName::parse(&snapshot.identity.name)
+            .is_some_and(|name| Some(name.chain) == facts.chain)
     })
 }
 
@@ -84,14 +93,17 @@ fn replaced(facts: &BackupFacts, snapshot: &SnapshotFact) -> String {
     if is_source { "replaced as base" } else { "an interrupted run left it" }.to_owned()
 }
 
-fn deletion(volume: &VolumeId, snapshot: &SnapshotFact, reason: &str) -> Vec<Step> {
+fn deletion(volume: &VolumeRef, snapshot: &SnapshotFact, reason: &str) -> Vec<Step> {
     let (volume, snapshot_is) = (volume.clone(), snapshot.identity.clone());
     let mut steps = Vec::new();
     if snapshot.protected {
         let (volume, snapshot) = (volume.clone(), snapshot_is.clone());
-        let release = Action::ReleaseSnapshot { volume, snapshot };
+        let release = Action::Volume(VolumeAction::ReleaseSnapshot { volume, snapshot });
         steps.push(release.because("it is to be deleted"));
     }
-    steps.push(Action::DeleteSnapshot { volume, snapshot: snapshot_is }.because(reason));
+    steps.push(
+        Action::Volume(VolumeAction::DeleteSnapshot { volume, snapshot: snapshot_is })
+            .because(reason),
+    );
     steps
 }

@@ -3,12 +3,14 @@
 
 use super::restore::{NoRestore, RestoreFacts, StoredVolume, wanted};
 use super::restore_policy::{RestorePolicy, storage_for};
-use crate::model::{Bytes, GuestKind, VmId, VolumeId};
+use crate::model::{Bytes, ClusterRef, GuestKind, NodeName, VmId, VolumeId, VolumeRef};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What the survey knows of one storage that gets volumes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TargetStorage {
+    /// The node that it is on; none where all nodes have it.
+    pub node: Option<NodeName>,
     /// The volumes that are there.
     pub volumes: BTreeSet<String>,
     /// Bytes free, where the storage can tell.
@@ -50,6 +52,14 @@ impl StorageRules {
         let content = self.content.join(",");
         let takes = self.content.iter().any(|content| content == needed);
         (!takes).then(|| format!("takes no {needed} (`content {content}`)"))
+    }
+}
+
+impl RestoreFacts {
+    /// Where a volume is that is made on one of the storages.
+    pub(super) fn place_of(&self, volume: &VolumeId) -> VolumeRef {
+        let node = self.storages.get(&volume.storage).and_then(|storage| storage.node.clone());
+        VolumeRef { cluster: ClusterRef::Home, node, id: volume.clone() }
     }
 }
 

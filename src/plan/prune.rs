@@ -2,8 +2,9 @@
 //! because others need their images, which hidden ones merge. Pure; it removes nothing.
 
 use super::links::Links;
-use super::{Action, Item, KeptPoint, Plan, RemovedPoint, Step};
+use super::{Action, Item, KeptPoint, OnFailure, Plan, PointAction, RemovedPoint, Step, failure};
 use crate::model::{Guest, ImageId, Label, Moment, PointId};
+use crate::report::Failure;
 use crate::retention::{self, Rules, Share, Verdict};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,13 +79,35 @@ pub fn plan(facts: &PruneFacts, policy: &PrunePolicy) -> Plan {
     warnings.extend(incomplete(facts, policy));
     let steps = sweep(&facts.leftovers).into_iter().chain(pruning.steps);
     let mut items: Vec<Item> = steps.map(Item::Step).collect();
-    if let Some(why) = &facts.frozen_repository {
-        warnings.push(format!("nothing of this guest is removed from the repository: {why}"));
+    let nothing_goes = nothing_goes(facts);
+    if let Some(text) = &nothing_goes {
+        warnings.push(text.clone());
         items.clear();
         pruning.stopped.clear();
     }
-    let (guest, kept, not_whole) = (facts.guest.clone(), pruning.kept, pruning.stopped);
-    Plan { guest, items, skipped: Vec::new(), warnings, kept, not_whole }
+    failure::all(&mut items, OnFailure::STOP);
+    Plan {
+        warnings,
+        kept: pruning.kept,
+        not_removed: pruning.stopped,
+        if_interrupted: "nothing is half",
+        if_damaged: "`verify --mark` notes which points that costs, and no backup goes on with it",
+        falls_short: nothing_goes.map(|text| not_pruned(&text, facts.is_damaged)),
+        ..Plan::new(facts.guest.clone(), items)
+    }
+}
+
+fn nothing_goes(facts: &PruneFacts) -> Option<String> {
+    let why = facts.frozen_repository.as_ref()?;
+    Some(format!("nothing of this guest is removed from the repository: {why}"))
+}
+
+/// A guest of which nothing may be removed was not pruned, whatever its plan comes to.
+fn not_pruned(text: &str, is_damaged: bool) -> (Failure, String) {
+    match is_damaged {
+        true => (Failure::Damage, format!("{text}; `verify` tells what that costs")),
+        false => (Failure::Other, format!("{text}; prune with the version that wrote it")),
+    }
 }
 
 /// What pruning comes to.
@@ -100,7 +123,7 @@ pub struct Pruning {
 
 /// The step that removes what an interrupted merge left, when it left something.
 pub(super) fn sweep(points: &[String]) -> Option<Step> {
-    let action = || Action::SweepLeftovers { points: points.to_owned() };
+    let action = || Action::Point(PointAction::SweepLeftovers { points: points.to_owned() });
     (!points.is_empty()).then(|| action().because("an interrupted merge left files there"))
 }
 
@@ -157,10 +180,10 @@ pub fn pruning(points: &[StoredFact], policy: &PrunePolicy) -> Pruning {
     let is_folded = |point: &StoredFact| folded.contains(&point.id);
     for point in going.iter().rev().filter(|p| !needed.contains(&p.id)) {
         let why = if point.hidden { "nothing needs it any more" } else { "no rule keeps it" };
-        steps.push(Action::DeleteRestorePoint(links.removed(point)).because(why));
+        steps.push(Action::Point(PointAction::Delete(links.removed(point))).because(why));
     }
     for point in going.iter().filter(|p| needed.contains(&p.id) && !p.hidden && !is_folded(p)) {
-        let action = Action::HidePoint(links.removed(point));
+        let action = Action::Point(PointAction::Hide(links.removed(point)));
         steps.push(action.because("no rule keeps it; newer points need its images"));
     }
     steps.extend(merges.iter().flat_map(|merge| merge.steps(&links)));
@@ -254,9 +277,9 @@ impl Merge<'_> {
 
     fn steps(&self, links: &Links<'_>) -> Vec<Step> {
         let from = self.from.iter().rev().map(|p| links.removed(p)).collect();
-        let action = Action::MergeImages { into: links.removed(self.into), from };
+        let action = Action::Point(PointAction::Merge { into: links.removed(self.into), from });
         let mut steps = vec![action.because(self.because.clone())];
-        let delete = |p: &&StoredFact| Action::DeleteRestorePoint(links.removed(p));
+        let delete = |p: &&StoredFact| Action::Point(PointAction::Delete(links.removed(p)));
         steps.extend(self.from.iter().map(|p| delete(p).because("it is merged")));
         steps
     }

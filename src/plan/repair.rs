@@ -1,7 +1,7 @@
 //! Decides on a repair: what of a guest's stored points is put back or made again, and what cannot
 //! be. Pure; nothing that it plans takes anything away.
 
-use super::{Action, Item, Plan, Step};
+use super::{Action, Item, OnFailure, Plan, PointAction, Step, failure};
 use crate::model::{Guest, Label, Moment, PointId, counted};
 
 /// One thing that is put back or made again.
@@ -16,6 +16,8 @@ pub enum Mend {
     Index {
         /// The image file, relative to the guest's directory.
         file: String,
+        /// What becomes of the image if it turns out to be damaged.
+        if_damaged: IfDamaged,
     },
     /// The attributes of a point.
     Attributes {
@@ -42,12 +44,22 @@ pub enum Mend {
     },
 }
 
+/// What becomes of an image that turns out to be damaged when its index is made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfDamaged {
+    /// It stays as it is, and the step fails.
+    Fails,
+    /// It is marked, and the guest is surveyed again, so that no increment follows it. An index that
+    /// only cannot be written keeps none from following.
+    IsMarked,
+}
+
 impl Mend {
     /// Verb and object, as a printed plan shows them.
     pub(super) fn words(&self) -> (&'static str, String) {
         match self {
             Self::Manifest { directory } => ("put manifest back", directory.clone()),
-            Self::Index { file } => ("rebuild index", format!("of {file}")),
+            Self::Index { file, .. } => ("rebuild index", format!("of {file}")),
             Self::Attributes { directory, .. } => ("write attributes", directory.clone()),
             Self::GuestRecord => ("write guest.json", String::new()),
             Self::SealedCopies { points } => {
@@ -60,7 +72,7 @@ impl Mend {
     }
 
     fn because(self, reason: impl Into<String>) -> Step {
-        Action::Mend(self).because(reason)
+        Action::Point(PointAction::Mend(self)).because(reason)
     }
 }
 
@@ -129,17 +141,35 @@ pub enum RecordSource {
     Points,
 }
 
-/// Plans the repair of one guest's points. What cannot be mended stands in `not_whole`.
-pub fn plan(facts: &RepairFacts) -> Plan {
+/// Plans the repair of one guest's points, without what this run has tried in vain. What cannot be
+/// mended stands in `not_whole`.
+pub fn plan(facts: &RepairFacts, tried: &[Action]) -> Plan {
     let steps = manifests(facts)
         .chain(indexes(facts))
         .chain(attributes(facts))
         .chain(record(facts))
         .chain(copies(facts))
-        .chain(forgotten(facts));
-    let (guest, items) = (facts.guest.clone(), steps.map(Item::Step).collect());
-    let (skipped, warnings, kept) = (Vec::new(), Vec::new(), Vec::new());
-    Plan { guest, items, skipped, warnings, kept, not_whole: beyond_repair(facts) }
+        .chain(forgotten(facts))
+        .filter(|step| !tried.contains(&step.action));
+    let mut items: Vec<Item> = steps.map(Item::Step).collect();
+    failure::all(&mut items, OnFailure::TRY);
+    Plan {
+        not_whole: beyond_repair(facts),
+        if_interrupted: "nothing is half",
+        ..Plan::new(facts.guest.clone(), items)
+    }
+}
+
+/// Why a guest is not repaired when all of this stays damaged; none when nothing does.
+pub fn unmended(damaged: &[String]) -> Option<String> {
+    let text = || {
+        format!(
+            "cannot be mended: {}; the points that need it can be removed with `delete`, the newest first, and \
+             then a directory without a manifest by hand",
+            damaged.join("; ")
+        )
+    };
+    (!damaged.is_empty()).then(text)
 }
 
 fn manifests(facts: &RepairFacts) -> impl Iterator<Item = Step> {
@@ -151,9 +181,10 @@ fn manifests(facts: &RepairFacts) -> impl Iterator<Item = Step> {
 }
 
 fn indexes(facts: &RepairFacts) -> impl Iterator<Item = Step> {
-    let step =
-        |file: &String| Mend::Index { file: file.clone() }.because("it is missing or damaged");
-    facts.indexes.iter().map(step)
+    facts.indexes.iter().map(|file| {
+        let action = Mend::Index { file: file.clone(), if_damaged: IfDamaged::Fails };
+        action.because("it is missing or damaged")
+    })
 }
 
 fn attributes(facts: &RepairFacts) -> impl Iterator<Item = Step> {

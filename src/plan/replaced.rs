@@ -4,6 +4,7 @@
 use super::placing::Placed;
 use super::restore::{NoRestore, RestoreFacts};
 use crate::model::{Guest, VolumeId};
+use crate::pve_config::GuestConfig;
 
 /// The guest that has the target's vmid now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,24 @@ impl PresentGuest {
         }
         kept
     }
+}
+
+/// Keeps the volumes of a replaced configuration as unused disks, so that nothing is lost by it.
+pub(super) fn with_unused(
+    mut config: GuestConfig,
+    present: Option<&PresentGuest>,
+) -> Result<GuestConfig, NoRestore> {
+    let Some(present) = present else { return Ok(config) };
+    let named: Vec<VolumeId> = config.volumes().into_iter().filter_map(|v| v.volume).collect();
+    for volume in present.unused(&named) {
+        let mut keys = (0..MOST_UNUSED).map(|n| format!("unused{n}"));
+        let free = keys.find(|key| config.get(key).is_none());
+        let free = free.ok_or_else(|| {
+            NoRestore::Config(format!("no key is free to keep {volume} as unused"))
+        })?;
+        config.set(&free, &volume.to_string());
+    }
+    Ok(config)
 }
 
 /// Refuses what could not keep all of the present guest's volumes.

@@ -6,15 +6,15 @@
 //! repository that the user names, or when the user names the chain itself.
 
 use super::facts::SnapshotFact;
-use super::{Action, Item, KeptPoint, Plan};
-use crate::model::{ChainId, Guest, Label, SkippedDisk, SnapshotIdentity, SnapshotName, VolumeId};
+use super::{Action, Item, KeptPoint, OnFailure, Plan, PointAction, VolumeAction, failure};
+use crate::model::{ChainId, Guest, Label, SkippedDisk, SnapshotIdentity, SnapshotName, VolumeRef};
 use std::collections::BTreeSet;
 
 /// A volume and the snapshots on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResetVolume {
     /// Its id.
-    pub volume: VolumeId,
+    pub volume: VolumeRef,
     /// Its snapshots, oldest first.
     pub snapshots: Vec<SnapshotFact>,
     /// Whether its content is being migrated, so that none of its snapshots may be deleted now.
@@ -91,8 +91,8 @@ pub fn plan(facts: &ResetFacts, policy: &ResetPolicy) -> Result<Plan, NoReset> {
     }
     let mut items: Vec<Item> = chains.iter().map(|chain| reset_chain(facts, *chain)).collect();
     items.append(&mut deletions);
-    let guest = facts.guest.clone();
-    Ok(Plan { guest, items, skipped, warnings: Vec::new(), kept, not_whole: Vec::new() })
+    failure::all(&mut items, OnFailure::STOP);
+    Ok(Plan { skipped, stays: kept, ..Plan::new(facts.guest.clone(), items) })
 }
 
 /// A snapshot that was to go and must not as long as its volume is being migrated.
@@ -153,18 +153,18 @@ fn reset_chain(facts: &ResetFacts, chain: ChainId) -> Item {
         Some(fact) => format!("it is of {}", fact.guest),
         None => "the user named it".to_owned(),
     };
-    Item::Step(Action::ResetChain { chain }.because(reason))
+    Item::Step(Action::Point(PointAction::ResetChain { chain }).because(reason))
 }
 
-fn deletion(volume: &VolumeId, snapshot: &SnapshotFact, reason: &str) -> Vec<Item> {
+fn deletion(volume: &VolumeRef, snapshot: &SnapshotFact, reason: &str) -> Vec<Item> {
     let (volume, identity) = (volume.clone(), snapshot.identity.clone());
     let mut items = Vec::new();
     if snapshot.protected {
         let (volume, snapshot) = (volume.clone(), identity.clone());
-        let release = Action::ReleaseSnapshot { volume, snapshot };
+        let release = Action::Volume(VolumeAction::ReleaseSnapshot { volume, snapshot });
         items.push(Item::Step(release.because("it is to be deleted")));
     }
-    let delete = Action::DeleteSnapshot { volume, snapshot: identity };
+    let delete = Action::Volume(VolumeAction::DeleteSnapshot { volume, snapshot: identity });
     items.push(Item::Step(delete.because(reason)));
     items
 }

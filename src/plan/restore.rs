@@ -6,11 +6,16 @@ pub use super::replaced::{MOST_UNUSED, PresentGuest};
 pub use super::restore_policy::{Afterwards, Existing, RestorePolicy, storage_for};
 
 use super::damage::{DamageFacts, IsDamaged, judge};
+use super::guest_config::{self, Identity, Restoration, RestoredVolume, restored_config};
 use super::left::{LeftVolume, deletion, going, without_left};
-use super::placing::place;
+use super::placing::{Placed, place};
 use super::shape::{shape_on, striping_lost};
-use super::{Action, Item, Plan, Step, drives, replaced};
+use super::{
+    Action, ConfigAction, GuestAction, Item, OnFailure, Plan, Step, TransferAction, VolumeAction,
+    drives, failure, replaced,
+};
 use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
+use crate::pve_config::{GuestConfig, MacPrefix};
 use std::collections::BTreeMap;
 
 /// A volume of the restore point.
@@ -45,6 +50,10 @@ pub struct RestoreFacts {
     pub firewall: Result<Option<String>, String>,
     /// The firewall file that the target's vmid has now, where the guest is restored whole.
     pub present_firewall: Option<String>,
+    /// The configuration that the guest had, where it is restored whole; why it cannot be read.
+    pub config: Result<String, String>,
+    /// How new network addresses begin in this cluster.
+    pub mac_prefix: MacPrefix,
     /// The node's own disks that the saved configuration names, where the guest is restored whole.
     pub node_disks: Vec<NodeDisk>,
     /// The cloud-init drives that the point does not hold, where the guest is restored whole.
@@ -129,6 +138,9 @@ pub enum NoRestore {
     /// Checks found damage in the point, and it is not clear that just this one is meant.
     #[error(transparent)]
     Damaged(#[from] IsDamaged),
+    /// The configuration cannot be made.
+    #[error("{0}; nothing was changed")]
+    Config(String),
     /// The options exclude each other.
     #[error("{0}; nothing was changed")]
     Usage(String),
@@ -174,13 +186,17 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     steps.extend(going(facts).map(deletion));
     steps.extend(volumes.iter().map(|(stored, volume)| {
         let (disk, shape) = (stored.disk.clone(), shape_on(stored, volume));
-        Action::CreateVolume { disk, volume: volume.clone(), shape }.step()
+        Action::Volume(VolumeAction::Create { disk, volume: facts.place_of(volume), shape }).step()
     }));
     steps.extend(volumes.iter().map(|(stored, volume)| {
-        Action::RestoreVolume { disk: stored.disk.clone(), volume: volume.clone() }.step()
+        Action::Transfer(TransferAction::Restore {
+            disk: stored.disk.clone(),
+            volume: facts.place_of(volume),
+        })
+        .step()
     }));
     steps.extend(if whole {
-        ending_of_guest(facts, policy, target)
+        ending_of_guest(facts, policy, written_config(facts, policy, &volumes, target)?, target)
     } else {
         ending_of_disks(policy)
     });
@@ -192,11 +208,33 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
         node: facts.node.clone(),
     };
     let skipped = if whole { facts.skipped.clone() } else { Vec::new() };
-    let items = steps.into_iter().map(Item::Step).collect();
+    let mut items: Vec<Item> = steps.into_iter().map(Item::Step).collect();
+    after_restore(&mut items);
+    let is_transfer =
+        |step: &Step| matches!(step.action, Action::Transfer(TransferAction::Restore { .. }));
+    // Single volumes stand for themselves: once all are whole, no later failure takes them away.
+    let steps: Vec<&Step> = items.iter().flat_map(Item::steps).collect();
+    let last = steps.iter().rposition(|step| is_transfer(step)).filter(|_| !whole);
+    let whole_after = last.map(|last| (last, "all volumes are restored"));
+    let lasting = if whole { "the guest is restored" } else { "the volumes are restored" };
     let mut warnings = replaced::warnings(facts);
     warnings.extend(drives::warnings(facts, policy, target));
     warnings.extend(volumes.iter().filter_map(|(stored, _)| striping_lost(stored)));
-    Ok(Plan { guest, items, skipped, warnings, kept: Vec::new(), not_whole })
+    Ok(Plan { skipped, warnings, not_whole, lasting, whole_after, ..Plan::new(guest, items) })
+}
+
+/// What fails when all is restored takes nothing away, and there is no next run that would try again.
+fn after_restore(items: &mut [Item]) {
+    for step in failure::steps_mut(items) {
+        step.asked = match &step.action {
+            Action::Guest(GuestAction::Start { .. }) => Some("its start"),
+            Action::Guest(GuestAction::RescanVolumes { .. }) => {
+                Some("attaching them as unused disks")
+            }
+            _ => continue,
+        };
+        step.on_failure = OnFailure::GO_ON;
+    }
 }
 
 fn check_options(policy: &RestorePolicy) -> Result<(), NoRestore> {
@@ -266,22 +304,68 @@ pub(super) fn wanted<'a>(
 /// The vmid is the guest's from the first step on.
 fn reservation(facts: &RestoreFacts, target: VmId) -> Vec<Step> {
     let left = facts.left_reserved.then(|| {
-        Action::ReleaseGuest { vmid: target }.because("an interrupted restore had reserved it")
+        Action::Guest(GuestAction::Release { vmid: target })
+            .because("an interrupted restore had reserved it")
     });
-    let reserve = Action::ReserveGuest { vmid: target, node: facts.node.clone() }.step();
+    let reserve =
+        Action::Guest(GuestAction::Reserve { vmid: target, node: facts.node.clone() }).step();
     left.into_iter().chain([reserve]).collect()
 }
 
-fn ending_of_guest(facts: &RestoreFacts, policy: &RestorePolicy, target: VmId) -> Vec<Step> {
-    let replaces = facts.present.as_ref().map(|present| present.config_digest.clone());
+fn ending_of_guest(
+    facts: &RestoreFacts,
+    policy: &RestorePolicy,
+    text: String,
+    target: VmId,
+) -> Vec<Step> {
+    let before = facts.present.as_ref().map(|present| present.config.clone());
+    let expected = facts.present.as_ref().map(|present| present.config_digest.clone());
+    let changes = match before.as_ref().or(facts.config.as_ref().ok()) {
+        Some(before) => guest_config::changes(before, &text),
+        None => Vec::new(),
+    };
     let mut steps = vec![
-        Action::WriteConfig { vmid: target, kind: facts.kind, node: facts.node.clone(), replaces }
-            .step(),
+        Action::Config(ConfigAction::Write {
+            vmid: target,
+            kind: facts.kind,
+            node: facts.node.clone(),
+            expected,
+            text,
+            changes,
+        })
+        .step(),
     ];
     if policy.afterwards == Afterwards::Start && rules_kept_back(facts).is_none() {
-        steps.push(Action::StartGuest { vmid: target }.because("--start was given"));
+        steps.push(Action::Guest(GuestAction::Start { vmid: target }).because("--start was given"));
     }
     steps
+}
+
+/// The configuration that the guest gets, with the present guest's volumes as unused disks.
+fn written_config(
+    facts: &RestoreFacts,
+    policy: &RestorePolicy,
+    placed: &Placed,
+    target: VmId,
+) -> Result<String, NoRestore> {
+    let saved = facts.config.clone().map_err(NoRestore::Config)?;
+    let volume = |(stored, volume): &(&StoredVolume, VolumeId)| {
+        let restored = RestoredVolume { volume: volume.clone(), size: stored.shape.size };
+        (stored.disk.clone(), restored)
+    };
+    let mut volumes: BTreeMap<_, _> = placed.iter().map(volume).collect();
+    volumes.extend(drives::cloud_init_in_place(facts, policy, placed, target));
+    let another = policy.makes_another(facts.vmid, target);
+    let restoration = Restoration {
+        volumes,
+        identity: if another { Identity::New } else { Identity::Kept },
+        made_anew: made_anew(facts, target),
+        mac_prefix: facts.mac_prefix.clone(),
+    };
+    let mut random = policy.random.iter().copied();
+    let config = restored_config(&GuestConfig::parse(&saved), &restoration, &mut random)
+        .map_err(|error| NoRestore::Config(error.to_string()))?;
+    Ok(replaced::with_unused(config, facts.present.as_ref())?.to_string())
 }
 
 /// Why the restored guest has other firewall rules than the saved one: a damaged file keeps no guest
@@ -308,7 +392,8 @@ fn without_firewall(facts: &RestoreFacts, policy: &RestorePolicy) -> Option<Stri
 
 fn ending_of_disks(policy: &RestorePolicy) -> Vec<Step> {
     let rescan = |vmid| {
-        Action::RescanVolumes { vmid }.because(format!("guest {vmid} gets them as unused disks"))
+        Action::Guest(GuestAction::RescanVolumes { vmid })
+            .because(format!("guest {vmid} gets them as unused disks"))
     };
     policy.attach.map(rescan).into_iter().collect()
 }

@@ -23,6 +23,8 @@ pub struct RestorePolicy {
     pub unique: bool,
     /// What happens when the guest is there.
     pub existing: Existing,
+    /// Random bytes for new addresses and ids: 6 for each network card, 16 for each id.
+    pub random: Vec<u8>,
     /// What happens after the restore.
     pub afterwards: Afterwards,
 }

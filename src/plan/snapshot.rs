@@ -5,9 +5,10 @@
 //! does not make the newest snapshot the oldest. What was there before a run never outlives the
 //! snapshot that the run makes, and that one is never removed by it.
 
+use super::failure::{self, OnFailure};
 use super::snapshot_feature::{Feature, refusal};
 use super::vmstate::{MemoryFacts, unfit};
-use super::{Action, Item, KeptPoint, Plan};
+use super::{Action, GuestAction, HooksAfter, Item, KeptPoint, Plan, Step};
 use crate::model::guest_snapshot::label_in;
 use crate::model::{
     Bytes, Guest, GuestKind, GuestSnapshot, Label, Moment, TimestampFormat, VolumeId,
@@ -121,7 +122,7 @@ pub fn plan(facts: &SnapshotFacts, policy: &SnapshotPolicy) -> Result<Plan, Snap
     if let Some(create) = &policy.create {
         may_be_made(facts, create)?;
         refuse_locked(facts)?;
-        plan.items.push(Item::Step(creation(facts, create).step()));
+        plan.items.push(Item::Step(creation(facts, create)));
         plan.warnings.extend(advice(facts));
         plan.warnings.extend(unasked(facts));
     }
@@ -130,6 +131,8 @@ pub fn plan(facts: &SnapshotFacts, policy: &SnapshotPolicy) -> Result<Plan, Snap
         refuse_locked(facts)?;
     }
     plan.warnings.extend(facts.snapshots.iter().filter_map(unfinished));
+    // A snapshot that could not be made removes none, and nothing is removed behind a removal that failed.
+    failure::all(&mut plan.items, OnFailure::STOP);
     Ok(plan)
 }
 
@@ -152,11 +155,13 @@ pub fn rollback(facts: &SnapshotFacts, name: &str) -> Result<Plan, SnapshotRefus
     }
     let mut plan = empty(&facts.guest);
     let lost = "everything written since is lost";
-    plan.items.push(Item::Step(Action::RollbackGuest(snapshot.clone()).because(lost)));
+    plan.items
+        .push(Item::Step(Action::Guest(GuestAction::Rollback(snapshot.clone())).because(lost)));
     if facts.status == "running" && !snapshot.has_memory {
         let text = "the guest is stopped, and stays so: the snapshot holds no memory";
         plan.warnings.push(text.to_owned());
     }
+    failure::all(&mut plan.items, OnFailure::STOP);
     Ok(plan)
 }
 
@@ -178,8 +183,7 @@ pub fn lock_advice(lock: &str) -> &'static str {
 }
 
 fn empty(guest: &Guest) -> Plan {
-    let (items, skipped, warnings, kept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    Plan { guest: guest.clone(), items, skipped, warnings, kept, not_whole: Vec::new() }
+    Plan { if_interrupted: "nothing is half", ..Plan::new(guest.clone(), Vec::new()) }
 }
 
 fn may_be_made(facts: &SnapshotFacts, create: &NewSnapshot) -> Result<(), SnapshotRefusal> {
@@ -279,9 +283,12 @@ fn refuse_locked(facts: &SnapshotFacts) -> Result<(), SnapshotRefusal> {
     }
 }
 
-fn creation(facts: &SnapshotFacts, create: &NewSnapshot) -> Action {
-    let with_memory = is_memory_saved(facts, create);
-    Action::CreateGuestSnapshot { name: create.name.clone(), with_memory }
+/// Hooks hear of the new snapshot when the old ones are gone, too: the scripts of cv4pve-autosnap expect
+/// that order.
+fn creation(facts: &SnapshotFacts, create: &NewSnapshot) -> Step {
+    let (name, with_memory) = (create.name.clone(), is_memory_saved(facts, create));
+    let step = Action::Guest(GuestAction::CreateSnapshot { name, with_memory }).step();
+    Step { hooks_after: HooksAfter::ThePlan, ..step }
 }
 
 /// Only a machine that runs has memory to save.
@@ -316,7 +323,7 @@ fn retain(facts: &SnapshotFacts, policy: &SnapshotPolicy, plan: &mut Plan) {
     let room = usize::try_from(keep).unwrap_or(usize::MAX).saturating_sub(new);
     let (old, kept) = own.split_at(own.len().saturating_sub(room));
     for snapshot in old {
-        let action = Action::DeleteGuestSnapshot((*snapshot).clone());
+        let action = Action::Guest(GuestAction::DeleteSnapshot((*snapshot).clone()));
         plan.items.push(Item::Step(action.because(format!("keep {keep}"))));
     }
     plan.kept.extend(kept.iter().map(|snapshot| KeptPoint {

@@ -2,8 +2,8 @@
 //! again. Not for mending: that is `repair`.
 
 use super::facts::BackupFacts;
-use super::repair::Mend;
-use super::{Action, Item, Step};
+use super::repair::{IfDamaged, Mend};
+use super::{Action, Item, PointAction, Step, TransferAction};
 use crate::model::ImageId;
 use std::collections::BTreeSet;
 
@@ -20,7 +20,9 @@ pub(super) fn warning(facts: &BackupFacts) -> Option<String> {
 /// The indexes that are made again before increments follow their images.
 pub(super) fn indexes(facts: &BackupFacts, transfers: &[Step]) -> Vec<Item> {
     let bases = transfers.iter().filter_map(|step| match &step.action {
-        Action::SaveVolume { since, .. } => since.as_ref().map(|base| base.image),
+        Action::Transfer(TransferAction::Save { since, .. }) => {
+            since.as_ref().map(|base| base.image)
+        }
         _ => None,
     });
     let bases: BTreeSet<ImageId> = bases.collect();
@@ -28,7 +30,8 @@ pub(super) fn indexes(facts: &BackupFacts, transfers: &[Step]) -> Vec<Item> {
     let files = images.filter(|image| bases.contains(&image.image)).flat_map(|i| &i.lost_indexes);
     let files: BTreeSet<&String> = files.collect();
     let step = |file: &String| {
-        Action::Mend(Mend::Index { file: file.clone() }).because("it is missing or damaged")
+        let mend = Mend::Index { file: file.clone(), if_damaged: IfDamaged::IsMarked };
+        Action::Point(PointAction::Mend(mend)).because("it is missing or damaged")
     };
     files.into_iter().map(|file| Item::Step(step(file))).collect()
 }

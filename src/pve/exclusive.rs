@@ -6,7 +6,7 @@
 //! makes it safe against a second writer on another node.
 
 use super::files::{ClusterFiles, FilesError, read_optional};
-use super::restore_config::uuid_text;
+use crate::model::uuid_text;
 use crate::model::{ClusterId, GuestKind, VmId, bytes_of};
 use std::fs;
 use std::io::{self, Write};

@@ -1,7 +1,7 @@
 //! Every volume that a guest's configuration names, wherever it does: what must not be forgotten when
 //! another configuration takes its place. Not for what a backup takes: that is `config_volume`.
 
-use super::guest_config::{GuestConfig, header};
+use super::guest_config::{GuestConfig, header, is_snapshot_name};
 use crate::model::VolumeId;
 
 /// The volumes of all sections, and the snapshots that PVE has of the guest.
@@ -19,11 +19,11 @@ impl GuestConfig {
     pub fn named_volumes(&self) -> NamedVolumes {
         let mut named = NamedVolumes::default();
         for (header, section) in sections(&self.to_string()) {
-            // `[PENDING]`, and since PVE 8 `[pve:pending]`, `[special:cloudinit]` and their like: a
-            // snapshot's name has no colon.
-            let is_snapshot = |name: &&String| *name != "PENDING" && !name.contains(':');
+            // `[PENDING]`, and since PVE 8 `[pve:pending]`, `[special:cloudinit]` and their like, are none.
+            let is_snapshot =
+                |name: &&String| is_snapshot_name(name) && !name.eq_ignore_ascii_case("pending");
             named.snapshots.extend(header.iter().filter(is_snapshot).cloned());
-            let drives = section.volumes();
+            let drives = section.written_volumes();
             let drives = drives.iter().filter(|drive| !drive.is_cdrom());
             let memory = section.get("vmstate").and_then(|text| text.parse().ok());
             for volume in drives.filter_map(|drive| drive.volume.clone()).chain(memory) {
@@ -75,6 +75,17 @@ mod tests {
                 "vm-101-state-pre"
             ]
         );
+    }
+
+    /// What PVE passes over when it reads the file may be the only mention of a volume.
+    #[test]
+    fn a_volume_that_is_written_where_pve_reads_nothing_is_named_too() {
+        let config = GuestConfig::parse(
+            "scsi31: ceph:vm-100-disk-0\nmp01: ceph:vm-100-disk-1\n[weird section]\nscsi0: ceph:vm-100-disk-2\n[a]\nide4: ceph:vm-100-disk-3\n[pending]\nscsi1: ceph:vm-100-disk-4\n",
+        );
+        assert_eq!(config.volumes(), []);
+        let named = config.named_volumes();
+        assert_eq!((named.volumes.len(), named.snapshots), (5, Vec::new()));
     }
 
     #[test]

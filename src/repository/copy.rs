@@ -9,13 +9,14 @@ use super::error::{About, RepositoryError};
 use super::files;
 use super::guest_dir::GuestDir;
 use super::history::{History, StoredPoint};
-use super::image::index_path;
+use super::image::{ImageReader, index_path};
 use super::layout;
 use super::lock::Lock;
 use super::manifest::ImageEntry;
-use super::records::{Attributes, GuestRecord};
+use super::records::Attributes;
 use super::verify_image;
-use crate::model::{ChainId, ImageId};
+use crate::model::{ImageId, Label};
+use crate::stall::Pulse;
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -28,8 +29,8 @@ pub struct Copying<'a> {
     pub progress: &'a (dyn Fn(u64) + Sync),
     /// Asked between two pieces; its error ends the copy, and what arrived waits for the next one.
     pub go_on: &'a (dyn Fn() -> io::Result<()> + Sync),
-    /// The chain of a label that has none of its own in the target.
-    pub new_chain: ChainId,
+    /// Told of what tells nothing while it lasts.
+    pub pulse: &'a Pulse,
     /// Images that were read whole in the target, and are what their manifests say.
     pub proven: BTreeSet<ImageId>,
 }
@@ -58,12 +59,14 @@ impl GuestDir {
             return Ok(Committed { point: present.clone(), warnings: Vec::new() });
         }
         let target = self.place(point, &mut history)?;
-        self.ensure_chain(lock, source, (point, copying.new_chain))?;
+        self.has_own_chain(&history, source, &point.manifest.label)?;
         self.ensure_place(&target, source.disk(), point)?;
         let transfer = Transfer { from: source.disk(), to: self.disk(), copying };
         transfer.files(point, &target)?;
         prove_texts(self.disk(), &target)?;
         for image in &target.manifest.images {
+            // What was proven under this id, if anything, is not what was sent now.
+            copying.proven.remove(&image.id);
             self.prove_copy(point, &HeldImage { point: &target, image }, copying)?;
         }
         let text = manifest_text(&target)?;
@@ -123,13 +126,8 @@ impl GuestDir {
         if history.unreadable.iter().any(|unreadable| unreadable.path == lost) {
             return Err(taken("a point that lost its manifest stands there; `repair` mends it"));
         }
-        for (name, why) in [
-            (layout::MANIFEST, "another restore point stands there"),
-            (layout::FREEZE, "an interrupted backup left it, and the next backup removes it"),
-        ] {
-            if listed.iter().any(|listed| listed == name) {
-                return Err(taken(why));
-            }
+        if listed.iter().any(|name| name == layout::MANIFEST) {
+            return Err(taken("another restore point stands there"));
         }
         let target = StoredPoint { dir, ..point.clone() };
         history.points.push(target.clone());
@@ -142,26 +140,19 @@ impl GuestDir {
 
     /// Before the point is here its label has a chain of this directory's own: without one the
     /// manifest's would be taken for it, which is the source's.
-    fn ensure_chain(
+    fn has_own_chain(
         &self,
-        lock: &Lock,
+        history: &History,
         source: &GuestDir,
-        (point, new): (&StoredPoint, ChainId),
+        label: &Label,
     ) -> Result<(), RepositoryError> {
-        files::ensure_dir(self.disk(), self.path())?;
-        let (history, theirs) = (self.load()?, source.load()?);
-        let label = &point.manifest.label;
-        let chain = history.chain_beside(label, &theirs).unwrap_or(new);
-        let known = history.record.or(theirs.record.map(without_chains));
-        let mut record = known.unwrap_or_else(|| record_of(point));
-        record.chains.insert(label.clone(), chain);
-        let path = self.path().join(layout::GUEST);
-        let present = self.disk().read(&path).ok();
-        let present = present.and_then(|bytes| GuestRecord::parse(&bytes).ok());
-        if present.as_ref() == Some(&record) {
-            return Ok(());
+        match history.lacks_chain(label, &source.load()?) {
+            false => Ok(()),
+            true => {
+                let (path, label) = (self.path().to_owned(), label.to_string());
+                Err(RepositoryError::NoChain { path, label })
+            }
         }
-        self.save_record(lock, &record)
     }
 
     /// Makes the point's directory; of what an interrupted copy left in it only image files stay.
@@ -287,7 +278,7 @@ impl Transfer<'_, '_> {
             let why = format!("it has {copied} bytes instead of {expected}");
             return Err(RepositoryError::Damaged { path: from.to_owned(), why });
         }
-        target.fsync().about("fsync", to)?;
+        self.copying.pulse.silently(|| target.fsync()).about("fsync", to)?;
         // What is read back must come from the medium as far as that can be asked for.
         target.forget_cached();
         Ok(())
@@ -332,7 +323,17 @@ fn prove(held: &HeldImage<'_>, copying: &mut Copying<'_>) -> Result<(), Reposito
 
 /// What of an image is lost. An index that is damaged costs nothing that is not made again.
 fn damage(held: &HeldImage<'_>, copying: &Copying<'_>) -> Result<Option<String>, RepositoryError> {
-    let findings = verify_image::content(held, copying.threads, &|_| Ok(()))?;
+    // A wish to stop is asked for between images: one that is read in part is not proven.
+    let beat = |_| {
+        copying.pulse.beat();
+        Ok(())
+    };
+    let read = || verify_image::content(held, copying.threads, &beat);
+    let findings = match ImageReader::open_indexed(&held.path()) {
+        Ok(_) => read()?,
+        // Without a good index it is read in one piece, which tells nothing before its end.
+        Err(_) => copying.pulse.silently(read)?,
+    };
     Ok(findings.into_iter().find(|finding| finding.costs.points()).map(|finding| finding.what))
 }
 
@@ -357,20 +358,4 @@ fn manifest_text(target: &StoredPoint) -> Result<String, RepositoryError> {
 
 fn not_copied(point: &StoredPoint, source: super::chain::BrokenChain) -> RepositoryError {
     RepositoryError::Incomplete { path: point.dir.clone(), source }
-}
-
-fn without_chains(record: GuestRecord) -> GuestRecord {
-    GuestRecord { chains: std::collections::BTreeMap::new(), ..record }
-}
-
-fn record_of(point: &StoredPoint) -> GuestRecord {
-    let manifest = &point.manifest;
-    GuestRecord {
-        guest: manifest.guest.clone(),
-        kind: manifest.kind,
-        name: manifest.name.clone(),
-        chains: std::collections::BTreeMap::new(),
-        last_seq: 0,
-        other: serde_json::Map::new(),
-    }
 }

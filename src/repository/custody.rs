@@ -17,7 +17,9 @@ use super::error::RepositoryError;
 use super::guest_dir::GuestDir;
 use super::history::{History, StoredPoint};
 use super::lock::Lock;
+use super::records::GuestRecord;
 use crate::model::{ChainId, Label};
+use std::collections::BTreeMap;
 
 impl History {
     /// Whether the source of a move may hand its chain of a label over to this directory.
@@ -26,13 +28,13 @@ impl History {
         own.is_none() || own == source.chain(label) || !self.points_of(label, own).any(|_| true)
     }
 
-    /// The chain that a label keeps here when points of `source`, which stays, are copied; `None`
-    /// when it needs a new one.
-    pub(super) fn chain_beside(&self, label: &Label, source: &History) -> Option<ChainId> {
+    /// Whether a label needs a chain here before points of `source`, which stays, are copied: it has
+    /// none, or only the source's, with which nothing went on here.
+    pub fn lacks_chain(&self, label: &Label, source: &History) -> bool {
         let own = self.chain(label);
         let only_here = |point: &StoredPoint| source.point(point.manifest.point).is_none();
         let went_on = || self.points_of(label, own).any(only_here);
-        own.filter(|own| source.chain(label) != Some(*own) || went_on())
+        own.is_none() || (own == source.chain(label) && !went_on())
     }
 
     fn points_of(
@@ -47,6 +49,32 @@ impl History {
 }
 
 impl GuestDir {
+    /// Gives a label a chain here, beside a source that stays: to be done before the first of its
+    /// points is copied.
+    ///
+    /// # Errors
+    /// No exclusive lock, neither directory tells which guest it is about, or the file system fails.
+    pub fn begin_chain_beside(
+        &self,
+        lock: &Lock,
+        source: &GuestDir,
+        label: &Label,
+        chain: ChainId,
+    ) -> Result<(), RepositoryError> {
+        let without_chains = |record| GuestRecord { chains: BTreeMap::new(), ..record };
+        let known = match self.load()?.record {
+            Some(record) => Some(record),
+            None => source.load()?.record.map(without_chains),
+        };
+        let nobody = || {
+            let (path, label) = (self.path().to_owned(), label.to_string());
+            RepositoryError::NoChain { path, label }
+        };
+        let mut record = known.ok_or_else(nobody)?;
+        record.chains.insert(label.clone(), chain);
+        self.save_record(lock, &record)
+    }
+
     /// Gives the source's chain of a label to this directory, and the source the new one; and says
     /// whether that was done: not when a chain of its own was begun here.
     ///
@@ -99,13 +127,13 @@ mod tests {
     fn beside_a_source_that_stays_the_target_has_a_chain_of_its_own() {
         let label = fixture::label();
         let source = history(THEIRS, &[(1, THEIRS), (2, THEIRS)]);
-        assert_eq!(History::default().chain_beside(&label, &source), None);
+        assert!(History::default().lacks_chain(&label, &source));
         let shared = history(THEIRS, &[(1, THEIRS)]);
-        assert_eq!(shared.chain_beside(&label, &source), None, "an interrupted move left it");
+        assert!(shared.lacks_chain(&label, &source), "an interrupted move left it");
         let went_on = history(THEIRS, &[(1, THEIRS), (3, THEIRS)]);
-        assert_eq!(went_on.chain_beside(&label, &source), Some(THEIRS));
+        assert!(!went_on.lacks_chain(&label, &source));
         let own = history(OWN, &[(1, THEIRS)]);
-        assert_eq!(own.chain_beside(&label, &source), Some(OWN), "once is enough");
+        assert!(!own.lacks_chain(&label, &source), "once is enough");
     }
 
     #[test]

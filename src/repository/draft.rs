@@ -10,7 +10,7 @@ use super::image::{Compression, Digest};
 use super::layout::{self, ImageKind};
 use super::lock::Lock;
 use super::manifest::{FORMAT, Manifest};
-use super::records::{Attributes, FreezeRecord};
+use super::records::Attributes;
 use crate::model::{DiskKey, Label, MOVED_ON_AT_MOST, Moment};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -128,25 +128,6 @@ impl PointDraft {
         let bytes = crate::model::bytes_of(text);
         files::write_new(self.guest.disk(), &self.dir.join(name), &bytes)?;
         Ok(text_digest(&bytes))
-    }
-
-    /// Notes durably that a guest is about to be frozen.
-    ///
-    /// # Errors
-    /// The file system fails: then nothing may be frozen.
-    pub fn note_freeze(&self, record: &FreezeRecord) -> Result<(), RepositoryError> {
-        let path = self.dir.join(layout::FREEZE);
-        let text = serde_json::to_string_pretty(record)
-            .map_err(|source| RepositoryError::Json { path: path.clone(), source })?;
-        files::replace(self.guest.disk(), &path, text.as_bytes())
-    }
-
-    /// Takes the note back: the guest was seen thawed.
-    ///
-    /// # Errors
-    /// The file system fails; a later run then says that the guest may have been frozen.
-    pub fn note_thawed(&self) -> Result<(), RepositoryError> {
-        files::remove_if_there(self.guest.disk(), &self.dir.join(layout::FREEZE))
     }
 
     /// Makes the point exist. `seq`, `label`, `time` and the digests of the configuration are set

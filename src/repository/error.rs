@@ -1,6 +1,7 @@
 //! What can go wrong with a repository, as one enum. Not for damage found by `verify`: that is a result.
 
 use super::chain::BrokenChain;
+use super::disk::DOCUMENT_LIMIT;
 use super::image::ImageError;
 use super::lock::Holder;
 use crate::model::DiskKey;
@@ -60,6 +61,18 @@ pub enum RepositoryError {
         /// The cause.
         #[source]
         source: serde_json::Error,
+    },
+    /// A document that would not be read again for its length.
+    #[error(
+        "{} would have {bytes} bytes, and no such file may have more than {DOCUMENT_LIMIT}; it was not written: \
+         give it less to hold (as shorter notes)",
+        path.display()
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes it would have.
+        bytes: u64,
     },
     /// The guest's directory belongs to a cluster whose id only begins alike.
     #[error("{} belongs to cluster {found}, not to {expected}; nothing was changed", path.display())]

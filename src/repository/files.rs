@@ -1,25 +1,45 @@
 //! Replacing small files whole and durably. Not for images, which are written once.
 
-use super::disk::Disk;
+use super::disk::{DOCUMENT_LIMIT, Disk};
 use super::error::{About, RepositoryError};
 use super::layout;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// Writes a new file and makes its content, not yet its name, durable.
+/// Writes a new document and makes its content, not yet its name, durable. One that would not be read
+/// again, as [`Disk::read`] reads nothing longer, is refused before anything is changed.
 pub(crate) fn write_new(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), RepositoryError> {
+    can_be_read_again(path, bytes)?;
+    write_any(disk, path, bytes)
+}
+
+/// Puts a document in the place of a file: the old or the new content is there, never half of it. What
+/// would not be read again is refused as by [`write_new`].
+pub(crate) fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), RepositoryError> {
+    can_be_read_again(path, bytes)?;
+    replace_any(disk, path, bytes)
+}
+
+fn can_be_read_again(path: &Path, bytes: &[u8]) -> Result<(), RepositoryError> {
+    match bytes.len() as u64 {
+        ..=DOCUMENT_LIMIT => Ok(()),
+        bytes => Err(RepositoryError::TooLong { path: path.to_owned(), bytes }),
+    }
+}
+
+fn write_any(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), RepositoryError> {
     let mut file = disk.create_new(path).about("make", path)?;
     file.write_all(bytes).about("write", path)?;
     file.fsync().about("fsync", path)
 }
 
-/// Puts `bytes` in the place of a file: the old or the new content is there, never half of it.
-pub(crate) fn replace(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), RepositoryError> {
+/// The same for a file that may have any length: one for people, or an index, which is read as a stream.
+pub(crate) fn replace_any(disk: &Disk, path: &Path, bytes: &[u8]) -> Result<(), RepositoryError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".tmp");
     let draft = Path::new(&name);
     remove_if_there(disk, draft)?;
-    let result = write_new(disk, draft, bytes)
+    let result = write_any(disk, draft, bytes)
         .and_then(|()| disk.rename(draft, path).about("rename to", path));
     if result.is_err() {
         // The first error is the one to tell; the next writer removes what stays.
@@ -57,10 +77,9 @@ pub(crate) fn ensure_dir(disk: &Disk, path: &Path) -> Result<(), RepositoryError
 }
 
 /// Removes what is ours of a point's directory that holds no manifest, and the directory when
-/// nothing else is in it; says what stays because it is foreign. The freeze record goes last: while
-/// anything of ours stands there, so does the note which guest may be frozen. Whether there is a
-/// manifest, the very listing decides by which files are removed: an NFS client may answer from its
-/// memory that a name is not there, but not when it lists.
+/// nothing else is in it; says what stays because it is foreign. Whether there is a manifest, the very
+/// listing decides by which files are removed: an NFS client may answer from its memory that a name is
+/// not there, but not when it lists.
 pub(crate) fn remove_uncommitted(
     disk: &Disk,
     dir: &Path,
@@ -70,12 +89,8 @@ pub(crate) fn remove_uncommitted(
         return Err(RepositoryError::NotDebris { path: dir.to_owned() });
     }
     names.retain(|name| layout::is_our_file(name));
-    names.sort_by_key(|name| name == layout::FREEZE);
     let mut failed = Ok(());
     for name in names {
-        if failed.is_err() && name == layout::FREEZE {
-            break;
-        }
         // What can go goes, whatever is in the way of the rest.
         failed = failed.and(remove_file(disk, &dir.join(name)));
     }

@@ -18,6 +18,10 @@ use super::verify::{VerifyReport, VerifyRequest};
 use crate::model::{Label, Moment};
 use std::path::{Path, PathBuf};
 
+/// How often a directory is made anew that another run took away before our lock stood in it. Each time
+/// the other one must have hit that moment.
+const AGAIN: u32 = 20;
+
 /// One guest's directory in a repository; it need not exist yet.
 #[derive(Debug, Clone)]
 pub struct GuestDir {
@@ -66,6 +70,13 @@ impl GuestDir {
         self.same_cluster(history)
     }
 
+    /// What guest.json says, or its sealed copy; none when neither can be understood.
+    pub fn record(&self) -> Option<GuestRecord> {
+        let read = self.disk.read(&self.path.join(layout::GUEST)).ok();
+        let record = read.and_then(|bytes| GuestRecord::parse(&bytes).ok());
+        record.or_else(|| copies::Copies::of(&self.disk, &self.path).record(&self.disk))
+    }
+
     fn same_cluster(&self, history: History) -> Result<History, RepositoryError> {
         if let (Some(key), Some(record)) = (&self.key, &history.record) {
             if key.cluster != record.guest.cluster {
@@ -79,22 +90,40 @@ impl GuestDir {
         Ok(history)
     }
 
-    /// Takes a lock; makes the directory for an exclusive one. Blocks while it waits.
+    /// Takes a lock. Where another run that wrote nothing to it took the directory away since it was made,
+    /// an exclusive one makes it again; it goes with the lock then, as it does after a run of ours that
+    /// writes nothing. Blocks while it waits.
     ///
     /// # Errors
     /// Somebody else holds one ([`RepositoryError::Locked`]); for an exclusive one, the repository
     /// was not begun ([`RepositoryError::NotBegun`]), or the file system fails.
     pub fn lock(&self, mode: LockMode, options: &LockOptions) -> Result<Lock, RepositoryError> {
+        let acquire = || {
+            lock::acquire(&self.path, &lock::Wanted::by_us(&self.path, &self.disk, mode, options))
+        };
         // Whoever only reads makes nothing, so that a read-only repository can be restored from.
-        if mode == LockMode::Exclusive {
-            self.ensure()?;
+        if mode == LockMode::Shared {
+            return acquire();
         }
-        lock::acquire(&self.path, &lock::Wanted::by_us(&self.path, &self.disk, mode, options))
+        for _ in 0..AGAIN {
+            match acquire() {
+                Err(RepositoryError::Io { source, .. })
+                    if source.kind() == std::io::ErrorKind::NotFound =>
+                {
+                    self.make()?;
+                }
+                other => return other.map(Lock::of_a_new_place),
+            }
+        }
+        acquire().map(Lock::of_a_new_place)
     }
 
-    /// Makes the directories of the cluster and the guest. The one of the repository must be there:
-    /// one that is not mounted any more is not begun again on the disk below it.
-    fn ensure(&self) -> Result<(), RepositoryError> {
+    /// Makes the directories of the cluster and the guest, as far as they are not there. The one of the
+    /// repository must be there: one that is not mounted any more is not begun again on the disk below it.
+    ///
+    /// # Errors
+    /// The repository was not begun ([`RepositoryError::NotBegun`]), or the file system fails.
+    pub fn make(&self) -> Result<(), RepositoryError> {
         let mut above = self.path.ancestors();
         let (guest, cluster, root) = (above.next(), above.next(), above.next());
         let place = root.and_then(Path::parent).unwrap_or(&self.path);
@@ -205,7 +234,7 @@ impl GuestDir {
         lock.covers(&self.path)?;
         let history = scan::scan(&self.disk, &self.path, &self.names)?;
         let text = restore_txt::render(&history, &self.path);
-        files::replace(&self.disk, &self.path.join(layout::RESTORE), text.as_bytes())
+        files::replace_any(&self.disk, &self.path.join(layout::RESTORE), text.as_bytes())
     }
 
     /// Checks stored points: everything that the selected ones need, each image once.

@@ -5,7 +5,7 @@ use super::chain::{BrokenChain, images_of_chain};
 use super::layout::GuestKey;
 use super::lookup::Lookup;
 use super::manifest::Manifest;
-use super::records::{Attributes, FreezeRecord, GuestRecord};
+use super::records::{Attributes, GuestRecord};
 use crate::model::{ChainId, DiskKey, ImageId, Label, PointId};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -63,8 +63,6 @@ impl std::fmt::Display for Unreadable {
 pub struct Debris {
     /// The directory.
     pub path: PathBuf,
-    /// The guest that the run may have left frozen.
-    pub freeze: Option<FreezeRecord>,
     /// Whether image files of ours stand there: in a repository of an early version it may be a point
     /// that lost its manifest.
     pub holds_images: bool,

@@ -24,8 +24,6 @@ pub(crate) const ATTRIBUTES: &str = "attributes.json";
 pub(crate) const CONFIG: &str = "guest.conf";
 /// The guest's firewall rules as they were.
 pub(crate) const FIREWALL: &str = "guest.fw";
-/// Which guest is frozen, or was when its run died.
-pub(crate) const FREEZE: &str = "freeze.json";
 /// What is known of the guest itself.
 pub(crate) const GUEST: &str = "guest.json";
 /// How to get everything back without us.
@@ -200,7 +198,7 @@ pub(crate) fn debris_when_unnamed(name: &str) -> bool {
 /// `.AppleDouble`, what a file system leaves of a removed file): they are nobody's to remove.
 pub(crate) fn is_our_file(name: &str) -> bool {
     let whole = name.strip_suffix(".tmp").unwrap_or(name);
-    [MANIFEST, ATTRIBUTES, CONFIG, FIREWALL, FREEZE].contains(&whole) || debris_when_unnamed(name)
+    [MANIFEST, ATTRIBUTES, CONFIG, FIREWALL].contains(&whole) || debris_when_unnamed(name)
 }
 
 /// The name of the index beside an image file.
@@ -267,7 +265,6 @@ mod tests {
             "manifest.json.tmp",
             "attributes.json",
             "guest.conf",
-            "freeze.json",
         ] {
             assert!(name.parse::<ImageFile>().is_err(), "{name:?}");
             let json = serde_json::Value::from(name);
@@ -303,7 +300,6 @@ mod tests {
         for foreign in [
             "manifest.json",
             "guest.conf",
-            "freeze.json",
             "attributes.json",
             "notes.tmp",
             "scsi0.base.rbd.zst.bak",

@@ -3,7 +3,7 @@
 //! that nothing readable holds. Not for putting it back: that is `mend.rs`.
 
 use super::copies::{self, Copies};
-use super::disk::{Disk, NOTE_LIMIT};
+use super::disk::Disk;
 use super::history::{Debris, History, Unreadable, UnreadableKind};
 use super::layout::{self, GuestNames};
 use super::manifest::{Manifest, UnreadableManifest};
@@ -29,9 +29,7 @@ impl Bare {
         let is_image =
             |name: &&String| !name.ends_with(".tmp") && layout::debris_when_unnamed(name);
         let holds_images = listed.iter().any(|name| is_image(&name));
-        let freeze = disk.read_at_most(&dir.join(layout::FREEZE), NOTE_LIMIT).ok();
-        let freeze = freeze.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let debris = Debris { path: dir.to_owned(), freeze, holds_images };
+        let debris = Debris { path: dir.to_owned(), holds_images };
         Some(Self { dir: dir.to_owned(), holds_images, debris })
     }
 }

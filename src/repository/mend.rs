@@ -168,7 +168,7 @@ impl GuestDir {
         let path = index_path(image);
         reader.index().write(&mut bytes).about("make", &path)?;
         lock.confirm(self.path())?;
-        files::replace(self.disk(), &path, &bytes)
+        files::replace_any(self.disk(), &path, &bytes)
     }
 
     /// Writes the attributes of a point again as they are believed: from their sealed copy, or, where

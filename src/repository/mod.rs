@@ -22,7 +22,6 @@
 //!         <disk key>.base.<suffix>, <disk key>.increment.<suffix>, each with .idx behind it
 //!         <disk key>.base.<8 hex>.<suffix> and so on: an image that was merged
 //!         attributes.json   absent: all defaults
-//!         freeze.json       only until the guest was seen thawed
 //! ```
 //! Suffixes and content of image files: [`image`]. `*.tmp` are unfinished writes of the file named
 //! before it.
@@ -113,10 +112,6 @@
 //! volumes differ, which only a comparison of all blocks clears; `why`). Unreadable, or missing while
 //! its copy is there, it protects.
 //!
-//! ## freeze.json
-//! Written durably before a guest is frozen, removed when it was seen thawed: `host`, `boot_id`, `pid`
-//! of the run; `node`, `vmid`; `armed_at`, `deadline_seconds`, `guard` of the guard that thaws.
-//!
 //! ## Merging
 //! An image and those it follows directly become one: written beside the old file under another name,
 //! read back and compared with what it was made of, fsynced; then the manifest is replaced: `id`, `to`
@@ -191,7 +186,7 @@ pub use lock::{Holder, Lock, LockMode, LockOptions};
 pub use manifest::{Consistency, FORMAT, ImageEntry, Manifest, Skipped, State};
 pub use mend::Mending;
 pub use merge::MergeOptions;
-pub use records::{Attributes, AuditRecord, FreezeRecord, GuestRecord, Verified, VerifiedState};
+pub use records::{Attributes, AuditRecord, GuestRecord, Verified, VerifiedState};
 pub use removal::Remaining;
 pub use store::Repository;
 pub use stored_chain::{OpenChain, StoredChain};

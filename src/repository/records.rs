@@ -1,4 +1,4 @@
-//! The small records beside the manifests: the guest, a point's attributes, a freeze under way.
+//! The small records beside the manifests: the guest, a point's attributes.
 //! Not for what a point contains: that is the manifest and never changes.
 
 use super::layout::GuestKey;
@@ -150,26 +150,4 @@ impl Attributes {
         self.verified.as_ref().is_some_and(|verified| verified.state == VerifiedState::Failed)
             || self.audited.as_ref().is_some_and(|audited| !audited.failed_images.is_empty())
     }
-}
-
-/// A freeze that is about to begin or under way: `freeze.json`. Found by a later run, it says which
-/// guest a killed run left frozen, and by when the guard thawed it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FreezeRecord {
-    /// The host of the run.
-    pub host: String,
-    /// That host's boot id.
-    pub boot_id: String,
-    /// The run's process id.
-    pub pid: u32,
-    /// The guest's node.
-    pub node: String,
-    /// The guest.
-    pub vmid: crate::model::VmId,
-    /// When the guard was armed.
-    pub armed_at: Moment,
-    /// Seconds after which the guard thaws.
-    pub deadline_seconds: u64,
-    /// What the guard is called on the node (the transient unit).
-    pub guard: String,
 }

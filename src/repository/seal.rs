@@ -13,7 +13,10 @@ pub(crate) fn close(value: &impl Serialize) -> Result<String, serde_json::Error>
     let pretty = serde_json::to_string_pretty(value)?;
     let body = pretty.strip_suffix("\n}").unwrap_or(&pretty);
     let seal = blake3::hash(body.as_bytes());
-    Ok(format!("{body}{BEFORE}{seal}{AFTER}"))
+    let text = format!("{body}{BEFORE}{seal}{AFTER}");
+    // Who reads it would refuse it.
+    few_enough(&text).map_err(serde::ser::Error::custom)?;
+    Ok(text)
 }
 
 /// The most values of a document. A manifest with an image for each volume that PVE allows has a
@@ -23,10 +26,15 @@ const VALUES_LIMIT: usize = 1 << 15;
 /// Reads a document, sealed or not, which takes no more memory than one of ours might.
 pub(crate) fn value(bytes: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    if count_values(text) > VALUES_LIMIT {
-        return Err(format!("it holds more than {VALUES_LIMIT} values, as no file of its kind"));
-    }
+    few_enough(text)?;
     serde_json::from_str(text).map_err(|error| format!("it is not whole JSON: {error}"))
+}
+
+fn few_enough(text: &str) -> Result<(), String> {
+    match count_values(text) {
+        ..=VALUES_LIMIT => Ok(()),
+        _ => Err(format!("it holds more than {VALUES_LIMIT} values, as no file of its kind")),
+    }
 }
 
 /// How many values a text may have as JSON, at most: each but the first of a list or an object
@@ -98,6 +106,16 @@ mod tests {
         assert_eq!(value(text.to_string().as_bytes()).unwrap(), text);
         let list = json!(vec![0; VALUES_LIMIT - 1]);
         assert_eq!(value(list.to_string().as_bytes()).unwrap(), list);
+    }
+
+    #[test]
+    fn what_would_not_be_read_again_for_its_values_is_not_written() {
+        let list = |count| json!({ "list": vec![0; count] });
+        // The object, its list and the seal are values, too.
+        let most = list(VALUES_LIMIT - 3);
+        assert_eq!(open(close(&most).unwrap().as_bytes()), Ok(most));
+        let error = close(&list(VALUES_LIMIT - 2)).unwrap_err();
+        assert!(error.to_string().contains("more than 32768 values"), "{error}");
     }
 
     #[test]

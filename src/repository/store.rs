@@ -6,8 +6,12 @@ use super::files;
 use super::guest_dir::GuestDir;
 use super::layout::{self, GuestKey, GuestNames};
 use super::legacy;
+use super::records::GuestRecord;
+use crate::model::ChainId;
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 /// A directory that holds restore points of guests.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub struct Repository {
     path: PathBuf,
     /// `pve-ferry` below it; see [`Repository::begin`].
     root: PathBuf,
+    /// See [`Repository::owner_of`].
+    owners: Arc<OnceLock<BTreeMap<ChainId, Arc<GuestRecord>>>>,
 }
 
 impl Repository {
@@ -53,7 +59,7 @@ impl Repository {
             return Err(missing());
         }
         let root = real.join(layout::ROOT);
-        Ok(Self { disk, path: path.to_owned(), root })
+        Ok(Self { disk, path: path.to_owned(), root, owners: Arc::default() })
     }
 
     /// The path as it was given.
@@ -145,10 +151,34 @@ impl Repository {
                 continue;
             }
             let guests = self.disk.names(&dir).about("list", &dir)?;
-            found.extend(guests.iter().filter_map(|guest| GuestNames::parse(&cluster, guest)));
+            let of_guests = guests.iter().filter(|guest| !self.is_bare(&dir.join(guest)));
+            found.extend(of_guests.filter_map(|guest| GuestNames::parse(&cluster, guest)));
         }
         found.sort();
         let dir = |names| GuestDir::new(self.disk.clone(), &self.root, names, None);
         Ok(found.into_iter().map(dir).collect())
+    }
+
+    /// The guest whose chain it is, as far as the records of guests tell that can be read; they are read
+    /// once, when somebody asks first, and chains that were begun since are not known.
+    ///
+    /// # Errors
+    /// A directory cannot be listed.
+    pub fn owner_of(&self, chain: ChainId) -> Result<Option<Arc<GuestRecord>>, RepositoryError> {
+        if let Some(owners) = self.owners.get() {
+            return Ok(owners.get(&chain).cloned());
+        }
+        let mut owners = BTreeMap::new();
+        for record in self.guests()?.iter().filter_map(GuestDir::record).map(Arc::new) {
+            owners.extend(record.chains.values().map(|chain| (*chain, record.clone())));
+        }
+        Ok(self.owners.get_or_init(|| owners).get(&chain).cloned())
+    }
+
+    /// Whether nothing but locks was ever written there: it goes when the run that holds one ends, or
+    /// another one's that comes to nothing, too. What cannot be listed is not bare.
+    fn is_bare(&self, guest: &Path) -> bool {
+        let names = self.disk.names(guest);
+        names.is_ok_and(|names| names.iter().all(|name| name == layout::LOCKS))
     }
 }

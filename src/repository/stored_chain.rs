@@ -18,7 +18,7 @@ pub enum StoredChain {
 #[derive(Debug)]
 pub enum OpenChain {
     /// Our images.
-    Ours(ChainReader),
+    Ours(Box<ChainReader>),
     /// Files of eve4pve-barc.
     Barc(LegacyChain),
 }
@@ -52,7 +52,10 @@ impl StoredChain {
     /// A file cannot be read, is damaged, or does not continue the one before.
     pub fn open(&self, told: &dyn Told) -> Result<OpenChain, ImageError> {
         match self {
-            Self::Ours(links) => ChainReader::open(links).map(OpenChain::Ours),
+            Self::Ours(links) => {
+                let chain = ChainReader::open(links)?;
+                Ok(OpenChain::Ours(Box::new(chain)))
+            }
             Self::Barc(links) => LegacyChain::open(links, told).map(OpenChain::Barc),
         }
     }

@@ -13,7 +13,7 @@ use super::lost;
 use super::records::{Attributes, Verified, VerifiedState};
 use super::scan;
 use super::verify_image::{self, Finding};
-use crate::model::{ImageId, Moment};
+use crate::model::{ImageId, Moment, counted};
 use crate::stream::Extent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -319,15 +319,9 @@ fn marked(
     at: Moment,
 ) -> Attributes {
     let mut attributes = point.attributes.clone();
-    let why: Vec<String> = report
-        .damage
-        .iter()
-        .filter(|damage| damage.points_lost.contains(&point.dir))
-        .map(|damage| format!("{}: {}", damage.file.display(), damage.what))
-        .collect();
+    let why = damage_of(point, report);
     let checked = report.points.contains(&point.dir);
-    if !why.is_empty() {
-        let why = Some(why.join("; "));
+    if why.is_some() {
         attributes.verified = Some(Verified { state: VerifiedState::Failed, at, why });
     } else if checked && report.complete {
         attributes.verified = Some(Verified { state: VerifiedState::Ok, at, why: None });
@@ -341,10 +335,51 @@ fn marked(
     attributes
 }
 
+/// What a point has lost, in words: the first damages, as an image that is lost frame by frame has so
+/// many that the attributes could not be written with them.
+fn damage_of(point: &StoredPoint, report: &VerifyReport) -> Option<String> {
+    const NAMED: usize = 20;
+    let is_its = |damage: &&DamageFound| damage.points_lost.contains(&point.dir);
+    let own: Vec<&DamageFound> = report.damage.iter().filter(is_its).collect();
+    let named = own.iter().take(NAMED);
+    let mut why: Vec<String> =
+        named.map(|damage| format!("{}: {}", damage.file.display(), damage.what)).collect();
+    let more = own.len().saturating_sub(NAMED);
+    if more > 0 {
+        why.push(counted(more, "more damage"));
+    }
+    (!why.is_empty()).then(|| why.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use nix::libc::{EACCES, EISDIR, ELOOP, ENOTDIR, ENXIO, ESTALE, ETIMEDOUT};
+
+    /// An image that is lost frame by frame, and what is written of it.
+    #[test]
+    fn of_countless_damages_a_point_bears_the_first_ones_and_their_number() {
+        use super::super::fixture::{image, manifest};
+        let manifest = manifest(vec![image(1, None)]);
+        let (attributes, dir) = (Attributes::default(), PathBuf::from("daily/x"));
+        let point = StoredPoint { manifest, attributes, dir };
+        let lost = |frame| DamageFound {
+            file: "daily/x/scsi0.base.rbd.zst".into(),
+            what: format!("frame {frame}: not decompressible"),
+            image: None,
+            extents: Vec::new(),
+            points_lost: vec![point.dir.clone()],
+        };
+        let report = |count: u64| {
+            let damage = (0..count).map(lost).collect();
+            VerifyReport { damage, ..VerifyReport::default() }
+        };
+        assert_eq!(damage_of(&point, &report(0)), None);
+        let one = damage_of(&point, &report(1)).unwrap();
+        assert_eq!(one, "daily/x/scsi0.base.rbd.zst: frame 0: not decompressible");
+        let all = damage_of(&point, &report(1 << 20)).unwrap();
+        assert!(all.len() < 2000 && all.ends_with("; 1048556 more damages"), "{all}");
+    }
 
     /// What says nothing of the bytes, as a server that is away, is no damage: nobody could tell it
     /// from one afterwards, as marks stay. What stands in a file's place is the file's.

@@ -8,10 +8,7 @@ use super::image::{Damage, Frame, ImageError, ImageIndex, ImageReader, index_pat
 use super::verify::is_of_the_file;
 use crate::stream::Extent;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 /// Told bytes as they are read; an error stops the reading.
 type Told<'a> = &'a (dyn Fn(u64) -> io::Result<()> + Sync);
@@ -41,6 +38,12 @@ pub(super) struct Finding {
 }
 
 impl Finding {
+    fn of(damage: Damage, costs: Costs) -> Self {
+        let Damage { path, frame, extents, what } = damage;
+        let frame = frame.map_or_else(String::new, |frame| format!("frame {frame}: "));
+        Self { file: path, what: format!("{frame}{what}"), extents, costs }
+    }
+
     fn lost(file: &Path, what: String) -> Self {
         Self { file: file.to_owned(), what, extents: Vec::new(), costs: Costs::Points }
     }
@@ -80,7 +83,7 @@ pub(super) fn wrong_length(held: &HeldImage<'_>) -> Result<Option<Finding>, Repo
 fn extents_behind(index: &ImageIndex, length: u64) -> Vec<Extent> {
     let cut = |frame: &Frame| frame.stored_offset + u64::from(frame.stored_length) > length;
     let frames = index.frames().iter().enumerate().filter(|(_, frame)| cut(frame));
-    frames.flat_map(|(number, _)| index.extents_of(number).to_vec()).collect()
+    frames.flat_map(|(number, _)| index.extents_of(number)).collect()
 }
 
 /// Reads every frame.
@@ -114,7 +117,7 @@ pub(super) fn content(
         findings.push(Finding::lost(&path, what));
     }
     findings.extend(frames(&reader, threads, progress)?);
-    findings.extend(tail(&reader));
+    findings.extend(reader.tail_damage().map(|damage| Finding::of(damage, Costs::Nothing)));
     Ok(findings)
 }
 
@@ -185,69 +188,19 @@ fn contradiction(held: &HeldImage<'_>, reader: &ImageReader) -> Option<String> {
     (told != is).then(|| format!("its stream is {header}, which the manifest denies"))
 }
 
-/// Decodes all frames on several threads; each takes the next one that nobody has.
+/// Reads all frames on several threads.
 fn frames(
     reader: &ImageReader,
     threads: usize,
     progress: Told<'_>,
 ) -> Result<Vec<Finding>, RepositoryError> {
-    let next = AtomicUsize::new(0);
-    let damage: Mutex<Vec<(usize, Result<Finding, RepositoryError>)>> = Mutex::default();
-    let all = reader.index().frames();
-    let work = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(frame) = all.get(number) else { return };
-            if let Err(error) = reader.frame(number) {
-                let finding = frame_finding(reader.path(), error);
-                let ends = finding.is_err();
-                damage.lock().unwrap_or_else(PoisonError::into_inner).push((number, finding));
-                if ends {
-                    next.store(all.len(), Ordering::Relaxed);
-                }
-            }
-            if progress(frame.stored_length.into()).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads.clamp(1, all.len().max(1)) {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let mut damage = damage.into_inner().unwrap_or_else(PoisonError::into_inner);
-    damage.sort_by_key(|(number, _)| *number);
-    damage.into_iter().map(|(_, finding)| finding).collect()
-}
-
-fn frame_finding(path: &Path, error: ImageError) -> Result<Finding, RepositoryError> {
-    Ok(match error {
-        ImageError::Read { path, source } => {
-            return Err(RepositoryError::io("read", &path, source));
-        }
-        ImageError::Damaged(Damage { frame, extents, what, .. }) => {
-            let frame = frame.map_or_else(String::new, |frame| format!("frame {frame}: "));
-            let what = format!("{frame}{what}");
-            Finding { file: path.to_owned(), what, extents, costs: Costs::Points }
-        }
-        other => Finding::lost(path, text(&other)),
-    })
-}
-
-/// The seek table behind the frames, which other tools use.
-fn tail(reader: &ImageReader) -> Option<Finding> {
-    let expected = reader.index().tail();
-    let mut found = vec![0; expected.len()];
-    let offset = reader.index().file_length() - expected.len() as u64;
-    let read = open_file(reader.path()).and_then(|file| file.read_exact_at(&mut found, offset));
-    if read.is_ok() && found == expected {
-        return None;
-    }
-    let what = "its seek table is damaged; the data is not".to_owned();
-    let file = reader.path().to_owned();
-    Some(Finding { file, what, extents: Vec::new(), costs: Costs::Nothing })
+    let lost =
+        reader.verify(threads, &mut |bytes| progress(bytes)).map_err(|error| match error {
+            ImageError::Read { path, source } => RepositoryError::io("read", &path, source),
+            // No thread could be had, say: nothing is known of the image.
+            other => RepositoryError::io("read", reader.path(), io::Error::other(other)),
+        })?;
+    Ok(lost.into_iter().map(|damage| Finding::of(damage, Costs::Points)).collect())
 }
 
 /// An error with its causes, in one line.

@@ -118,6 +118,17 @@ impl VolumeFacts {
         Err(StorageError::Busy { object: object.to_owned(), why: MIGRATING.to_owned() })
     }
 
+    /// Refuses a volume that has snapshots.
+    ///
+    /// # Errors
+    /// It has some.
+    pub fn refuse_snapshots(&self, object: &str) -> Result<(), StorageError> {
+        if self.snapshots.is_empty() {
+            return Ok(());
+        }
+        Err(StorageError::Busy { object: object.to_owned(), why: "it has snapshots".to_owned() })
+    }
+
     /// Refuses a volume that someone has open.
     ///
     /// # Errors
@@ -168,6 +179,15 @@ mod tests {
         }
         let error = facts.find("c:v@t", &snapshot(7, "4", "t")).unwrap_err();
         assert_eq!(error.to_string(), "c:v@t does not exist; nothing was changed");
+    }
+
+    #[test]
+    fn a_volume_is_the_surveyed_one_only_with_its_identity() {
+        let facts = facts();
+        facts.check("c:v", &VolumeIdentity::Memory { id: 7 }).unwrap();
+        let error = facts.check("c:v", &VolumeIdentity::Memory { id: 8 }).unwrap_err();
+        assert!(matches!(error, StorageError::Identity { .. }), "{error}");
+        assert!(error.to_string().contains("c:v is another one now"), "{error}");
     }
 
     #[test]

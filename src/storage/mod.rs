@@ -10,13 +10,17 @@ mod error;
 mod facts;
 pub mod memory;
 pub mod rbd;
+mod registry;
 mod transfer;
 
 pub use blocks::Blocks;
+#[cfg(test)]
+pub(crate) use blocks::scripted;
 pub use error::{Changed, StorageError};
 pub use facts::{ObjectMap, Removed, SnapshotFacts, VolumeFacts};
 pub use memory::Memory;
 pub use rbd::{Rbd, RbdConfig};
+pub use registry::{Driver, NoStorage, OfNode, Registry};
 pub use transfer::{Export, Finish, Import};
 
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
@@ -224,6 +228,16 @@ impl Storage {
     /// It is not the surveyed snapshot, someone uses the volume, or the storage failed.
     pub async fn rollback(&self, volume: &str, to: &SnapshotIdentity) -> Result<()> {
         driver!(self, d => d.rollback(volume, to).await)
+    }
+}
+
+/// The name that a volume bears while it is deleted, where a storage deletes by name: it says which
+/// volume it is, so that none that came to bear the old name meanwhile is meant. A deletion that was cut
+/// off leaves it.
+pub fn name_while_deleted(volume: &VolumeIdentity) -> String {
+    match volume {
+        VolumeIdentity::Rbd { image, .. } => format!("ferry-gone-{image}"),
+        VolumeIdentity::Memory { id } => format!("ferry-gone-{id}"),
     }
 }
 

@@ -16,11 +16,13 @@
 //! Nothing in it is a checksum or names the volume: whoever keeps a stream keeps these beside it.
 
 mod extent;
+mod layers;
 mod reader;
 mod record;
 mod writer;
 
-pub use extent::{Content, Extent, Piece, merged_pieces, newest_pieces};
+pub use extent::{Content, Extent, Piece};
+pub use layers::{Layers, newest_pieces};
 pub use reader::StreamReader;
 pub use record::{BANNER, Header, NAME_LIMIT, Record, StreamError};
 pub use writer::{RECORD_HEAD, StreamWriter, header_bytes, record_head};

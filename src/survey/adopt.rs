@@ -2,12 +2,12 @@
 
 use super::backup::{Surveyed, SurveyedGuest};
 use super::legacy::{BarcPoint, Home, barc_history};
+use crate::context::Context;
 use crate::model::{Label, VmId, VolumeId};
 use crate::plan::adopt::{AdoptFacts, OldImage, OldPoint, OwnPoint};
 use crate::pve::GuestConfig;
 use crate::repository::legacy::{LegacyHistory, LegacyImage, LegacyPoint};
 use crate::repository::{GuestDir, GuestKey, History};
-use crate::world::World;
 use anyhow::Context as _;
 use std::path::Path;
 
@@ -39,7 +39,7 @@ pub struct SurveyedAdoption {
 /// # Errors
 /// A directory cannot be read, or the guest's node does not answer.
 pub async fn adopt(
-    world: &World,
+    ctx: &Context,
     read: SurveyedGuest,
     place: (&GuestDir, GuestKey, u64),
     label: &Label,
@@ -47,7 +47,7 @@ pub async fn adopt(
 ) -> anyhow::Result<SurveyedAdoption> {
     let directory = place.0.clone();
     let vmid = read.guest.vmid;
-    let surveyed = super::backup(world, read, place, label).await?;
+    let surveyed = super::backup(ctx, read, place, label).await?;
     let old = barc_history(chain.path, chain.home, (vmid, chain.label))?;
     let own = directory.load().context("read the guest's restore points")?;
     let facts = AdoptFacts {
@@ -55,7 +55,8 @@ pub async fn adopt(
         directory: name(vmid, chain.label),
         points: old.iter().flat_map(old_points).collect(),
         volumes: surveyed.facts.volumes.clone(),
-        unread: unread(world, &surveyed),
+        unread: unread(ctx, &surveyed),
+        chain: surveyed.facts.chain,
         own: own_points(&own, label),
         unreadable: own.forbids_removal(),
     };
@@ -63,14 +64,15 @@ pub async fn adopt(
 }
 
 /// The guest's volumes on storages that we serve, and that the survey found missing or silent.
-fn unread(world: &World, surveyed: &Surveyed) -> Vec<(VolumeId, String)> {
+fn unread(ctx: &Context, surveyed: &Surveyed) -> Vec<(VolumeId, String)> {
     let volumes = GuestConfig::parse(&surveyed.config).volumes();
     let reason = |key: &str| {
         let mut skipped = surveyed.facts.skipped.iter();
         let found = skipped.find(|s| s.disk == key && !s.by_configuration)?;
         Some(found.reason.clone())
     };
-    let of_served = |volume: &VolumeId| world.storages.contains_key(&volume.storage);
+    let node = &surveyed.facts.guest.node;
+    let of_served = |volume: &VolumeId| ctx.storage(node, &volume.storage).is_ok();
     let entries = volumes.into_iter().filter_map(|entry| {
         let why = reason(entry.key.as_str())?;
         Some((entry.volume.filter(of_served)?, why))

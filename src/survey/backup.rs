@@ -1,14 +1,14 @@
 //! The facts of a backup, and what its execution will need of what was read.
 
 use super::kept::{Kept, debris_fact, kept};
+use crate::context::Context;
 use crate::model::{DiskKey, Guest, GuestKind, Label, SkippedDisk, VolumeId};
 use crate::node::freezes::Freeze;
 use crate::plan::facts::{BackupFacts, PointFact, SnapshotFact, VolumeFact};
 use crate::pve::GuestControl;
 use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
 use crate::repository::{Debris, GuestDir, GuestKey, GuestRecord};
-use crate::storage::{ObjectMap, VolumeFacts};
-use crate::world::World;
+use crate::storage::{NoStorage, ObjectMap, VolumeFacts};
 use anyhow::Context as _;
 use std::collections::BTreeMap;
 
@@ -59,17 +59,17 @@ pub struct IdentifiedGuest {
 ///
 /// # Errors
 /// As [`guest`].
-pub async fn identity(world: &World, guest: Guest) -> anyhow::Result<IdentifiedGuest> {
-    let parsed = GuestConfig::parse(&world.cluster.read_config(&guest)?);
+pub async fn identity(ctx: &Context, guest: Guest) -> anyhow::Result<IdentifiedGuest> {
+    let parsed = GuestConfig::parse(&ctx.home()?.config(&guest).await?);
     let is_template = parsed.is_template();
     let told = super::incarnation(guest.kind, &parsed, None);
     let incarnation = match told {
         Some(incarnation) => incarnation,
         None => {
-            let first = first_key(world, guest.kind, &parsed);
+            let first = first_key(ctx, &guest, &parsed);
             let entry = parsed.volumes().into_iter().find(|v| Some(&v.key) == first.as_ref());
             let read = match &entry {
-                Some(entry) => volume(world, entry).await.map_err(|skip| vec![skip]),
+                Some(entry) => volume(ctx, &guest.node, entry).await.map_err(|skip| vec![skip]),
                 None => Err(Vec::new()),
             };
             let (root, skipped) = read.map_or_else(|skip| (None, skip), |v| (Some(v), Vec::new()));
@@ -84,22 +84,22 @@ pub async fn identity(world: &World, guest: Guest) -> anyhow::Result<IdentifiedG
 ///
 /// # Errors
 /// The configuration cannot be read, or nothing tells the guest from an earlier one of its vmid.
-pub async fn guest(world: &World, guest: Guest) -> anyhow::Result<SurveyedGuest> {
-    let config = world.cluster.read_config(&guest)?;
+pub async fn guest(ctx: &Context, guest: Guest) -> anyhow::Result<SurveyedGuest> {
+    let config = ctx.home()?.config(&guest).await?;
     let parsed = GuestConfig::parse(&config);
     let mut volumes = Vec::new();
     let mut skipped = Vec::new();
     for entry in parsed.volumes() {
-        let left_out = left_out(world, &parsed, &entry);
+        let left_out = left_out(ctx, &guest.node, &parsed, &entry);
         match left_out {
             Some(skip) => skipped.push(skip),
-            None => match volume(world, &entry).await {
+            None => match volume(ctx, &guest.node, &entry).await {
                 Ok(fact) => volumes.push(fact),
                 Err(skip) => skipped.push(skip),
             },
         }
     }
-    let first = first_key(world, guest.kind, &parsed);
+    let first = first_key(ctx, &guest, &parsed);
     let root = volumes.iter().find(|volume| Some(&volume.disk) == first.as_ref());
     let incarnation = super::incarnation(guest.kind, &parsed, root.map(|v| &v.identity))
         .with_context(|| no_identity(&skipped))?;
@@ -109,11 +109,13 @@ pub async fn guest(world: &World, guest: Guest) -> anyhow::Result<SurveyedGuest>
 
 /// The volume that tells a guest without a uuid from others: a container's root, a machine's
 /// first. When just this one cannot be read, no other one serves: it would make it another guest.
-fn first_key(world: &World, kind: GuestKind, config: &GuestConfig) -> Option<DiskKey> {
+fn first_key(ctx: &Context, guest: &Guest, config: &GuestConfig) -> Option<DiskKey> {
     let tells = |entry: &ConfigVolume| {
-        entry.is_included() && entry.volume.is_some() && left_out(world, config, entry).is_none()
+        entry.is_included()
+            && entry.volume.is_some()
+            && left_out(ctx, &guest.node, config, entry).is_none()
     };
-    match kind {
+    match guest.kind {
         GuestKind::Lxc => "rootfs".parse().ok(),
         GuestKind::Qemu => config.volumes().into_iter().find(tells).map(|volume| volume.key),
     }
@@ -131,9 +133,16 @@ fn no_identity(skipped: &[SkippedDisk]) -> String {
 
 /// Volumes that PVE's own backup leaves out although they may stand on any storage. We save them where
 /// we can, as that costs nothing; where we cannot, nothing is missing.
-fn left_out(world: &World, config: &GuestConfig, entry: &ConfigVolume) -> Option<SkippedDisk> {
+fn left_out(
+    ctx: &Context,
+    node: &str,
+    config: &GuestConfig,
+    entry: &ConfigVolume,
+) -> Option<SkippedDisk> {
     let storage = &entry.volume.as_ref().filter(|_| entry.is_included())?.storage;
-    let kind = world.other_storages.get(storage)?;
+    let Err(unserved @ NoStorage::OtherKind { .. }) = ctx.storage(node, storage) else {
+        return None;
+    };
     let without_ovmf = config.get("bios") != Some("ovmf");
     let why = match entry.key.as_str() {
         // `PVE::QemuServer::Cloudinit` writes it anew, and makes it when it is not there.
@@ -143,11 +152,15 @@ fn left_out(world: &World, config: &GuestConfig, entry: &ConfigVolume) -> Option
         key if key.starts_with("efidisk") && without_ovmf => "it is an EFI disk without bios: ovmf",
         _ => return None,
     };
-    let reason = format!("{why} (storage {storage} is of the kind {kind})");
+    let reason = format!("{why} ({unserved})");
     Some(SkippedDisk { disk: entry.key.to_string(), reason, by_configuration: true })
 }
 
-async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, SkippedDisk> {
+async fn volume(
+    ctx: &Context,
+    node: &str,
+    entry: &ConfigVolume,
+) -> Result<VolumeFact, SkippedDisk> {
     let skip = |reason: String, by_configuration| SkippedDisk {
         disk: entry.key.to_string(),
         reason,
@@ -159,13 +172,13 @@ async fn volume(world: &World, entry: &ConfigVolume) -> Result<VolumeFact, Skipp
     let Some(id) = &entry.volume else {
         return Err(skip(entry.no_volume(), false));
     };
-    let facts = volume_facts(world, id).await.map_err(|reason| skip(reason, false))?;
+    let facts = volume_facts(ctx, node, id).await.map_err(|reason| skip(reason, false))?;
     if facts.mirror_target {
         return Err(skip(format!("volume {id} {MIRROR_TARGET}"), false));
     }
     Ok(VolumeFact {
         disk: entry.key.clone(),
-        volume: id.clone(),
+        volume: ctx.place_of(node, id),
         identity: facts.identity,
         size: facts.shape.size,
         used: None,
@@ -181,16 +194,13 @@ pub(super) fn snapshot_fact(facts: crate::storage::SnapshotFacts) -> SnapshotFac
     SnapshotFact { identity: facts.identity, protected: facts.protected }
 }
 
-async fn volume_facts(world: &World, id: &VolumeId) -> Result<VolumeFacts, String> {
-    let Some(storage) = world.storages.get(&id.storage) else {
-        return Err(match world.other_storages.get(&id.storage) {
-            Some(kind) => format!(
-                "storage {} is of the kind {kind}, which cannot be backed up incrementally yet",
-                id.storage
-            ),
-            None => format!("storage {} does not exist in storage.cfg", id.storage),
-        });
-    };
+async fn volume_facts(ctx: &Context, node: &str, id: &VolumeId) -> Result<VolumeFacts, String> {
+    let storage = ctx.storage(node, &id.storage).map_err(|none| match none {
+        NoStorage::OtherKind { .. } => {
+            format!("{none}, which cannot be backed up incrementally yet")
+        }
+        _ => none.to_string(),
+    })?;
     match storage.volume(&id.name).await {
         Ok(Some(facts)) => Ok(facts),
         Ok(None) => Err(format!("volume {id} does not exist")),
@@ -203,7 +213,7 @@ async fn volume_facts(world: &World, id: &VolumeId) -> Result<VolumeFacts, Strin
 /// # Errors
 /// The guest's node or the repository cannot be read.
 pub async fn backup(
-    world: &World,
+    ctx: &Context,
     read: SurveyedGuest,
     place: (&GuestDir, GuestKey, u64),
     label: &Label,
@@ -217,13 +227,12 @@ pub async fn backup(
         tokio::task::spawn_blocking(move || kept(&there, &key, (&of, &standing), &label)).await??;
     let parsed = GuestConfig::parse(&read.config);
     let SurveyedGuest { guest, config, mut volumes, skipped, .. } = read;
-    let control = super::control(world, &guest);
+    let control = ctx.home()?.control(&guest);
     let agent = super::agent(&control, &parsed).await?;
-    let freezes = world.freezes.left(guest.vmid).iter().map(Freeze::to_string).collect();
-    fill_used(world, &mut volumes, &kept.points).await;
-    let departed =
-        super::departed::departed(world, &kept.history, kept.chain, &volumes, &skipped).await;
-    let (firewall, unread_firewall) = match world.cluster.read_firewall(guest.vmid) {
+    let freezes = ctx.freezes.left(guest.vmid).iter().map(Freeze::to_string).collect();
+    fill_used(ctx, &mut volumes, &kept.points).await;
+    let departed = super::departed::departed(ctx, &guest.node, &kept, &volumes, &skipped).await;
+    let (firewall, unread_firewall) = match ctx.home()?.firewall(guest.vmid).await {
         Ok(firewall) => (firewall, None),
         Err(error) => (None, Some(format!("{:#}", anyhow::Error::from(error)))),
     };
@@ -238,9 +247,10 @@ pub async fn backup(
         volumes,
         skipped,
         departed,
+        orphans: Vec::new(),
         chain: kept.chain,
         points: kept.points,
-        audited: kept.history.audits(kept.chain),
+        audited: kept.chain.map(|chain| kept.history.audits(chain)).unwrap_or_default(),
         debris: kept.history.debris.iter().map(|d| debris_fact(directory, d)).collect(),
         frozen_repository: kept.history.forbids_removal(),
         is_damaged: kept.history.is_damaged(),
@@ -256,7 +266,7 @@ pub async fn backup(
 
 /// Asks for the used bytes of the volumes that will get a base, where the answer is cheap. Without
 /// an answer the free space is not judged.
-async fn fill_used(world: &World, volumes: &mut [VolumeFact], points: &[PointFact]) {
+async fn fill_used(ctx: &Context, volumes: &mut [VolumeFact], points: &[PointFact]) {
     let known: BTreeMap<_, ()> = points
         .iter()
         .flat_map(|point| &point.images)
@@ -266,8 +276,8 @@ async fn fill_used(world: &World, volumes: &mut [VolumeFact], points: &[PointFac
         if volume.snapshots.iter().any(|s| known.contains_key(&s.identity)) {
             continue;
         }
-        if let Some(storage) = world.storages.get(&volume.volume.storage) {
-            volume.used = storage.used_bytes(&volume.volume.name).await.unwrap_or(None);
+        if let Ok(storage) = ctx.storage_of(&volume.volume) {
+            volume.used = storage.used_bytes(&volume.volume.id.name).await.unwrap_or(None);
         }
     }
 }

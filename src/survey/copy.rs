@@ -40,7 +40,14 @@ pub fn copy(
         unreadable,
         target: stored(target, &theirs),
         unmarked: unmarked(&ours, &theirs),
-        takes_chain: takes_chain(&ours, &theirs),
+        lacks_chain: labels(&ours)
+            .filter(|label| theirs.lacks_chain(label, &ours))
+            .cloned()
+            .collect(),
+        takes_chain: labels(&ours)
+            .filter(|label| theirs.takes_chain(label, &ours))
+            .cloned()
+            .collect(),
         closed: theirs.forbids_increments(),
         arrived,
         free_bytes,
@@ -56,9 +63,8 @@ fn unmarked(source: &History, target: &History) -> BTreeSet<PointId> {
     target.points.iter().filter(lacks).map(|copy| copy.manifest.point).collect()
 }
 
-fn takes_chain(source: &History, target: &History) -> BTreeSet<Label> {
-    let labels = source.points.iter().map(|point| &point.manifest.label);
-    labels.filter(|label| target.takes_chain(label, source)).cloned().collect()
+fn labels(source: &History) -> impl Iterator<Item = &Label> {
+    source.points.iter().map(|point| &point.manifest.label)
 }
 
 fn load(directory: &GuestDir) -> anyhow::Result<History> {

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 pub(super) struct Kept {
     pub history: History,
     pub record: GuestRecord,
-    pub chain: ChainId,
+    /// The label's; none before its first run.
+    pub chain: Option<ChainId>,
     pub points: Vec<PointFact>,
     pub leftovers: Vec<String>,
     pub stored: Vec<StoredFact>,
@@ -32,20 +33,15 @@ pub(super) fn kept(
     label: &Label,
 ) -> anyhow::Result<Kept> {
     let history = directory.load().context("read the guest's restore points")?;
-    let record = record(key, guest, label, &history)?;
-    let chain = record.chains[label];
+    let record = record(key, guest, &history);
+    let chain = record.chains.get(label).copied();
     let points = points(directory, &history, chain, standing);
     let leftovers = super::leftovers(directory, &history)?;
     let stored = super::stored(directory, &history);
     Ok(Kept { history, record, chain, points, leftovers, stored })
 }
 
-fn record(
-    key: &GuestKey,
-    guest: &Guest,
-    label: &Label,
-    history: &History,
-) -> anyhow::Result<GuestRecord> {
+fn record(key: &GuestKey, guest: &Guest, history: &History) -> GuestRecord {
     let mut record = match &history.record {
         Some(record) => record.clone(),
         None => GuestRecord {
@@ -58,19 +54,17 @@ fn record(
         },
     };
     record.name.clone_from(&guest.name);
-    if !record.chains.contains_key(label) {
-        record.chains.insert(label.clone(), ChainId(crate::entropy::random_u32()?));
-    }
-    Ok(record)
+    record
 }
 
 fn points(
     directory: &GuestDir,
     history: &History,
-    chain: ChainId,
+    chain: Option<ChainId>,
     standing: &[SnapshotIdentity],
 ) -> Vec<PointFact> {
     let mut check = BaseCheck::new(directory.disk(), history);
+    let Some(chain) = chain else { return Vec::new() };
     let of_chain = history.points.iter().filter(|point| point.manifest.chain == chain);
     let mut facts: Vec<PointFact> =
         of_chain.map(|point| point_fact(&mut check, standing, point)).collect();

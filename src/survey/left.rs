@@ -1,10 +1,11 @@
 //! What interrupted restores left on the storages. What of it may go, `plan::left` decides.
 
+use crate::context::Context;
 use crate::model::{VmId, VolumeId};
 use crate::node::unfinished::MadeVolume;
 use crate::plan::left::LeftVolume;
 use crate::plan::restore::TargetStorage;
-use crate::world::World;
+use crate::storage::name_while_deleted;
 use std::collections::BTreeMap;
 
 /// What dead restores of a guest have left on these storages.
@@ -19,31 +20,38 @@ pub(super) struct Left {
 /// A creation that its run did not see the end of has come to one after so many seconds.
 const CREATED_SINCE: i64 = 600;
 
-/// Looks for the volumes that dead restores of a guest have made on these storages.
+/// Looks for the volumes that dead restores of a guest have made on these storages of a node.
 ///
 /// # Errors
 /// A storage or the cluster's files cannot be read.
 pub(super) async fn left(
-    world: &World,
+    ctx: &Context,
     vmid: VmId,
+    node: &str,
     storages: &BTreeMap<String, TargetStorage>,
 ) -> anyhow::Result<Left> {
     let mut found = Left::default();
-    for made in world.unfinished.left(vmid) {
+    for made in ctx.unfinished.left(vmid) {
         let Some(looked_at) = storages.get(&made.volume.storage) else { continue };
         let is_there = |id: &VolumeId| looked_at.volumes.contains(&id.name);
         let first = made.first_id();
-        // Under its first name it is ours whatever it is; under its own, only what was noted.
+        // Under its first name it is ours whatever it is; under its own, only what was noted; and a
+        // deletion that was cut off left it under the last one.
         let known = made.identity.as_ref().map(|_| made.volume.clone());
-        let id = Some(first.clone()).filter(is_there).or(known.filter(is_there));
+        let last = made.identity.as_ref().map(|identity| VolumeId {
+            storage: made.volume.storage.clone(),
+            name: name_while_deleted(identity),
+        });
+        let mut names = [Some(first.clone()), last, known].into_iter().flatten();
+        let id = names.find(is_there);
         let volume = match id {
-            Some(id) => left_volume(world, &made, id).await?,
+            Some(id) => left_volume(ctx, node, &made, id).await?,
             None => None,
         };
         match volume {
             Some(volume) if volume.is_settled() => found.settled.push(made),
             Some(volume) => found.volumes.push(volume),
-            None if world.clock.now().unix() - made.at.unix() > CREATED_SINCE => {
+            None if ctx.clock.now().unix() - made.at.unix() > CREATED_SINCE => {
                 found.settled.push(made);
             }
             None => {}
@@ -53,18 +61,19 @@ pub(super) async fn left(
 }
 
 async fn left_volume(
-    world: &World,
+    ctx: &Context,
+    node: &str,
     made: &MadeVolume,
     volume: VolumeId,
 ) -> anyhow::Result<Option<LeftVolume>> {
-    let Some(storage) = world.storages.get(&volume.storage) else { return Ok(None) };
+    let Ok(storage) = ctx.storage(node, &volume.storage) else { return Ok(None) };
     let Some(facts) = storage.volume(&volume.name).await? else { return Ok(None) };
     let used = storage.used_bytes(&volume.name).await.unwrap_or(None).unwrap_or(0);
     let is_first = volume == made.first_id();
     let noted = made.identity.clone().filter(|_| !is_first);
     Ok(Some(LeftVolume {
-        referenced: is_referenced(world, &volume)?,
-        volume,
+        referenced: is_referenced(ctx, &volume).await?,
+        volume: ctx.place_of(node, &volume),
         identity: noted.unwrap_or_else(|| facts.identity.clone()),
         present: facts.identity,
         used,
@@ -76,12 +85,12 @@ async fn left_volume(
 ///
 /// # Errors
 /// The cluster's files cannot be read.
-pub(super) fn owners(
-    world: &World,
+pub(super) async fn owners(
+    ctx: &Context,
     storages: &BTreeMap<String, TargetStorage>,
 ) -> anyhow::Result<BTreeMap<String, VmId>> {
     let mut owners = BTreeMap::new();
-    for (guest, config) in world.cluster.guests_with_configs()? {
+    for (guest, config) in ctx.home()?.guests().await? {
         for word in words(&config.to_string()) {
             if storages.values().any(|storage| storage.volumes.contains(word)) {
                 owners.entry(word.to_owned()).or_insert(guest.vmid);
@@ -96,8 +105,8 @@ pub(super) fn owners(
 ///
 /// # Errors
 /// The cluster's files cannot be read.
-pub(crate) fn is_referenced(world: &World, volume: &VolumeId) -> anyhow::Result<bool> {
-    let configs = world.cluster.guests_with_configs()?;
+pub(crate) async fn is_referenced(ctx: &Context, volume: &VolumeId) -> anyhow::Result<bool> {
+    let configs = ctx.home()?.guests().await?;
     Ok(configs.iter().any(|(_, config)| names(&config.to_string(), volume.own_name())))
 }
 

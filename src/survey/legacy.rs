@@ -3,9 +3,10 @@
 
 use super::sought::Sought;
 use crate::model::{ClusterId, GuestKind, Moment, SkippedDisk, VmId, VolumeShape};
+use crate::plan::guest_config::parse_size;
 use crate::plan::restore::StoredVolume;
 use crate::pve::storage_cfg::StorageCfg;
-use crate::pve::{ConfigVolume, GuestConfig, Inclusion, parse_size};
+use crate::pve::{ConfigVolume, GuestConfig, Inclusion};
 use crate::repository::legacy::{
     ConfigDisk, LegacyError, LegacyHistory, LegacyImage, LegacyLink, LegacyPoint, LegacyRepository,
 };

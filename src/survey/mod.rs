@@ -12,6 +12,7 @@ mod guests;
 mod kept;
 mod left;
 mod legacy;
+mod orphans;
 mod place;
 mod prune;
 mod repair;
@@ -31,8 +32,9 @@ pub use damage::{damage, known_damage};
 pub use guests::{SurveyedGuests, guests};
 pub(crate) use left::is_referenced;
 pub use legacy::{BarcPoint, Home, barc_histories, kind_of_config};
+pub use orphans::orphans;
 pub use place::place;
-pub use prune::{leftovers, missing_disks, prune, stored, unread_guest};
+pub use prune::{leftovers, missing_disks, named_point, prune, stored, unread_guest};
 pub use repair::repair;
 pub use reset::{ChainOwner, NamedVolume, chain_owners, reset_volumes, volumes_of};
 pub use restore::{SurveyedRestore, restore};
@@ -40,9 +42,8 @@ pub use snapshot::snapshot;
 pub use sought::{NoPoint, Sought, SurveyedPoint, point, relative};
 pub use source::{RestorePoint, restore_point};
 
-use crate::model::{Guest, GuestKind, Incarnation, VolumeIdentity};
-use crate::pve::{GuestConfig, GuestControl};
-use crate::world::World;
+use crate::model::{GuestKind, Incarnation, VolumeIdentity};
+use crate::pve::GuestConfig;
 
 /// What distinguishes this guest from an earlier one with its vmid. A VM carries an smbios uuid,
 /// which stays through moves, rollbacks and restores under its own number; one without it is told
@@ -64,9 +65,4 @@ pub fn incarnation(
     let digest = blake3::hash(mark.as_bytes());
     let [a, b, c, d, ..] = *digest.as_bytes();
     Some(Incarnation(u32::from_be_bytes([a, b, c, d])))
-}
-
-/// How a guest is asked and frozen, on the node that has it.
-pub(crate) fn control(world: &World, guest: &Guest) -> GuestControl {
-    GuestControl { host: world.hosts.host(&guest.node), kind: guest.kind, vmid: guest.vmid }
 }

@@ -3,10 +3,10 @@
 //! uuid stays.
 
 use super::{IdentifiedGuest, incarnation};
+use crate::context::Context;
 use crate::model::{GuestKind, Incarnation, Moment};
 use crate::pve::{GuestConfig, PropertyString};
 use crate::repository::{GuestDir, GuestKey, Repository, StoredPoint};
-use crate::world::World;
 use std::collections::BTreeSet;
 
 /// The key under which the guest's directory is found: its own, or for a container without a
@@ -16,8 +16,8 @@ use std::collections::BTreeSet;
 ///
 /// # Errors
 /// The repository or the guest's configuration cannot be read.
-pub fn place(
-    world: &World,
+pub async fn place(
+    ctx: &Context,
     repository: &Repository,
     known: &IdentifiedGuest,
     key: GuestKey,
@@ -25,7 +25,7 @@ pub fn place(
     if known.guest.kind != GuestKind::Lxc || repository.guest(&key).exists()? {
         return Ok(key);
     }
-    let config = GuestConfig::parse(&world.cluster.read_config(&known.guest)?);
+    let config = GuestConfig::parse(&ctx.home()?.config(&known.guest).await?);
     let mut found: Option<(Moment, Incarnation)> = None;
     for directory in repository.guests()? {
         let (names, own) = (directory.names(), key.names());

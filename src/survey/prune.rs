@@ -1,7 +1,9 @@
 //! The facts of pruning: what a guest's directory holds. Reads no cluster and no storage.
 
-use super::relative;
+use super::{SurveyedPoint, relative};
 use crate::model::{Guest, GuestKind};
+use crate::plan::NamedPoint;
+use crate::plan::point::PointFacts;
 use crate::plan::prune::{PruneFacts, StoredFact, StoredImage};
 use crate::repository::{GuestDir, History, Manifest, Skipped, StoredPoint};
 use anyhow::Context as _;
@@ -66,6 +68,22 @@ pub fn leftovers(directory: &GuestDir, history: &History) -> anyhow::Result<Vec<
 /// All points of a guest as retention sees them.
 pub fn stored(directory: &GuestDir, history: &History) -> Vec<StoredFact> {
     history.points.iter().map(|point| fact(directory, point)).collect()
+}
+
+/// Reads what a person's act on the point that was found depends on, as its directory holds it now.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn named_point(guest: Guest, found: &SurveyedPoint) -> anyhow::Result<PointFacts> {
+    let (directory, manifest) = (&found.directory, &found.point.manifest);
+    let history = directory.load()?;
+    let named = NamedPoint {
+        directory: fact(directory, &found.point).directory,
+        id: manifest.point,
+        label: manifest.label.clone(),
+        moment: manifest.time,
+    };
+    Ok(PointFacts { guest, named, points: stored(directory, &history) })
 }
 
 /// Whether the guest's configuration left a disk out of a point. A point of an early version tells

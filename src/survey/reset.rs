@@ -1,11 +1,12 @@
 //! The facts of a reset: the snapshots on volumes, and whose chains they may be. Reads only.
 
+use crate::context::Context;
 use crate::model::{ChainId, ClusterId, Guest, SkippedDisk, SnapshotIdentity, VolumeId};
 use crate::plan::facts::SnapshotFact;
 use crate::plan::reset::{ChainFact, ResetVolume};
 use crate::pve::GuestConfig;
 use crate::repository::{GuestDir, History, Repository, RepositoryError};
-use crate::world::World;
+use crate::storage::NoStorage;
 use std::collections::BTreeSet;
 
 /// A guest's chains in a repository.
@@ -86,8 +87,8 @@ pub struct NamedVolume {
 ///
 /// # Errors
 /// The configuration cannot be read.
-pub fn volumes_of(world: &World, guest: &Guest) -> anyhow::Result<Vec<NamedVolume>> {
-    let config = GuestConfig::parse(&world.cluster.read_config(guest)?);
+pub async fn volumes_of(ctx: &Context, guest: &Guest) -> anyhow::Result<Vec<NamedVolume>> {
+    let config = GuestConfig::parse(&ctx.home()?.config(guest).await?);
     let volumes = config.volumes().into_iter().filter(|entry| !entry.is_cdrom());
     let named = volumes.filter_map(|entry| {
         Some(NamedVolume { name: entry.key.to_string(), volume: entry.volume?, asked_for: false })
@@ -95,14 +96,15 @@ pub fn volumes_of(world: &World, guest: &Guest) -> anyhow::Result<Vec<NamedVolum
     Ok(named.collect())
 }
 
-/// Looks at the volumes and their snapshots. One that cannot be read is told, and is no error.
+/// Looks at the volumes and their snapshots, as that node sees them. One that cannot be read is told, and is no error.
 pub async fn reset_volumes(
-    world: &World,
+    ctx: &Context,
+    node: &str,
     named: &[NamedVolume],
 ) -> (Vec<ResetVolume>, Vec<SkippedDisk>) {
     let (mut volumes, mut skipped) = (Vec::new(), Vec::new());
     for one in named {
-        match look(world, one).await {
+        match look(ctx, node, one).await {
             Ok(volume) => volumes.push(volume),
             Err((reason, by_configuration)) => {
                 skipped.push(SkippedDisk { disk: one.name.clone(), reason, by_configuration });
@@ -113,17 +115,14 @@ pub async fn reset_volumes(
 }
 
 /// The volume; or why not, and whether that is as the configuration has it.
-async fn look(world: &World, one: &NamedVolume) -> Result<ResetVolume, (String, bool)> {
+async fn look(ctx: &Context, node: &str, one: &NamedVolume) -> Result<ResetVolume, (String, bool)> {
     let volume = &one.volume;
-    let Some(storage) = world.storages.get(&volume.storage) else {
-        return Err(match world.other_storages.get(&volume.storage) {
-            Some(kind) => {
-                let reason = format!("storage {} is of the kind {kind}", volume.storage);
-                (format!("{reason}, where no snapshots of ours are"), !one.asked_for)
-            }
-            None => (format!("storage {} does not exist in storage.cfg", volume.storage), false),
-        });
-    };
+    let storage = ctx.storage(node, &volume.storage).map_err(|none| match none {
+        NoStorage::OtherKind { .. } => {
+            (format!("{none}, where no snapshots of ours are"), !one.asked_for)
+        }
+        _ => (none.to_string(), false),
+    })?;
     match storage.volume(&volume.name).await {
         Ok(Some(facts)) => {
             let snapshot = |facts: crate::storage::SnapshotFacts| SnapshotFact {
@@ -131,7 +130,11 @@ async fn look(world: &World, one: &NamedVolume) -> Result<ResetVolume, (String, 
                 protected: facts.protected,
             };
             let snapshots = facts.snapshots.into_iter().map(snapshot).collect();
-            Ok(ResetVolume { volume: volume.clone(), snapshots, migrating: facts.migrating })
+            Ok(ResetVolume {
+                volume: ctx.place_of(node, volume),
+                snapshots,
+                migrating: facts.migrating,
+            })
         }
         Ok(None) => Err((format!("volume {volume} does not exist"), !one.asked_for)),
         Err(error) => {

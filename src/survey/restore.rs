@@ -5,6 +5,7 @@ use super::damage::damage;
 use super::left::Left;
 use super::sought::Sought;
 use super::source::RestorePoint;
+use crate::context::Context;
 use crate::model::{Guest, GuestKind};
 use crate::node::unfinished::{MadeVolume, Reservation};
 use crate::plan::restore::{
@@ -13,7 +14,6 @@ use crate::plan::restore::{
 };
 use crate::pve::{ConfigVolume, GuestConfig, GuestStatus, NamedVolumes, StorageCfg};
 use crate::storage::{Location, Storage};
-use crate::world::World;
 use anyhow::Context as _;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ pub struct SurveyedRestore {
 /// # Errors
 /// The target's node, a storage or the cluster's files cannot be read.
 pub async fn restore(
-    world: &World,
+    ctx: &Context,
     point: &RestorePoint,
     sought: &Sought,
     policy: &RestorePolicy,
@@ -39,29 +39,38 @@ pub async fn restore(
     let is_whole = policy.disks.is_empty();
     let target = policy.target.unwrap_or(point.vmid());
     // Single volumes leave the guest alone, whose node may be the one that is down.
-    let found = world.cluster.find(target)?.filter(|_| is_whole);
+    let found = ctx.home()?.guest(target).await?.filter(|_| is_whole);
     let (present, left_reserved) = match found {
-        Some(guest) => present(world, guest).await?,
+        Some(guest) => present(ctx, guest).await?,
         None => (None, false),
+    };
+    let attach = match policy.attach {
+        Some(vmid) => ctx.home()?.guest(vmid).await?,
+        None => None,
     };
     let firewall = if is_whole { point.firewall() } else { Ok(None) };
     let volumes = wanted_and_others(point, policy)?;
-    let (config, node) = (world.cluster.storage_cfg()?, world.cluster.this_node()?);
-    let storages = storages(world, (&config, &node), (point.kind(), &volumes), policy).await?;
+    let (storage_cfg, node) = (ctx.home()?.files.storage_cfg()?, ctx.home()?.files.this_node()?);
+    let storages = storages(ctx, (&storage_cfg, &node), (point.kind(), &volumes), policy).await?;
     let written = policy.attach.unwrap_or(target);
-    let Left { volumes: left, settled } = super::left::left(world, written, &storages).await?;
+    let Left { volumes: left, settled } = super::left::left(ctx, written, &node, &storages).await?;
     // A configuration that cannot be read is refused where it is written.
-    let saved = is_whole.then(|| point.config().ok()).flatten();
-    let saved = GuestConfig::parse(&saved.unwrap_or_default());
+    let config = match is_whole {
+        true => point.config().map_err(|error| format!("{error:#}")),
+        false => Ok(String::new()),
+    };
+    let saved = GuestConfig::parse(config.as_deref().unwrap_or_default());
     let facts = RestoreFacts {
         present_firewall: match is_whole {
-            true => world.cluster.read_firewall(target)?,
+            true => ctx.home()?.firewall(target).await?,
             false => None,
         },
+        config,
+        mac_prefix: ctx.home()?.files.mac_prefix()?,
         node_disks: node_disks(&saved),
-        cloud_init: unsaved_cloud_init(&saved, &volumes, (&config, &node)),
-        quorate: world.cluster.members()?.is_quorate() != Some(false),
-        owners: super::left::owners(world, &storages)?,
+        cloud_init: unsaved_cloud_init(&saved, &volumes, (&storage_cfg, &node)),
+        quorate: ctx.home()?.files.members()?.is_quorate() != Some(false),
+        owners: super::left::owners(ctx, &storages).await?,
         vmid: point.vmid(),
         name: point.name(),
         kind: point.kind(),
@@ -70,7 +79,7 @@ pub async fn restore(
         damage: damage(point, sought, &policy.disks),
         firewall: firewall.map_err(|error| format!("{error:#}")),
         present,
-        attach: policy.attach.map(|vmid| world.cluster.find(vmid)).transpose()?.flatten(),
+        attach,
         storages,
         left,
         left_reserved,
@@ -129,9 +138,9 @@ fn wanted_and_others(
 
 /// The guest that has the vmid; and whether an interrupted restore has reserved it, which is then
 /// looked through: what it wrote is as good as gone.
-async fn present(world: &World, guest: Guest) -> anyhow::Result<(Option<PresentGuest>, bool)> {
-    let config = world.cluster.read_config(&guest)?;
-    let reserved = world.unfinished.reserved(guest.vmid).into_iter();
+async fn present(ctx: &Context, guest: Guest) -> anyhow::Result<(Option<PresentGuest>, bool)> {
+    let config = ctx.home()?.config(&guest).await?;
+    let reserved = ctx.unfinished.reserved(guest.vmid).into_iter();
     let mut reserved = reserved
         .filter(|left| left.text == config && left.node == guest.node && left.kind == guest.kind);
     let (config, is_left) = match reserved.next() {
@@ -140,7 +149,7 @@ async fn present(world: &World, guest: Guest) -> anyhow::Result<(Option<PresentG
         None => (config, false),
     };
     let parsed = GuestConfig::parse(&config);
-    let control = super::control(world, &guest);
+    let control = ctx.home()?.control(&guest);
     let status = control.status().await.context("ask whether the present guest runs")?;
     let NamedVolumes { volumes, snapshots } = parsed.named_volumes();
     let present = PresentGuest {
@@ -158,7 +167,7 @@ async fn present(world: &World, guest: Guest) -> anyhow::Result<(Option<PresentG
 /// Reads the storages that wanted volumes go to, and no others: one that is down for another reason
 /// must not be in the way at 3 a.m. One that PVE would not use is not asked.
 async fn storages(
-    world: &World,
+    ctx: &Context,
     (config, node): (&StorageCfg, &str),
     (kind, volumes): (GuestKind, &[StoredVolume]),
     policy: &RestorePolicy,
@@ -168,12 +177,13 @@ async fn storages(
         wanted.map(|volume| storage_for(policy, &volume.volume.storage)).collect();
     let mut storages = BTreeMap::new();
     for id in wanted {
-        let Some(storage) = world.storages.get(&id) else { continue };
+        let Ok(storage) = ctx.storage(node, &id) else { continue };
+        let place = || ctx.home.as_ref().and_then(|home| home.storages.place(node, &id));
         let rules = rules(config, &id);
         let is_unfit = rules.as_ref().is_some_and(|rules| rules.unfit_for(kind, node).is_some());
         let target = match is_unfit {
-            true => TargetStorage { rules, ..TargetStorage::default() },
-            false => TargetStorage { rules, ..look_at(storage).await? },
+            true => TargetStorage { rules, node: place(), ..TargetStorage::default() },
+            false => TargetStorage { rules, node: place(), ..look_at(storage).await? },
         };
         storages.insert(id, target);
     }
@@ -185,5 +195,5 @@ async fn look_at(storage: &Storage) -> anyhow::Result<TargetStorage> {
     let (volumes, free_bytes) = tokio::join!(storage.volumes(), storage.free_bytes());
     let (volumes, free_bytes) = (volumes?.into_iter().collect(), free_bytes?);
     let Location { volumes: holds, space } = storage.location().await?;
-    Ok(TargetStorage { volumes, free_bytes, holds, space, rules: None })
+    Ok(TargetStorage { volumes, free_bytes, holds, space, ..TargetStorage::default() })
 }

@@ -7,7 +7,7 @@ use nix::unistd::Pid;
 ///
 /// The kernel keeps the number for the group as long as the leader was not waited for: whoever waited
 /// forgets the group, so that a number that belongs to somebody else by now is never signalled.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Group(Option<u32>);
 
 impl Group {

@@ -312,8 +312,10 @@ fn pipe_error(launch: &Launch<'_>, source: std::io::Error) -> TransportError {
 
 #[cfg(test)]
 mod tests {
+    use super::{Child, Group, Launch};
     use crate::transport::{Command, Ending, Host, TransportError};
     use std::io::{Read, Write};
+    use std::process::Stdio;
     use std::time::{Duration, Instant};
 
     fn shell(script: &str) -> Command {
@@ -369,6 +371,26 @@ mod tests {
         let error = Host::local().run(&command).await.unwrap_err();
         assert!(matches!(error, TransportError::Deadline { .. }), "{error}");
         assert!(gone(std::fs::read_to_string(file).unwrap().trim()).await);
+    }
+
+    /// By then it may be somebody else's.
+    #[tokio::test]
+    async fn the_number_of_a_program_that_was_waited_for_is_never_signalled_again() {
+        let gone = Group::led_by(None);
+        let ended = shell("exit 3");
+        let mut child = Child::start(&Launch::of(&ended), Stdio::null(), Stdio::null()).unwrap();
+        assert_ne!(child.group, gone, "until then its group is killed with it");
+        child.finish().await.unwrap_err();
+        assert_eq!(child.group, gone);
+        let late = shell("sleep 100").deadline(Duration::from_millis(100));
+        let mut child = Child::start(&Launch::of(&late), Stdio::null(), Stdio::null()).unwrap();
+        let error = child.finish().await.unwrap_err();
+        assert!(matches!(error, TransportError::Deadline { .. }), "{error}");
+        assert_eq!(child.group, gone);
+        let flood = shell("sleep 100");
+        let mut child = Child::start(&Launch::of(&flood), Stdio::null(), Stdio::null()).unwrap();
+        child.flooded(99).await;
+        assert_eq!(child.group, gone);
     }
 
     #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-/// What differs: `#` stands for a digit, `x` for a hexadecimal one. Longer forms come first.
-const DIFFER: [(&str, &str); 12] = [
+/// What differs: `#` stands for a digit, `x` and `X` for a hexadecimal one. Longer forms come first.
+const DIFFER: [(&str, &str); 13] = [
     ("xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", "UUID"),
+    ("BC:24:11:XX:XX:XX", "ADDRESS"),
     ("####-##-##T##:##:##Z", "TIME"),
     ("########T######Z", "STAMP"),
     ("xxxxxxxxxxxxxxxx", "ID"),
@@ -44,6 +45,7 @@ fn begins(text: &str, pattern: &str) -> bool {
     let fits = |(want, found): (char, char)| match want {
         '#' => found.is_ascii_digit(),
         'x' => found.is_ascii_digit() || ('a'..='f').contains(&found),
+        'X' => found.is_ascii_digit() || ('A'..='F').contains(&found),
         want => want == found,
     };
     let ends = text.chars().nth(pattern.len()).is_none_or(|c| !c.is_ascii_alphanumeric());

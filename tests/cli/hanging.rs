@@ -1,8 +1,10 @@
 //! Programs that hang: ^C is heard, what is waited for and what stays is named, and nothing of a run that
 //! was killed goes on.
 
-use crate::env::Env;
+use crate::env::{Env, Running};
 use nix::sys::signal::{Signal, kill};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 const BACKUP: &str = "backup --vmid 100 --label daily --path REPO --jobs 1 --threads 1";
@@ -65,6 +67,136 @@ fn a_second_wish_to_stop_leaves_at_once_and_says_by_name_what_stays() {
     env.repair();
     env.run(BACKUP).exits(0);
     assert_eq!(env.snapshots("vm-100-disk-0").len(), 1);
+}
+
+/// Wishes to stop twice, and says what the run said. From the first wish on everything hangs, so that
+/// the run cannot be over before the second.
+fn stopped_twice(env: &Env, running: Running) -> crate::env::Said {
+    env.spoil("hang 300\n");
+    kill(running.pid(), Signal::SIGINT).unwrap();
+    std::thread::sleep(Duration::from_millis(1200));
+    let begun = Instant::now();
+    kill(running.pid(), Signal::SIGINT).unwrap();
+    let said = running.ends().exits(130);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    said
+}
+
+#[test]
+fn a_second_wish_to_stop_leaves_at_once_in_every_phase_and_the_next_run_makes_it_good() {
+    for (words, hangs, named) in [
+        (BACKUP, "match snap\nmatch create\n", "create snapshot ceph:vm-100-disk-0"),
+        (BACKUP, "match --snap-id\n", "delete snapshot ceph:vm-100-disk-0"),
+        (RESTORE, "match create\n", "create volume ceph:vm-901-disk-0"),
+        (RESTORE, "match rename\n", "create volume ceph:vm-901-disk-0"),
+        (RESTORE, "match import-diff\n", "ceph:vm-901-disk-0"),
+    ] {
+        let env = Env::with_disks(1);
+        env.run(BACKUP).exits(0);
+        env.forget();
+        env.spoil(&format!("{hangs}hang 300\n"));
+        let running = env.spawn(words);
+        env.wait_for("#hanging");
+        let said = stopped_twice(&env, running).complains(&["left in the middle of: ", named]);
+        assert!(said.stderr.contains("guest "), "{said:#?}");
+        env.repair();
+        env.run(words).exits(0);
+        assert_eq!(env.snapshots("vm-100-disk-0").len(), 1, "{hangs}");
+        let images = if words == RESTORE { 2 } else { 1 };
+        assert_eq!(env.images().len(), images, "{hangs}: {:?}", env.images());
+    }
+}
+
+#[test]
+fn a_second_wish_to_stop_during_a_freeze_leaves_no_guest_frozen() {
+    let env = Env::with_disks(1);
+    fs::write(env.path("state/100/freeze-hangs"), "8").unwrap();
+    let running = env.spawn(BACKUP);
+    env.wait_for("qm guest cmd 100 fsfreeze-freeze");
+    kill(running.pid(), Signal::SIGINT).unwrap();
+    std::thread::sleep(Duration::from_millis(1200));
+    kill(running.pid(), Signal::SIGINT).unwrap();
+    running.ends().exits(130);
+    env.wait_for("#thawed 100");
+    assert!(!env.path("state/100/frozen").exists());
+    fs::remove_file(env.path("state/100/freeze-hangs")).unwrap();
+    env.run(BACKUP).exits(0);
+}
+
+/// Ceph takes a killed one for a user of the image for another half minute, in which the image cannot
+/// be deleted.
+#[test]
+fn a_wish_to_stop_lets_an_import_end_by_itself() {
+    let env = Env::with_disks(1);
+    env.run(BACKUP).exits(0);
+    env.forget();
+    let running = env.spawn(&format!("{RESTORE} --bwlimit 4KiB/s"));
+    env.wait_for("rbd import-diff");
+    let begun = Instant::now();
+    kill(running.pid(), Signal::SIGINT).unwrap();
+    running.ends().exits(130).says(&["interrupted"]);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert!(env.order().contains("#cut off"), "it was killed: {}", env.order());
+    assert_eq!(env.images(), ["vm-100-disk-0"]);
+    env.run(RESTORE).exits(0);
+}
+
+/// What it printed is whole; only its end does not come.
+#[test]
+fn a_program_that_closes_its_output_and_goes_on_keeps_nobody() {
+    for (words, lingers) in [
+        (BACKUP, "match info\n"),
+        (BACKUP, "match export-diff\n"),
+        (RESTORE, "match create\n"),
+        (RESTORE, "match import-diff\n"),
+    ] {
+        let env = Env::with_disks(1);
+        if words == RESTORE {
+            env.run(BACKUP).exits(0);
+            env.forget();
+        }
+        env.spoil(&format!("{lingers}linger 300\n"));
+        let running = env.spawn(words);
+        env.wait_for("#lingering");
+        env.repair();
+        let begun = Instant::now();
+        kill(running.pid(), Signal::SIGINT).unwrap();
+        running.ends().exits(130).says(&["interrupted"]);
+        assert!(begun.elapsed() < SOON, "{lingers}: {:?}", begun.elapsed());
+        env.run(words).exits(0);
+    }
+}
+
+#[test]
+fn an_export_that_closes_its_output_and_goes_on_is_given_up() {
+    let env = Env::with_disks(1);
+    env.spoil("match export-diff\nlinger 300\n");
+    let said = env.run(&format!("{BACKUP} --stall-timeout 1")).exits(1);
+    said.says(&["FAILED", "the export of ceph:vm-100-disk-0 stood still for 1 s and was given up"]);
+    assert_eq!(env.snapshots("vm-100-disk-0"), [""; 0]);
+    env.repair();
+    env.run(BACKUP).exits(0);
+}
+
+/// The other node takes the connection, and never says a word.
+#[test]
+fn a_wish_to_stop_is_heard_while_ssh_hangs_at_its_connection() {
+    let env = Env::with_disks(1);
+    let conf = |node: &str| env.path(&format!("etc/nodes/{node}/qemu-server/100.conf"));
+    fs::rename(conf("pve1"), conf("pve2")).unwrap();
+    let ssh = env.path("bin/ssh");
+    fs::remove_file(&ssh).unwrap();
+    let script =
+        "#!/bin/sh\necho \"0 here #hanging $$\" >>\"$FAKE_PVE_STATE/log\"\nexec sleep 300\n";
+    fs::write(&ssh, script).unwrap();
+    fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
+    let running = env.spawn(BACKUP);
+    env.wait_for("#hanging");
+    let begun = Instant::now();
+    kill(running.pid(), Signal::SIGINT).unwrap();
+    running.ends().exits(130).says(&["interrupted"]);
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert_eq!(env.snapshots("vm-100-disk-0"), [""; 0]);
 }
 
 /// Whether a process is there and is no zombie.

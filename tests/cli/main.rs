@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
 
 mod adopt;
+mod asking;
 mod begun;
 mod breaking;
 mod cluster;

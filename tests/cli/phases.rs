@@ -147,7 +147,12 @@ fn what_goes_wrong_inside_is_an_abort_and_the_job_still_ends_with_its_status() {
             "reset" => env.spoil("match unprotect\nfail 16 rbd: busy\n"),
             "assemble" => fs::write(env.path("one.raw"), "mine").unwrap(),
             "delete" => {
-                env.run("protect --path REPO --vmid 100 --time latest").exits(0);
+                let mut found = Vec::new();
+                crate::copying::find(&env.path("repository"), "guest.json", &mut found);
+                found
+                    .retain(|path| path.parent().is_some_and(|guest| guest.join("daily").exists()));
+                fs::remove_file(&found[0]).unwrap();
+                fs::create_dir(&found[0]).unwrap();
             }
             "adopt" => {
                 let snapshot = env.path("rbd/rbd/vm-100-disk-0/snap-1");
@@ -180,6 +185,17 @@ fn what_goes_wrong_inside_is_an_abort_and_the_job_still_ends_with_its_status() {
         assert_eq!(called.last().map(String::as_str), Some("job-end  failed"), "{said:?}");
         assert!(!has("guest-end"), "{called:?}");
     }
+}
+
+/// What may not go is refused before anybody is asked about it.
+#[test]
+fn a_protected_point_is_refused_before_a_hook_hears_that_it_goes() {
+    let env = env_of("delete");
+    env.run("protect --path REPO --vmid 100 --time latest").exits(0);
+    env.forget();
+    let said = env.run(&format!("delete --path REPO --vmid 100 --time latest --yes {HOOK}"));
+    said.exits(1).complains(&["is protected; unprotect it first"]);
+    assert_eq!(phases(&env), ["job-start", "guest-abort", "job-end"]);
 }
 
 #[test]
@@ -344,6 +360,8 @@ fn what_a_person_does_to_points_stands_in_the_log_with_that_person() {
     );
     assert!(lines.contains("[FAILED] pve-ferry delete"), "{lines}");
     // What was not agreed to was not done by anybody.
+    env.run("unprotect --path REPO --vmid 100 --time latest").exits(0);
+    log.lines();
     env.run("delete --path REPO --vmid 100 --time latest").exits(2);
     assert_eq!(log.lines(), "");
 }

@@ -57,6 +57,15 @@ fn a_point_is_protected_and_unprotected_and_says_why() {
 }
 
 #[test]
+fn a_dry_run_of_a_removal_shows_what_would_go_and_removes_nothing() {
+    let env = golden();
+    let before = env.everything();
+    let delete = format!("delete --path REPO --vmid 100 --time {FIRST} --dry-run");
+    env.run(&delete).exits(0).says(&["hide", FIRST]);
+    assert!(env.everything() == before);
+}
+
+#[test]
 fn a_point_in_the_middle_is_hidden_and_the_others_stay_whole() {
     let env = golden();
     let refused = env.run(&format!("delete --path REPO --vmid 100 --time {FIRST}")).exits(2);
@@ -101,4 +110,21 @@ fn a_point_that_is_not_there_is_said_and_nothing_changes() {
     env.run(delete).exits(4).complains(&["no restore point"]);
     env.run("protect --path REPO --vmid 999 --time latest").exits(4);
     assert_eq!(env.everything(), before);
+}
+
+/// A run that was killed between making its guest's directory and locking it.
+#[test]
+fn an_empty_directory_of_a_guest_is_no_damage_and_stops_nothing() {
+    let env = golden();
+    let of_cluster = fs::read_dir(env.path("repository/pve-ferry")).unwrap().next().unwrap();
+    let empty = of_cluster.unwrap().path().join("999-0000abcd");
+    fs::create_dir(&empty).unwrap();
+    fs::create_dir(env.path("second")).unwrap();
+    let list = env.run("list --path REPO --json").exits(0).json();
+    assert_eq!(list["restore_points"].as_array().unwrap().len(), 3, "{list:#}");
+    env.run("verify --path REPO").exits(0);
+    env.run("prune --path REPO --keep 9 --dry-run").exits(0);
+    env.run("copy --from REPO --to DIR/second").exits(0);
+    env.run("prune --path REPO --keep 9").exits(0);
+    env.run("verify --path DIR/second").exits(0);
 }

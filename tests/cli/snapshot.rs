@@ -68,11 +68,11 @@ fn e4_and_e5_selections_and_a_node_that_is_down() {
     for asking in ["web%", "@tag-a", "storage-ceph,@pool-x", "all,-%nobody", "storage-ceph"] {
         let (_, said) = selected(asking, 3);
         let refused =
-            said.says(&["cannot be told whether it is meant", "offline"]).json()["refused"].clone();
+            said.says(&["whether it is selected is unknown", "offline"]).json()["refused"].clone();
         assert_eq!(refused.as_array().unwrap().len(), 1, "{asking}");
         assert_eq!((&refused[0]["vmid"], &refused[0]["status"]), (&json!(103), &json!("failed")));
         let list = cluster.run(&format!("list --vmid {asking}")).exits(3);
-        list.complains(&["guest 103: it cannot be told whether it is meant"]);
+        list.complains(&["guest 103: whether it is selected is unknown"]);
     }
     assert_eq!(selected("@pool-x,100", 0).0, 2);
     let (plans, said) = selected("%web%,@all", 3);
@@ -115,7 +115,7 @@ fn a_guest_whose_configuration_cannot_be_read_is_named_where_its_storages_decide
         let said = cluster.run("create --vmid storage-ceph --label daily").exits(3);
         said.says(&[
             "guest 101 web101 on pve1: FAILED",
-            "cannot be told whether it is meant",
+            "whether it is selected is unknown",
             "its configuration cannot be read",
             "1 of 2 guests ok",
         ]);
@@ -654,7 +654,9 @@ fn what_became_of_a_snapshot_since_it_was_planned_is_seen_before_it_is_touched()
     ];
     for (then, why) in cases {
         let changed = json!({"snapshots": three(), "snapshots_then": then});
-        let cluster = Cluster::of(vec![with(guest(100), changed.clone())]);
+        // A rollback is planned twice: for the question, and in its turn.
+        let later = with(changed.clone(), json!({"listed_before": 2}));
+        let cluster = Cluster::of(vec![with(guest(100), later)]);
         let said = cluster.run(&format!("rollback --vmid 100 --name {name} --yes")).exits(1);
         said.says(&["roll back guest", why]);
         assert_eq!(cluster.requests("POST"), 0, "{why}");
@@ -664,6 +666,42 @@ fn what_became_of_a_snapshot_since_it_was_planned_is_seen_before_it_is_touched()
         cluster.run("prune --vmid 100 --label daily --keep 1").exits(code).says(&[why]);
         assert_eq!(cluster.requests("DELETE"), 0, "{why}");
     }
+}
+
+#[test]
+fn a_snapshot_that_was_made_anew_after_the_rollback_was_planned_is_a_conflict() {
+    let then = json!([snapshot("autodaily260102000000", 2001)]);
+    let changed = json!({"snapshots": three(), "snapshots_then": then});
+    let cluster = Cluster::of(vec![with(guest(100), changed)]);
+    script(&cluster, "none");
+    let words = "rollback --vmid 100 --name autodaily260102000000 --yes --script DIR/script";
+    cluster.run(words).exits(13).says(&["was not shown before the question", "run it again"]);
+    assert_eq!(cluster.requests("POST"), 0);
+    let heard = fs::read_to_string(cluster.path("heard")).unwrap();
+    assert_eq!(heard, "job-start\nguest-abort 100\njob-end\n");
+}
+
+#[test]
+fn hooks_hear_of_a_new_snapshot_when_the_old_ones_are_gone_and_not_when_one_of_them_stays() {
+    let broken = json!({"snapshots": three(), "delete_fails": "storage is busy"});
+    let cluster = Cluster::of(vec![with(guest(100), broken)]);
+    script(&cluster, "none");
+    let words = "create --vmid 100 --label daily --keep 2 --script DIR/script";
+    cluster.run(words).exits(1).says(&["made snapshot", "storage is busy"]);
+    let heard = fs::read_to_string(cluster.path("heard")).unwrap();
+    let expected = "job-start guest-start 100 snap-create-pre 100 snap-remove-pre 100 \
+                    snap-remove-abort 100 guest-abort 100 job-end";
+    assert_eq!(heard.split_whitespace().collect::<Vec<_>>().join(" "), expected);
+}
+
+#[test]
+fn a_hook_that_stops_a_removal_leaves_the_new_snapshot_and_that_is_said() {
+    let cluster = Cluster::of(vec![with(guest(100), json!({"snapshots": three()}))]);
+    script(&cluster, "snap-remove-pre");
+    let words = "create --vmid 100 --label daily --keep 2 --script DIR/script";
+    let said = cluster.run(words).exits(1);
+    said.says(&["made snapshot", "the new snapshot is made", "in phase snap-remove-pre"]);
+    assert_eq!((cluster.snapshots(100).len(), cluster.requests("DELETE")), (4, 0));
 }
 
 #[test]

@@ -76,6 +76,21 @@ fn a_failed_run_of_a_job_is_said_mailed_and_listed() {
     cluster.plain("job create --operation snapshot --help").exits(0).says(&["--max-perc-storage"]);
 }
 
+/// What is printed is a document then, and no line of it says FAILED.
+#[test]
+fn the_last_run_of_a_job_that_prints_json_says_which_guest_failed() {
+    let failing = with(guest(100), json!({"create_fails": "quota exceeded"}));
+    let cluster = Cluster::of(vec![failing, guest(101)]);
+    let login = format!("--host {} --ca-file {TLS}/ca.pem", cluster.hosts());
+    let create = "job create snaps --operation snapshot --vmid all --label daily --keep 2 --json";
+    cluster.plain(&format!("{create} {login} --api-token file:DIR/token")).exits(0);
+    cluster.plain("job run snaps --scheduled").exits(3).says(&["\"status\": \"partial\""]);
+    let job = cluster.plain("job list --json").exits(0).json()["jobs"][0].clone();
+    let message = job["last_run"]["message"].as_str().unwrap();
+    assert!(message.starts_with("guest 100 ") && message.contains("FAILED: "), "{job:#}");
+    assert!(message.contains("quota exceeded"), "{job:#}");
+}
+
 /// On a node no credentials are needed.
 #[test]
 fn a_job_on_a_node_works_through_pvesh_and_is_no_backup() {

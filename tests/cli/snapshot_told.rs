@@ -141,6 +141,8 @@ fn what_would_be_lost_is_asked_for_on_a_terminal_and_only_yes_is_yes() {
     }
     let said = on_terminal(&cluster, &["Roll back?", "n"], ROLLBACK);
     said.says(&["roll back guest", "everything written since is lost", "nothing was changed"]);
+    let said = on_terminal(&cluster, &["Remove all snapshots", "n"], PRUNE);
+    said.says(&["remove snapshot", "autodaily260101000000", "nothing was changed"]);
     assert_eq!((cluster.requests("POST"), cluster.requests("DELETE")), (0, 0));
     assert_eq!(cluster.mails(), [""; 0], "who said no knows it");
     on_terminal(&cluster, &["Roll back?", "y"], ROLLBACK).exits(0).says(&["rolled back"]);

@@ -43,6 +43,20 @@ fn mail_goes_through_sendmail_with_both_parts_and_a_telling_subject() {
 }
 
 #[test]
+fn the_reason_why_a_freeze_failed_stands_in_both_parts_of_the_mail() {
+    let env = Env::with_guest();
+    let why = "the hook of mariadb ended with 7";
+    fs::write(env.path("state/100/freeze-fails"), why).unwrap();
+    run(&env, "--mail a@b.example").exits(0).says(&["crash", why]);
+    let all = mails(&env);
+    // Long lines are broken for the way.
+    let mail = all[0].replace("=\n", "");
+    let (text, html) = mail.split_once("text/html").unwrap();
+    assert!(text.contains(why) && html.contains(why), "{mail}");
+    env.assert_expected();
+}
+
+#[test]
 fn whom_only_failures_or_changes_interest_hears_only_of_them() {
     let env = Env::with_guest();
     run(&env, "--mail a@b.example --mail-when failure").exits(0);

@@ -67,6 +67,11 @@ fn a_persons_no_is_mailed_to_nobody() {
     let said = on_terminal(&env, &[lists, rest].concat(), "restore --path REPO");
     said.exits(2).says(&["nothing was changed"]);
     assert_eq!(mails(&env), [""; 0]);
+    let (question, reset) = ("Delete 1 snapshot?", "reset --vmid 100 --path REPO");
+    let said = on_terminal(&env, &[question, "n"], reset).exits(2);
+    said.says(&["delete snapshot", "makes a base", "nothing was changed"]);
+    on_terminal(&env, &[question, "{ctrl-c}"], reset).exits(130);
+    assert_eq!((mails(&env).len(), env.snapshots("vm-100-disk-0").len()), (0, 1));
     // Nor does anybody hear that what was typed on a terminal names nothing.
     on_terminal(&env, &[], "backup --vmid 999 --label daily --path REPO").exits(4);
     assert_eq!(mails(&env), [""; 0]);

@@ -32,6 +32,23 @@ fn a_first_backup_says_what_it_did_and_calls_the_programs_in_this_order() {
     env.assert_expected();
 }
 
+/// As PVE takes them in storage.cfg, IPv6 without brackets.
+#[test]
+fn monitors_reach_every_program_of_ceph_in_its_own_form() {
+    let env = Env::with_disks(1);
+    let monitors = "fd00::1;fd00::2.6789 [fd00::3]:3300,192.0.2.1";
+    let section = format!("rbd: ceph\n\tpool rbd\n\tcontent images\n\tmonhost {monitors}\n");
+    std::fs::write(env.path("etc/storage.cfg"), section).unwrap();
+    env.run(BACKUP).exits(0);
+    let log = std::fs::read_to_string(env.path("state/log")).unwrap();
+    let calls = |program: &str| log.lines().filter(|line| line.contains(program)).count();
+    let (rbd, ceph) = (calls(" here rbd "), calls(" here ceph "));
+    assert!(rbd >= 4 && ceph >= 1, "{log}");
+    let right = " -m [fd00::1],[fd00::2]:6789,[fd00::3]:3300,192.0.2.1 ";
+    assert_eq!(calls(right), rbd + ceph, "{log}");
+    env.assert_expected();
+}
+
 /// What happens at the same time has no order: neighbours that begin with the same words are put
 /// into one.
 pub fn beside(text: &str) -> String {

@@ -12,6 +12,7 @@ use pve_ferry::node::freezes::Freezes;
 use pve_ferry::node::unfinished::UnfinishedRestores;
 use pve_ferry::repository::image::Compression;
 use pve_ferry::storage::{Memory, Storage};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
@@ -27,12 +28,14 @@ pub const FOREIGN: [&str; 4] = [
     "ferry.daily",
 ];
 
-/// A cluster with one storage and two nodes.
+/// A cluster with two nodes, a storage that they share, and one on each of them.
 pub struct Lab {
     home: TempDir,
     pub storage: Memory,
     /// A second storage, empty.
     pub spare: Memory,
+    /// The storage `local-zfs` of each node: one id, two storages.
+    pub local: BTreeMap<&'static str, Memory>,
     /// More entries of storage.cfg for the first storage.
     pub(super) entries: Mutex<Vec<String>>,
     pub node: Arc<Node>,
@@ -61,6 +64,7 @@ impl Lab {
             home,
             storage: Memory::new("ceph"),
             spare: Memory::new("spare"),
+            local: ["pve1", "pve2"].map(|node| (node, Memory::of_place("local-zfs", node))).into(),
             entries: Mutex::default(),
             node: Node::new(events.clone()),
             events,
@@ -69,6 +73,17 @@ impl Lab {
             compression: Mutex::new(Compression::Zstd(1)),
             hooks: Mutex::default(),
             model: Mutex::default(),
+        }
+    }
+
+    /// A cluster without guests, of whose storages no other cluster has one.
+    pub fn of_cluster(name: &str) -> Self {
+        let local = |node| (node, Memory::of_place("local-zfs", &format!("{name}/{node}")));
+        Self {
+            storage: Memory::of_place("ceph", name),
+            spare: Memory::of_place("spare", name),
+            local: ["pve1", "pve2"].map(local).into(),
+            ..Self::empty()
         }
     }
 
@@ -100,6 +115,23 @@ impl Lab {
             config.push_str(&format!("scsi{disk}: ceph:{volume},size={}K\n", size / 1024));
         }
         std::fs::write(self.config_path("pve1", vmid), config).unwrap();
+    }
+
+    /// Adds a stopped virtual machine whose only disk is on the node's own `local-zfs`.
+    pub fn add_local_guest(&self, node: &'static str, vmid: u32, size: u64) {
+        let volume = format!("vm-{vmid}-disk-0");
+        self.local[node].add_volume(&volume, size).unwrap();
+        let config = format!(
+            "name: web{vmid}\nscsi0: local-zfs:{volume},size={}K\n\
+             smbios1: uuid=00000000-0000-4000-8000-{vmid:012}\n",
+            size / 1024
+        );
+        std::fs::write(self.config_path(node, vmid), config).unwrap();
+    }
+
+    /// What a node has under the id of a storage; all other ids than `local-zfs` are the first storage's.
+    pub fn memory(&self, node: &str, id: &str) -> &Memory {
+        if id == "local-zfs" { &self.local[node] } else { &self.storage }
     }
 
     pub fn etc(&self) -> PathBuf {

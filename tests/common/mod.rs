@@ -7,12 +7,16 @@
 mod events;
 mod guard;
 mod lab;
+mod link;
 mod model;
 mod node;
 mod run;
+mod sites;
 
 pub use events::Notes;
 pub use lab::{FOREIGN, Lab, VMID, block_on, block_on_real_time};
+pub use link::{End, Link, LinkFault, Way};
 pub use model::read_chain;
 pub use node::CommandFault;
 pub use run::{Backup, Restore};
+pub use sites::Sites;

@@ -2,7 +2,7 @@
 //! volumes had. Knows nothing of how they were made.
 
 use super::lab::{FOREIGN, Lab, VMID};
-use pve_ferry::model::DiskKey;
+use pve_ferry::model::{DiskKey, VolumeId};
 use pve_ferry::repository::image::ChainReader;
 use pve_ferry::repository::{Disk, GuestDir, Repository, StoredPoint, chain_of};
 use std::collections::BTreeMap;
@@ -34,8 +34,10 @@ impl Lab {
         for point in self.points(repository) {
             model.0.entry(point.dir.clone()).or_insert_with(|| {
                 let images = point.manifest.images.iter();
-                let read = |name: &str| self.storage.read(name).unwrap();
-                images.map(|image| (image.disk.clone(), read(&image.volume.name))).collect()
+                let read = |volume: &VolumeId| {
+                    self.memory(&point.manifest.node, &volume.storage).read(&volume.name).unwrap()
+                };
+                images.map(|image| (image.disk.clone(), read(&image.volume))).collect()
             });
         }
     }

@@ -2,20 +2,21 @@
 
 use super::events::Notes;
 use super::lab::{Lab, VMID, block_on, block_on_real_time};
-use pve_ferry::model::VmId;
-use pve_ferry::operation::{BackupRequest, Mode, Operation, Performed, RestoreRequest, perform};
+use pve_ferry::context::{Cluster, Context, Hosts, Limits};
+use pve_ferry::model::{NodeName, VmId};
+use pve_ferry::operation::{BackupRequest, Operation, RestoreRequest};
 use pve_ferry::plan::facts::SnapshotProtection;
 use pve_ferry::plan::restore::RestorePolicy;
 use pve_ferry::pve::files::ClusterFiles;
 use pve_ferry::report::{GuestOutcome, Report};
 use pve_ferry::repository::image::{ImageOptions, ZeroRuns};
 use pve_ferry::repository::{Disk, Repository};
+use pve_ferry::run::{Mode, Performed, run};
 use pve_ferry::select::Selection;
-use pve_ferry::storage::{Memory, Storage};
+use pve_ferry::storage::{Driver, Memory, Registry, Storage};
 use pve_ferry::survey::{self, RestorePoint, Sought};
 use pve_ferry::throttle::Throttle;
-use pve_ferry::world::{Hosts, Limits, World};
-use std::collections::BTreeMap;
+use pve_ferry::transport::Host;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +78,7 @@ impl Restore {
             disk: Disk::real(),
             policy: RestorePolicy {
                 target: Some(VmId::try_from(vmid).unwrap()),
+                random: pve_ferry::entropy::random_bytes::<256>().unwrap().to_vec(),
                 ..RestorePolicy::default()
             },
             mode: Mode::Execute,
@@ -86,19 +88,16 @@ impl Restore {
 
 impl Lab {
     /// The world as a run sees it.
-    pub fn world(&self) -> Arc<World> {
-        let driver = |storage: &Memory| Storage::Memory(storage.clone());
-        let storages =
-            [("ceph".to_owned(), driver(&self.storage)), ("spare".to_owned(), driver(&self.spare))];
-        let entries = self.entries.lock().unwrap();
-        let entry = |id: &String| (id.clone(), driver(&self.storage.under_another_id(id)));
-        let storages = storages.into_iter().chain(entries.iter().map(entry));
+    pub fn ctx(&self) -> Arc<Context> {
         let node = self.node.clone();
-        Arc::new(World {
-            cluster: ClusterFiles::new(self.etc()),
-            hosts: Hosts::Scripted(Arc::new(move |name| node.script_of(name))),
-            storages: storages.collect(),
-            other_storages: BTreeMap::from([("local".to_owned(), "dir".to_owned())]),
+        Arc::new(Context {
+            home: Some(Cluster {
+                files: ClusterFiles::new(self.etc()),
+                hosts: Hosts::Scripted(Arc::new(move |name| node.script_of(name))),
+                storages: self.storages(),
+                guards: PathBuf::from("/run/pve-ferry"),
+            }),
+            api: None,
             clock: self.clock.clone(),
             progress: Arc::new(Notes(self.events.clone())),
             cancel: self.cancel.lock().unwrap().clone(),
@@ -118,8 +117,34 @@ impl Lab {
             hooks: self.hooks.lock().unwrap().clone(),
             unfinished: self.unfinished(),
             freezes: self.freezes(),
-            guards: PathBuf::from("/run/pve-ferry"),
         })
+    }
+
+    /// The storages as the nodes have them.
+    fn storages(&self) -> Registry {
+        let nodes = ["pve1", "pve2"].map(|node| (node.parse().unwrap(), Host::local()));
+        let mut storages = Registry::default();
+        let mut share = |id: &str, storage: Memory| {
+            storages.serve(id.parse().unwrap(), Driver::Shared(Storage::Memory(storage)), &nodes);
+        };
+        share("ceph", self.storage.clone());
+        share("spare", self.spare.clone());
+        for id in self.entries.lock().unwrap().iter() {
+            share(id, self.storage.under_another_id(id));
+        }
+        let local = self.local.clone();
+        let of_node = move |node: &NodeName, _| Storage::Memory(local[node.as_str()].clone());
+        let of_node = Driver::NodeLocal(Box::new(of_node));
+        storages.serve("local-zfs".parse().unwrap(), of_node, &nodes);
+        storages.leave_unserved("local".parse().unwrap(), "dir");
+        storages
+    }
+
+    /// What work within repositories runs with: no cluster, one guest after the other, no hooks.
+    pub fn without_cluster(&self) -> Context {
+        let mut ctx = Arc::into_inner(self.ctx()).unwrap();
+        (ctx.home, ctx.limits.guests, ctx.hooks) = (None, 1, Arc::default());
+        ctx
     }
 
     /// Runs to the end; with hooks, which are real processes, on a real clock.
@@ -138,15 +163,15 @@ impl Lab {
         self.clock.advance(60);
         *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
         let operation = self.backup_operation(wanted)?;
-        let performed = self.in_a_runtime(perform(self.world(), operation, wanted.mode));
+        let performed = self.in_a_runtime(run(self.ctx(), operation, wanted.mode));
         self.learn(wanted.repository);
         performed
     }
 
     /// What a backup is asked for, as the library wants it.
-    pub fn backup_operation(&self, wanted: &Backup) -> anyhow::Result<Operation> {
+    pub fn backup_operation(&self, wanted: &Backup) -> anyhow::Result<BackupRequest> {
         let path = self.repository(wanted.repository);
-        Ok(Operation::Backup(BackupRequest {
+        Ok(BackupRequest {
             selection: Selection::parse(&wanted.selection)?,
             label: wanted.label.parse()?,
             repository: Repository::open_target(&path, wanted.disk.clone())?,
@@ -155,7 +180,7 @@ impl Lab {
             audit: wanted.audit,
             retention: wanted.retention.clone(),
             freeze_timeout: wanted.freeze_timeout,
-        }))
+        })
     }
 
     /// A backup of one guest that must end well.
@@ -182,8 +207,8 @@ impl Lab {
         *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
         let (sought, policy) = (wanted.sought.clone(), wanted.policy.clone());
         let request = RestoreRequest { point, sought, policy };
-        let operation = Operation::Restore(request);
-        Ok(self.in_a_runtime(perform(self.world(), operation, wanted.mode))?.report)
+        let operation = request;
+        Ok(self.in_a_runtime(run(self.ctx(), operation, wanted.mode))?.report)
     }
 
     /// A restore whose process dies where it waits for ever, or when `dies` tells. Nothing of it is
@@ -192,7 +217,7 @@ impl Lab {
         *self.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
         let (sought, policy) = (wanted.sought.clone(), wanted.policy.clone());
         let point = self.found(wanted).unwrap();
-        let operation = Operation::Restore(RestoreRequest { point, sought, policy });
+        let operation = RestoreRequest { point, sought, policy };
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         // The wish to die is heard between any two steps.
         let runtime = runtime.enable_all().start_paused(true).event_interval(1).build().unwrap();
@@ -200,7 +225,7 @@ impl Lab {
             tokio::select! {
                 biased;
                 () = dies.notified() => true,
-                _ = perform(self.world(), operation, wanted.mode) => false,
+                _ = run(self.ctx(), operation, wanted.mode) => false,
                 // The clock jumps there when nothing else can happen any more.
                 () = tokio::time::sleep(Duration::from_secs(7 * 86_400)) => true,
             }
@@ -213,9 +238,13 @@ impl Lab {
     /// The process of an earlier run is dead: the locks that it could not remove are seen to be
     /// nobody's. (Both runs of a test are the same process, which lives.)
     pub fn earlier_process_is_dead(&self, repository: &str) {
-        for directory in self.guest_directories(repository) {
-            let Ok(locks) = std::fs::read_dir(directory.path().join("locks")) else { continue };
-            locks.for_each(|file| std::fs::remove_file(file.unwrap().path()).unwrap());
+        // A repository does not tell of guests of which nothing but a lock stands there.
+        let within = |path: PathBuf| {
+            std::fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path())
+        };
+        let root = self.repository(repository).join("pve-ferry");
+        for guest in within(root).flat_map(within) {
+            within(guest.join("locks")).for_each(|file| std::fs::remove_file(file).unwrap());
         }
         // As the process lives, its flock does: another file of the same text has none.
         let notes = self.etc().with_file_name("state").join("freezes");

@@ -10,7 +10,7 @@ The cluster is a document:
   guests               [{vmid, type, node, name, status, ...}] and for each of them, besides what PVE shows:
     config             {key: value}
     snapshots          [{name, snaptime, description, ...}]
-    snapshots_then     what somebody else makes of them as soon as they were listed once
+    snapshots_then     what somebody else makes of them as soon as they were listed once, or that often: listed_before
     locked_for         seconds from the start for which it is locked with `lock`
     create_fails, delete_fails   the task's error; a failed removal leaves lock and snapstate behind, unless it is refused
     create_warnings    the task ends with WARNINGS: n
@@ -194,7 +194,9 @@ class Cluster:
                 return self.feature(guest)
             case ["GET", "snapshot"]:
                 listed = guest["snapshots"]
-                guest["snapshots"] = guest.pop("snapshots_then", listed)
+                guest["listed_before"] = guest.get("listed_before", 1) - 1
+                if guest["listed_before"] <= 0:
+                    guest["snapshots"] = guest.pop("snapshots_then", listed)
                 return [*listed, {"name": "current", "description": "You are here!", "running": 1}]
             case ["POST", "snapshot"]:
                 return self.create(guest, params)

@@ -5,9 +5,10 @@ use crate::common::{Backup, FOREIGN, Lab, Restore, VMID, block_on};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use pve_ferry::model::SnapshotIdentity;
-use pve_ferry::operation::{AdoptRequest, Mode, Operation, Performed, perform};
+use pve_ferry::operation::AdoptRequest;
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::repository::{Consistency, Disk, Fault as DiskFault, Repository};
+use pve_ferry::run::{Mode, Performed, run};
 use pve_ferry::select::Selection;
 use pve_ferry::storage::memory::{Fault, Operation as Call};
 use pve_ferry::survey::Home;
@@ -93,15 +94,15 @@ impl Default for Wanted {
 pub fn perform_adopt(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
     lab.clock.advance(60);
     *lab.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
-    let operation = Operation::Adopt(AdoptRequest {
+    let operation = AdoptRequest {
         selection: Selection::parse("100").unwrap(),
         path: lab.repository("old"),
         old_label: "daily".to_owned(),
         label: wanted.label.parse().unwrap(),
         repository: Repository::open_target(&lab.repository("repository"), wanted.disk.clone())?,
         home: Home::default(),
-    });
-    block_on(perform(lab.world(), operation, wanted.mode))
+    };
+    block_on(run(lab.ctx(), operation, wanted.mode))
 }
 
 fn adopt(lab: &Lab) -> Report {

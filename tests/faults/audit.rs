@@ -3,10 +3,12 @@
 
 use crate::common::{Backup, Lab};
 use pve_ferry::clock::Clock;
-use pve_ferry::operation::{AuditRequest, PointAudit, audit};
+use pve_ferry::execute::DiskAudit;
+use pve_ferry::operation::{AuditRequest, Meant};
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::repository::{Disk, LockMode, LockOptions, Repository, VerifyRequest};
 use pve_ferry::retention::{Rules, Span};
+use pve_ferry::run::{Mode, Performed, run};
 use pve_ferry::storage::ObjectMap;
 use pve_ferry::storage::memory::{Fault, Operation};
 
@@ -27,10 +29,17 @@ fn kinds(report: &Report) -> Vec<&str> {
     report.guests[0].volumes.iter().map(|volume| volume.kind.as_str()).collect()
 }
 
-fn compared(lab: &Lab, parts: u64) -> Vec<PointAudit> {
-    let directory = lab.guest_directories("repository").remove(0);
-    let request = AuditRequest { label: None, parts };
-    crate::common::block_on(audit(&lab.world(), &directory, &request)).unwrap().points
+/// Compares as `verify --source` does.
+fn run_compared(lab: &Lab, parts: u64) -> Performed {
+    let meant = Meant { vmids: Vec::new(), label: None };
+    let request = AuditRequest { path: lab.repository("repository"), meant, parts };
+    crate::common::block_on(run(lab.ctx(), request, Mode::Execute)).unwrap()
+}
+
+fn compared(lab: &Lab, parts: u64) -> Vec<DiskAudit> {
+    let performed = run_compared(lab, parts);
+    assert_eq!(performed.turns.len(), 1);
+    DiskAudit::among(&performed.turns[0].findings).into_iter().cloned().collect()
 }
 
 /// Verifies all that is stored and notes the result, as `verify --mark`.
@@ -113,7 +122,7 @@ fn of_a_thin_volume_only_what_is_there_is_read() {
     lab.storage.write(volume, 40 << 20, &[7; 40_000]).unwrap();
     lab.good_backup(&Backup::default());
     let found = compared(&lab, 1);
-    let audited = found[0].disks[0].result.as_ref().unwrap();
+    let audited = found[0].result.as_ref().unwrap();
     assert!(audited.is_equal(), "{audited:?}");
     assert_eq!(audited.blocks, size / block, "each was asked for");
     let most = (40_000 / block + 2) * block + 256 * 1024;
@@ -139,7 +148,7 @@ fn without_a_comparison_nobody_notices() {
     assert_eq!(lab.backup(&Backup::default()).exit_code(), 0);
     assert_eq!(verify_and_mark(&lab), 0);
     let found = compared(&lab, 1);
-    let differing = found[0].disks.iter().filter(|d| !d.result.as_ref().unwrap().is_equal());
+    let differing = found.iter().filter(|d| !d.result.as_ref().unwrap().is_equal());
     assert_eq!(differing.count(), 1);
     assert!(lab.points("repository")[1].attributes.has_failed());
 }
@@ -150,13 +159,12 @@ fn a_difference_that_cannot_be_noted_is_said_all_the_same() {
     assert_eq!(lab.backup(&Backup::default()).exit_code(), 0);
     let directory = lab.guest_directories("repository").remove(0);
     let reader = directory.lock(LockMode::Shared, &LockOptions::default()).unwrap();
-    let request = AuditRequest { label: None, parts: 1 };
-    let found = crate::common::block_on(audit(&lab.world(), &directory, &request)).unwrap();
-    let unnoted = found.unnoted.unwrap();
+    let found = run_compared(&lab, 1);
+    assert_eq!(found.report.exit_code(), 12);
+    let unnoted = &found.report.guests[0].warnings[0];
     assert!(unnoted.starts_with("what was found could not be noted: "), "{unnoted}");
-    let disks = found.points.iter().flat_map(|point| &point.disks);
-    let differing: Vec<String> =
-        disks.filter_map(|disk| disk.result.as_ref().unwrap().what_differs()).collect();
+    let disks = DiskAudit::among(&found.turns[0].findings).into_iter();
+    let differing: Vec<String> = disks.filter_map(DiskAudit::what_differs).collect();
     assert!(differing.len() == 1 && differing[0].contains("blake3:"), "{differing:?}");
     drop(reader);
     assert!(!lab.points("repository")[1].attributes.has_failed());
@@ -273,6 +281,6 @@ fn what_cannot_be_compared_is_named_and_what_differed_is_cleared_by_a_whole_comp
         lab.storage.remove_snapshot(volume, &newest).unwrap();
     }
     let found = compared(&lab, 1);
-    assert!(found[0].disks.iter().all(|disk| disk.result.is_err()));
+    assert!(found.iter().all(|disk| disk.result.is_err()));
     assert!(lab.points("repository")[1].attributes.has_failed());
 }

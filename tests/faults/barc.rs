@@ -5,6 +5,7 @@ use pve_ferry::assemble::{Watch, assemble};
 use pve_ferry::cancel::Cancel;
 use pve_ferry::progress::Silent;
 use pve_ferry::repository::{Disk, Repository};
+use pve_ferry::stall::Pulse;
 use pve_ferry::stream::{Header, StreamWriter};
 use pve_ferry::survey::{Home, restore_point};
 use std::fs;
@@ -143,14 +144,16 @@ fn a_disk_of_barc_is_assembled_by_its_key_and_by_its_name() {
     for name in ["scsi1", "2tb.vm-100-disk-1"] {
         let output = lab.repository("files").join(name);
         let cancel = Cancel::default();
-        let watch = Watch { progress: &Silent, cancel: &cancel };
+        let (disk, pulse) = (&Disk::real(), &Pulse::default());
+        let watch = Watch { disk, progress: &Silent, cancel: &cancel, pulse };
         let chain = point.chain_named(name).unwrap();
         assemble(&chain, &output, 1, &watch).unwrap();
         assert!(fs::read(&output).unwrap() == disks[1]);
     }
     let cancel = Cancel::default();
     cancel.cancel();
-    let watch = Watch { progress: &Silent, cancel: &cancel };
+    let (disk, pulse) = (&Disk::real(), &Pulse::default());
+    let watch = Watch { disk, progress: &Silent, cancel: &cancel, pulse };
     let output = lab.repository("files").join("stopped");
     assert!(assemble(&point.chain_named("scsi0").unwrap(), &output, 1, &watch).is_err());
     assert!(!output.exists());

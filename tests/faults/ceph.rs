@@ -2,10 +2,11 @@
 //! and mirrors of other clusters.
 
 use crate::common::{Backup, Lab, block_on};
-use pve_ferry::operation::{Mode, Operation, ResetRequest, ResetTarget, perform};
+use pve_ferry::operation::{ResetRequest, ResetTarget};
 use pve_ferry::plan::reset::ResetPolicy;
 use pve_ferry::report::GuestStatus;
 use pve_ferry::repository::{Disk, Repository};
+use pve_ferry::run::{Mode, run};
 use pve_ferry::select::Selection;
 use pve_ferry::storage::memory::{Fault, Operation as Call};
 
@@ -37,7 +38,7 @@ fn while_an_image_is_migrated_none_of_its_snapshots_is_deleted_and_a_later_run_d
         ),
         policy: ResetPolicy::default(),
     };
-    let reset = block_on(perform(lab.world(), Operation::Reset(request), Mode::Execute)).unwrap();
+    let reset = block_on(run(lab.ctx(), request, Mode::Execute)).unwrap();
     assert_eq!(reset.report.exit_code(), 3, "{:#?}", reset.report);
     assert_eq!((deletions(&lab), lab.own_snapshots(VOLUME).len()), (0, 2));
 

@@ -1,11 +1,11 @@
 //! Copying and moving between repositories: what arrives is what was there, a copy can be gone on
 //! with, and whatever fails, nothing is lost and the next run converges.
 
-use crate::common::{Backup, Lab, read_chain};
+use crate::common::{Backup, Lab, block_on, read_chain};
 use crate::prune::{pruned, visible, visible_in};
 use pve_ferry::cancel::Cancel;
 use pve_ferry::model::{ChainId, Moment, Share};
-use pve_ferry::operation::{CopyRequest, Mode, Performed, copy};
+use pve_ferry::operation::CopyRequest;
 use pve_ferry::plan::copy::Source;
 use pve_ferry::progress::{Meter, Progress, Silent};
 use pve_ferry::report::{GuestStatus, Report};
@@ -15,10 +15,10 @@ use pve_ferry::repository::{
     VerifyRequest, chain_of,
 };
 use pve_ferry::retention::{Rules, Span};
+use pve_ferry::run::{Mode, Performed, run};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 const FROM: &str = "repository";
 const TO: &str = "second";
@@ -51,19 +51,21 @@ pub fn moving() -> Wanted {
     Wanted { source: Source::Moves, ..Wanted::default() }
 }
 
-pub fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
-    let request = CopyRequest {
+pub fn request(lab: &Lab, wanted: &Wanted) -> anyhow::Result<CopyRequest> {
+    Ok(CopyRequest {
         from: Repository::open_target(&lab.repository(FROM), wanted.from.clone())?,
         to: Repository::open_target(&lab.repository(TO), wanted.to.clone())?,
         selection: None,
         label: wanted.label.map(|label| label.parse().unwrap()),
         source: wanted.source,
-        threads: 1,
-        lock_wait: Some(Duration::ZERO),
-        progress: wanted.progress.clone(),
-        hooks: Arc::default(),
-    };
-    copy(&request, wanted.mode, &lab.clock, &wanted.cancel)
+    })
+}
+
+pub fn performed(lab: &Lab, wanted: &Wanted) -> anyhow::Result<Performed> {
+    let request = request(lab, wanted)?;
+    let mut ctx = lab.without_cluster();
+    (ctx.progress, ctx.cancel) = (wanted.progress.clone(), wanted.cancel.clone());
+    block_on(run(Arc::new(ctx), request, wanted.mode))
 }
 
 pub fn copied(lab: &Lab, wanted: &Wanted) -> Report {

@@ -1,7 +1,11 @@
 //! Disks that are no longer the guest's: given to another guest, which renames the image, or detached. Our
 //! snapshot on them serves nobody, and would pin every block that is overwritten since.
 
-use crate::common::{Backup, Lab, Restore, VMID};
+use crate::common::{Backup, Lab, Restore, VMID, block_on};
+use pve_ferry::operation::{ResetRequest, ResetTarget};
+use pve_ferry::plan::reset::ResetPolicy;
+use pve_ferry::report::Report;
+use pve_ferry::run::{Mode, run};
 
 const DISK: &str = "scsi1: ceph:vm-100-disk-1,size=64K\n";
 
@@ -47,6 +51,40 @@ fn a_detached_disk_loses_our_snapshot_and_begins_anew_when_it_is_attached_again(
     assert_eq!(kinds.collect::<Vec<_>>(), ["increment", "base"]);
     lab.assert_tidy(1, "attached again");
     lab.assert_points_are_whole("attached again");
+}
+
+/// Its own runs are over: whoever has the disk now is told, each time, until a person decides.
+#[test]
+fn a_disk_whose_first_guest_was_destroyed_is_named_with_the_command_that_frees_it() {
+    let lab = given_away();
+    let named = |report: &Report| -> Vec<String> { report.guests[0].warnings.clone() };
+    let report = lab.backup(&taker());
+    assert_eq!(named(&report), [""; 0], "its own next run deletes the snapshot");
+    std::fs::remove_file(lab.config_path("pve1", VMID)).unwrap();
+    let report = lab.backup(&taker());
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    let chain = lab.guest_directories("repository")[0].record().unwrap().chains;
+    let chain = chain.values().next().unwrap();
+    let command = format!("pve-ferry reset --volume ceph:vm-126-disk-0 --chain {chain}`");
+    let [text] = &named(&report)[..] else { panic!("{report:#?}") };
+    assert!(text.contains("guest 100 web100") && text.contains(&command), "{text}");
+    // Another machine of that vmid is another guest.
+    lab.add_guest(100, &[]);
+    lab.edit_config(100, "000000000100", "0000000000ff");
+    assert_eq!(named(&lab.backup(&taker())).len(), 1);
+    // Without its repository a chain may be anybody's.
+    let elsewhere = Backup { repository: "second", ..taker() };
+    assert_eq!(named(&lab.backup(&elsewhere)), [""; 0]);
+
+    let volumes = vec!["ceph:vm-126-disk-0".parse().unwrap()];
+    let policy = ResetPolicy { label: None, chains: [*chain].into() };
+    let target = ResetTarget::Volumes(volumes);
+    let reset = ResetRequest { target, repository: None, policy };
+    let performed = block_on(run(lab.ctx(), reset, Mode::Execute)).unwrap();
+    assert_eq!(performed.report.exit_code(), 0, "{:#?}", performed.report);
+    let report = lab.backup(&taker());
+    assert_eq!(named(&report), [""; 0]);
+    assert_eq!(report.guests[0].volumes[0].kind, "increment");
 }
 
 /// A disk that cannot be read now may be the very one that seems to have gone.

@@ -3,10 +3,10 @@
 
 use crate::common::{Backup, Lab, VMID, block_on};
 use crate::situation::{Before, Situation, converges};
-use pve_ferry::operation::{Mode, perform};
 use pve_ferry::report::{GuestOutcome, GuestStatus};
 use pve_ferry::repository::{Disk, Fault};
 use pve_ferry::retention::{Rules, Span};
+use pve_ferry::run::{Mode, run};
 
 fn says(outcome: &GuestOutcome, text: &str) -> bool {
     outcome.warnings.iter().any(|warning| warning.contains(text))
@@ -189,13 +189,13 @@ fn nothing_is_written_to_the_repository_on_a_thread_that_may_have_to_thaw() {
     for situation in Situation::ALL {
         let lab = situation.lab();
         lab.clock.advance(60);
-        let (world, mode) = (lab.world(), Mode::Execute);
+        let (ctx, mode) = (lab.ctx(), Mode::Execute);
         let (disks, disk) = std::sync::mpsc::channel();
         let (operations, operation) = std::sync::mpsc::channel();
         let run = std::thread::spawn(move || {
             disks.send(Disk::failing_at(0, Fault::OwnThread)).unwrap();
             let operation = operation.recv().unwrap();
-            block_on(perform(world, operation, mode)).unwrap().report
+            block_on(run(ctx, operation, mode)).unwrap().report
         });
         let wanted = Backup {
             disk: disk.recv().unwrap(),
@@ -225,7 +225,7 @@ fn two_runs_of_one_guest_freeze_it_one_after_the_other() {
     let (one, two) = (wanted("one"), wanted("two"));
     let run = |wanted: &Backup| {
         let operation = lab.backup_operation(wanted).unwrap();
-        pve_ferry::operation::perform(lab.world(), operation, wanted.mode)
+        pve_ferry::run::run(lab.ctx(), operation, wanted.mode)
     };
     let (first, second) = (run(&one), run(&two));
     let (first, second) = lab.in_a_runtime(async { tokio::join!(first, second) });

@@ -5,10 +5,12 @@ use crate::common::Notes;
 use crate::common::{Backup, Lab, Restore, VMID};
 use crate::situation::{Before, Situation, converges};
 use pve_ferry::hooks::{Hooks, JobFacts};
-use pve_ferry::operation::{Mode, Operation, ResetRequest, ResetTarget, perform};
+use pve_ferry::operation::{ResetRequest, ResetTarget};
+use pve_ferry::plan::Plan;
 use pve_ferry::plan::reset::ResetPolicy;
 use pve_ferry::report::GuestStatus;
 use pve_ferry::repository::{Disk, Repository};
+use pve_ferry::run::{Mode, confirmed, run};
 use pve_ferry::select::Selection;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -33,6 +35,29 @@ fn without_hook(lab: &Lab) {
 fn phases(lab: &Lab) -> Vec<String> {
     let phase = |event: &String| event.strip_prefix("note hook hook: phase ").map(str::to_owned);
     lab.events.log().iter().filter_map(phase).collect()
+}
+
+#[test]
+fn no_hook_is_called_before_a_person_said_yes_and_all_are_after() {
+    let lab = Lab::new();
+    lab.good_backup(&Backup::default());
+    let request = || ResetRequest {
+        target: ResetTarget::Guests(Selection::parse("100").unwrap()),
+        repository: Some(
+            Repository::open_target(&lab.repository("repository"), Disk::real()).unwrap(),
+        ),
+        policy: ResetPolicy::default(),
+    };
+    hook(&lab, "echo \"phase $1\"");
+    let no = Box::new(|_: &[Plan]| anyhow::bail!("no"));
+    assert!(lab.in_a_runtime(confirmed(lab.ctx(), request(), no)).is_err());
+    assert_eq!(phases(&lab), [""; 0]);
+    let yes = Box::new(|_: &[Plan]| Ok(()));
+    let done = lab.in_a_runtime(confirmed(lab.ctx(), request(), yes)).unwrap();
+    assert_eq!(done.report.exit_code(), 0);
+    let expected = "job-start guest-start snap-remove-pre snap-remove-post snap-remove-pre \
+                    snap-remove-post guest-end job-end";
+    assert_eq!(phases(&lab).join(" "), expected);
 }
 
 #[test]
@@ -120,8 +145,8 @@ fn a_reset_that_a_hook_stops_halfway_says_what_is_gone_and_the_next_one_ends_it(
         policy: ResetPolicy::default(),
     };
     let reset = || {
-        let operation = Operation::Reset(request());
-        let performed = perform(lab.world(), operation, Mode::Execute);
+        let operation = request();
+        let performed = run(lab.ctx(), operation, Mode::Execute);
         lab.in_a_runtime(performed).unwrap().report
     };
     let own = || -> usize {

@@ -2,9 +2,9 @@
 
 use crate::common::{Backup, Lab, Restore, VMID};
 use crate::situation::{Before, Situation, converges};
-use pve_ferry::operation::perform;
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::retention::{Rules, Span};
+use pve_ferry::run::run;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -151,9 +151,9 @@ fn die_at(lab: &Lab, wanted: &Backup, nth: usize) -> bool {
         }
     });
     let operation = lab.backup_operation(wanted).unwrap();
-    let (world, mode) = (lab.world(), wanted.mode);
+    let (ctx, mode) = (lab.ctx(), wanted.mode);
     std::thread::spawn(move || {
-        let performed = crate::common::block_on(perform(world, operation, mode));
+        let performed = crate::common::block_on(run(ctx, operation, mode));
         sender.send(performed.is_err()).unwrap();
     });
     let died = ended.recv().unwrap();

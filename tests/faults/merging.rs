@@ -1,14 +1,13 @@
 //! Merging and folding under the rules of retention, in runs as users have them: what stays is
 //! whole, whatever fails, and the next run converges. How images merge is tested in `repository`.
 
-use crate::common::{Backup, Lab, Restore};
+use crate::common::{Backup, Lab, Restore, block_on};
 use crate::prune::{assert_whole, pruned, visible};
-use pve_ferry::cancel::Cancel;
-use pve_ferry::operation::{AssembleRequest, Mode, assemble};
-use pve_ferry::progress::Silent;
+use pve_ferry::operation::AssembleRequest;
 use pve_ferry::report::GuestStatus;
 use pve_ferry::repository::{Disk, Fault};
 use pve_ferry::retention::{Rules, Span};
+use pve_ferry::run::{Mode, run};
 
 pub fn keep(keep: u32, fold: Option<&str>) -> Rules {
     let fold = fold.map(|share| share.parse().unwrap());
@@ -165,19 +164,12 @@ fn a_point_whose_chain_is_merged_before_the_lock_is_restored_whole() {
     let expected = lab.expected(&point, "scsi0");
     assert!(lab.storage.read("vm-901-disk-0").unwrap() == expected);
 
-    let request = AssembleRequest {
-        point: found,
-        sought: wanted.sought,
-        disk: "scsi0".to_owned(),
-        output: lab.repository("files").join("disk.raw"),
-        threads: 1,
-        lock_wait: std::time::Duration::ZERO,
-        progress: std::sync::Arc::new(Silent),
-        hooks: std::sync::Arc::default(),
-    };
-    let report = assemble(&request, &lab.clock, &Cancel::default()).unwrap().report;
+    let output = lab.repository("files").join("disk.raw");
+    let (disk, sought) = ("scsi0".to_owned(), wanted.sought);
+    let request = AssembleRequest { point: found, sought, disk, output: output.clone() };
+    let report = block_on(run(lab.ctx(), request, Mode::Execute)).unwrap().report;
     assert_eq!(report.exit_code(), 0, "{report:#?}");
-    assert!(std::fs::read(&request.output).unwrap() == expected);
+    assert!(std::fs::read(&output).unwrap() == expected);
 }
 
 #[test]

@@ -1,18 +1,18 @@
 //! Pruning, alone and as part of a backup: what stays is whole, whatever fails, and the next run
 //! converges.
 
-use crate::common::{Backup, Lab, VMID, read_chain};
-use pve_ferry::cancel::Cancel;
-use pve_ferry::operation::{
-    Mode, Performed, PointAct, PointRequest, PruneRequest, act_on_point, prune,
-};
+use crate::common::{Backup, Lab, VMID, block_on, read_chain};
+use pve_ferry::operation::{PointAct, PointRequest, PruneRequest};
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::repository::image::ChainReader;
-use pve_ferry::repository::{Attributes, Disk, Fault, LockMode, LockOptions, Repository, chain_of};
+use pve_ferry::repository::{
+    Attributes, Disk, Fault, FileOperation, LockMode, LockOptions, Repository, chain_of,
+};
 use pve_ferry::retention::{Rules, Span};
+use pve_ferry::run::{Mode, Performed, run};
 use pve_ferry::survey::SurveyedPoint;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 pub fn retain(points: u32) -> Rules {
     Rules { retain: Some(Span::Points(points)), ..Rules::default() }
@@ -35,15 +35,12 @@ pub fn two_chains() -> Lab {
 pub fn pruned(lab: &Lab, rules: Rules, disk: Disk, mode: Mode) -> Performed {
     lab.clock.advance(60);
     let request = PruneRequest {
-        hooks: std::sync::Arc::default(),
         selection: None,
         label: None,
         repository: Repository::open_target(&lab.repository("repository"), disk).unwrap(),
         rules,
-        image: lab.world().limits.image,
-        lock_wait: Some(Duration::ZERO),
     };
-    prune(&request, mode, &lab.clock, &Cancel::default()).unwrap()
+    block_on(run(Arc::new(lab.without_cluster()), request, mode)).unwrap()
 }
 
 pub fn visible(lab: &Lab) -> Vec<PathBuf> {
@@ -240,11 +237,10 @@ fn a_wish_to_stop_that_came_before_the_point_is_touched_keeps_it() {
         let history = directory.load().unwrap();
         let point = history.points.last().unwrap().clone();
         let found = SurveyedPoint { directory: directory.clone(), history, point };
-        let (lock_wait, hooks) = (Duration::ZERO, std::sync::Arc::default());
-        let request = PointRequest { act, found, lock_wait, hooks };
-        let cancel = Cancel::default();
-        cancel.cancel();
-        let report = act_on_point(&request, &lab.clock, &cancel).unwrap().report;
+        let ctx = lab.without_cluster();
+        ctx.cancel.cancel();
+        let request = PointRequest { act, found };
+        let report = block_on(run(Arc::new(ctx), request, Mode::Execute)).unwrap().report;
         assert_eq!(report.exit_code(), 130, "{report:#?}");
         assert!(report.guests[0].changes.is_empty(), "{report:#?}");
     }
@@ -451,6 +447,21 @@ fn what_follows_from_the_points_is_written_once_per_run() {
     assert!(writes <= removals_and_one_text, "{writes} and {removals_and_one_text}");
 }
 
+/// In a backup, too: one text at its commit, and one behind all that goes then.
+#[test]
+fn a_backup_writes_what_follows_from_the_points_once_for_all_that_it_prunes() {
+    let lab = six_bases();
+    let (disk, recording) = Disk::recorded();
+    let renew = Some(Span::Points(0));
+    let outcome =
+        lab.good_backup(&Backup { disk, renew, retention: retain(1), ..Backup::default() });
+    let pruned = outcome.changes.iter().filter(|change| change.starts_with("removed point"));
+    assert_eq!(pruned.count(), 6, "{outcome:#?}");
+    let is_text = |operation: &FileOperation| matches!(operation, FileOperation::Rename(_, to) if to.ends_with("RESTORE.txt"));
+    let texts = recording.operations().into_iter().filter(is_text);
+    assert_eq!(texts.count(), 2);
+}
+
 /// A node that boots with a clock ten years ahead backs up every hour, and prunes, until somebody
 /// looks.
 #[test]
@@ -470,7 +481,7 @@ fn a_clock_that_is_years_ahead_costs_no_point_and_the_runs_are_not_ok() {
         lab.clock.advance(3600);
         let report = lab.backup(&wanted);
         assert_eq!(report.exit_code(), 3, "hour {hour}: {report:#?}");
-        let told = report.guests[0].not_whole.join("");
+        let told = report.guests[0].not_removed.join("");
         assert!(told.contains("retention of daily: retain 14d would remove 5 points"), "{told}");
         let report = pruned(&lab, two_weeks.clone(), Disk::real(), Mode::Execute).report;
         assert_eq!(report.exit_code(), 3, "hour {hour}: {report:#?}");
@@ -482,7 +493,7 @@ fn a_clock_that_is_years_ahead_costs_no_point_and_the_runs_are_not_ok() {
     // The clock is right again, and so is the next run.
     lab.clock.advance(-3650 * 86_400 - 4 * 3600);
     let outcome = lab.good_backup(&wanted);
-    assert_eq!(outcome.not_whole, [""; 0]);
+    assert_eq!((outcome.not_whole.len(), outcome.not_removed.len()), (0, 0));
     assert_eq!(visible(&lab).len(), 10);
 }
 

@@ -3,8 +3,8 @@
 
 use crate::common::{Backup, Lab, Restore, VMID, block_on, block_on_real_time};
 use crate::situation::{Before, Situation, converges};
-use pve_ferry::operation::{Mode, perform};
 use pve_ferry::report::{Failure, GuestStatus, Report};
+use pve_ferry::run::{Mode, run};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -170,8 +170,8 @@ fn second_run_during(lab: Lab, first: &Backup, second: Backup) -> (Lab, Report, 
         // second would wait for that in vain. Freezes at the same time: `freezing.rs`.
         if event.starts_with("transfer ") && slot.is_none() {
             let operation = inner.backup_operation(&second).unwrap();
-            let (world, mode) = (inner.world(), second.mode);
-            let run = std::thread::spawn(move || block_on(perform(world, operation, mode)));
+            let (ctx, mode) = (inner.ctx(), second.mode);
+            let run = std::thread::spawn(move || block_on(run(ctx, operation, mode)));
             *slot = Some(run.join().unwrap().unwrap().report);
         }
     });
@@ -211,9 +211,9 @@ fn a_second_run_that_waits_goes_on_with_what_the_first_one_left() {
         let mut slot = slot.lock().unwrap();
         if event.starts_with("note created snapshot") && slot.is_none() {
             let operation = inner.backup_operation(&Backup::default()).unwrap();
-            let mut world = Arc::into_inner(inner.world()).unwrap();
-            world.limits.lock_wait = Some(Duration::from_secs(60));
-            let run = perform(Arc::new(world), operation, Mode::Execute);
+            let mut ctx = Arc::into_inner(inner.ctx()).unwrap();
+            ctx.limits.lock_wait = Some(Duration::from_secs(60));
+            let run = run(Arc::new(ctx), operation, Mode::Execute);
             *slot = Some(std::thread::spawn(move || block_on_real_time(run).unwrap().report));
             // It has read all that it reads before it has the lock, and asks for that again and again.
             std::thread::sleep(Duration::from_millis(700));
@@ -256,9 +256,9 @@ fn a_restore_meanwhile_keeps_a_backup_out_and_ends_well_d1_10() {
     lab.events.watch(move |event| {
         if event.starts_with("note created volume") {
             let operation = inner.backup_operation(&Backup::default()).unwrap();
-            let world = inner.world();
+            let ctx = inner.ctx();
             let run = std::thread::spawn(move || {
-                block_on(perform(world, operation, pve_ferry::operation::Mode::Execute))
+                block_on(run(ctx, operation, pve_ferry::run::Mode::Execute))
             });
             slot.lock().unwrap().get_or_insert(run.join().unwrap().unwrap().report);
         }

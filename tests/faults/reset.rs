@@ -2,17 +2,14 @@
 //! fails leaves the rest for the next run; the next backup begins anew.
 
 use crate::common::{Backup, FOREIGN, Lab, Restore, VMID, block_on};
-use pve_ferry::cancel::Cancel;
 use pve_ferry::model::SnapshotName;
-use pve_ferry::operation::{
-    CopyRequest, Mode, Operation, Performed, ResetRequest, ResetTarget, copy, perform,
-};
+use pve_ferry::operation::{CopyRequest, ResetRequest, ResetTarget};
 use pve_ferry::plan::copy::Source;
 use pve_ferry::plan::facts::SnapshotProtection;
 use pve_ferry::plan::reset::ResetPolicy;
-use pve_ferry::progress::Silent;
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::repository::{Disk, LockMode, LockOptions, Repository};
+use pve_ferry::run::{Confirm, Mode, Performed, confirmed, run};
 use pve_ferry::select::Selection;
 use pve_ferry::storage::memory::{Fault, Operation as Call};
 use std::sync::Arc;
@@ -30,7 +27,12 @@ fn request(lab: &Lab) -> ResetRequest {
 
 fn performed(lab: &Lab, request: ResetRequest, mode: Mode) -> Performed {
     *lab.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
-    block_on(perform(lab.world(), Operation::Reset(request), mode)).unwrap()
+    block_on(run(lab.ctx(), request, mode)).unwrap()
+}
+
+fn asked(lab: &Lab, ask: Confirm) -> anyhow::Result<Report> {
+    *lab.cancel.lock().unwrap() = pve_ferry::cancel::Cancel::default();
+    Ok(block_on(confirmed(lab.ctx(), request(lab), ask))?.report)
 }
 
 fn reset(lab: &Lab, request: ResetRequest) -> Report {
@@ -89,12 +91,8 @@ fn a_reset_with_a_copy_deletes_only_the_snapshots_of_the_copy() {
         selection: None,
         label: None,
         source: Source::Stays,
-        threads: 1,
-        lock_wait: None,
-        progress: Arc::new(Silent),
-        hooks: Arc::default(),
     };
-    let copied = copy(&wanted, Mode::Execute, &lab.clock, &Cancel::default()).unwrap();
+    let copied = block_on(run(Arc::new(lab.without_cluster()), wanted, Mode::Execute)).unwrap();
     assert_eq!(copied.report.exit_code(), 0);
     let of_copy = || ResetRequest { repository: Some(open("second")), ..request(&lab) };
     let outcome = reset(&lab, of_copy());
@@ -233,4 +231,38 @@ fn each_call_that_fails_is_told_and_the_next_run_finishes() {
         }
     }
     assert!(cases >= 10, "{cases}");
+}
+
+#[test]
+fn a_reset_is_asked_about_once_and_only_where_something_would_go() {
+    let lab = three_chains();
+    let no = asked(&lab, Box::new(|_| anyhow::bail!("no"))).map(drop).unwrap_err();
+    assert_eq!((no.to_string(), own(&lab)), ("no".to_owned(), 6));
+    let yes: Confirm = Box::new(|plans| {
+        let text = plans[0].to_string();
+        assert_eq!((plans.len(), text.matches("\n  delete snapshot ").count()), (1, 4), "{text}");
+        Ok(())
+    });
+    let outcome = asked(&lab, yes).unwrap();
+    assert_eq!((outcome.exit_code(), own(&lab)), (0, 2), "{outcome:#?}");
+    let outcome = asked(&lab, Box::new(|_| panic!("nothing would go"))).unwrap();
+    assert_eq!((outcome.exit_code(), own(&lab)), (0, 2), "{outcome:#?}");
+}
+
+/// A backup of the chain came between the question and the answer.
+#[test]
+fn a_snapshot_that_was_not_shown_before_the_question_stays_with_all_others() {
+    let lab = three_chains();
+    let seen = lab.own_snapshots("vm-100-disk-1").remove(0);
+    let (chain, _) = seen.rsplit_once('.').unwrap();
+    let (storage, new) = (lab.driver(), format!("{chain}.20990101T000000Z"));
+    let late: Confirm = Box::new(move |_| {
+        block_on(storage.create_snapshot("vm-100-disk-1", &new))?;
+        Ok(())
+    });
+    let outcome = asked(&lab, late).unwrap();
+    assert_eq!((outcome.exit_code(), own(&lab)), (13, 7), "{outcome:#?}");
+    let error = outcome.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("20990101T000000Z") && error.contains("run it again"), "{error}");
+    assert_eq!((asked(&lab, Box::new(|_| Ok(()))).unwrap().exit_code(), own(&lab)), (0, 2));
 }

@@ -1,12 +1,14 @@
 //! Everything that a restore calls fails in turn: nothing half is left, and nothing that was there
 //! is touched.
 
-use crate::common::{Backup, CommandFault, Lab, Restore, VMID};
+use crate::common::{Backup, CommandFault, Lab, Restore, VMID, block_on};
 use crate::situation::Situation;
 use pve_ferry::plan::restore::{Afterwards, Existing};
 use pve_ferry::report::Report;
 use pve_ferry::repository::{self, Disk};
+use pve_ferry::storage::Memory;
 use pve_ferry::storage::memory::{Fault, Operation};
+use tokio::sync::Notify;
 
 const TARGET: u32 = 901;
 
@@ -534,7 +536,7 @@ fn force_keeps_volumes_of_snapshots_and_of_pending_changes_too() {
     std::fs::write(&path, lab.config(VMID) + more).unwrap();
     let mut wanted = Restore::to(VMID);
     wanted.policy.existing = Existing::Replace;
-    let dry = Restore { mode: pve_ferry::operation::Mode::DryRun, ..wanted.clone() };
+    let dry = Restore { mode: pve_ferry::run::Mode::DryRun, ..wanted.clone() };
     assert_eq!(lab.restore(&dry).unwrap().exit_code(), 0);
     let report = lab.restore(&wanted).unwrap();
     assert_eq!(report.exit_code(), 0, "{report:#?}");
@@ -636,4 +638,194 @@ fn a_volume_into_which_nothing_was_written_is_not_restored() {
     let error = report.guests[0].error.as_deref().unwrap();
     assert!(error.contains("holds nothing"), "{error}");
     nothing_half(&lab, &report, "swallowed");
+}
+
+/// Somebody puts a volume of another content in the place of one.
+fn replace(storage: &Memory, name: &str) {
+    let size = storage.read(name).unwrap().len() as u64;
+    storage.remove_volume(name);
+    storage.add_volume(name, size).unwrap();
+    storage.write(name, 0, b"theirs").unwrap();
+}
+
+fn is_theirs(lab: &Lab, name: &str) -> bool {
+    lab.storage.read(name).is_ok_and(|bytes| bytes.starts_with(b"theirs"))
+}
+
+/// Between the making of a volume and its import.
+#[test]
+fn a_restore_writes_into_no_volume_that_took_the_place_of_its_own() {
+    let lab = lab();
+    let storage = lab.storage.clone();
+    lab.storage.meanwhile(Operation::Import, 1, move || replace(&storage, "vm-901-disk-0"));
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("ceph:vm-901-disk-0 is another one now"), "{error}");
+    assert!(is_theirs(&lab, "vm-901-disk-0"), "{report:#?}");
+    nothing_half(&lab, &report, "replaced before the import");
+}
+
+/// Nobody knows what became of a volume that is another one, or has another size, when all was written.
+#[test]
+fn a_volume_that_is_not_as_it_was_written_is_not_restored() {
+    // One disk: of two that come back at the same time nobody knows which is looked at first.
+    let lab = Lab::empty();
+    lab.add_guest(100, &[65_536]);
+    lab.storage.write("vm-100-disk-0", 0, &[7; 65_536]).unwrap();
+    lab.good_backup(&Backup::default());
+    let storage = lab.storage.clone();
+    let grow = move || storage.resize("vm-901-disk-0", 131_072).unwrap();
+    lab.storage.meanwhile(Operation::Volume, 1, grow);
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("has another size or identity"), "{error}");
+    taken_back(&lab, &report);
+
+    let storage = lab.storage.clone();
+    lab.storage.meanwhile(Operation::Volume, 1, move || replace(&storage, "vm-901-disk-0"));
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("has another size or identity"), "{error}");
+    assert!(is_theirs(&lab, "vm-901-disk-0"), "{report:#?}");
+    taken_back(&lab, &report);
+}
+
+/// Of a guest with one disk that was not restored: nothing stays but what the report names; then it works,
+/// and goes again.
+fn taken_back(lab: &Lab, report: &Report) {
+    let warnings = &report.guests[0].warnings;
+    let named = |volume: &String| warnings.iter().any(|w| w.contains(volume.as_str()));
+    let left = lab.volumes_of(TARGET);
+    assert!(left.iter().all(named), "{left:?} stay, {report:#?}");
+    assert!(!lab.config_path("pve1", TARGET).exists());
+    left.iter().for_each(|volume| lab.storage.remove_volume(volume));
+    lab.earlier_process_is_dead("repository");
+    let again = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(again.exit_code(), 0, "{again:#?}");
+    lab.volumes_of(TARGET).iter().for_each(|volume| lab.storage.remove_volume(volume));
+    std::fs::remove_file(lab.config_path("pve1", TARGET)).unwrap();
+}
+
+/// Two volumes that a restore left which died.
+fn left_by_a_dead_restore() -> Lab {
+    let lab = lab();
+    lab.add_guest(200, &[4096]);
+    lab.storage.inject(Operation::Import, 1, Fault::Hang);
+    assert!(lab.killed_restore(&Restore::to(TARGET), &Notify::new()));
+    assert_eq!(lab.volumes_of(TARGET), ["vm-901-disk-0", "vm-901-disk-1"]);
+    lab
+}
+
+#[test]
+fn a_volume_that_took_the_place_of_one_that_a_dead_restore_left_is_not_deleted() {
+    let lab = left_by_a_dead_restore();
+    let storage = lab.storage.clone();
+    lab.storage.meanwhile(Operation::DeleteVolume, 1, move || replace(&storage, "vm-901-disk-0"));
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_ne!(report.exit_code(), 0, "{report:#?}");
+    assert!(is_theirs(&lab, "vm-901-disk-0"), "{report:#?}");
+}
+
+/// It bears the name then that it got for its deletion.
+#[test]
+fn a_volume_whose_deletion_was_cut_off_goes_with_the_next_restore() {
+    let lab = left_by_a_dead_restore();
+    let facts = block_on(lab.driver().volume("vm-901-disk-0")).unwrap().unwrap();
+    let last = pve_ferry::storage::name_while_deleted(&facts.identity);
+    lab.storage.set_name("vm-901-disk-0", &last).unwrap();
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 0, "{report:#?}");
+    assert!(!lab.volumes().contains(&last), "{:?}", lab.volumes());
+    is_restored(&lab, "cut off");
+    assert_eq!(lab.unfinished().left(TARGET.try_into().unwrap()), []);
+}
+
+/// The survey saw it free; by the time it is to go, a guest has it.
+#[test]
+fn a_left_volume_that_a_guest_takes_up_meanwhile_is_not_deleted() {
+    let lab = left_by_a_dead_restore();
+    let path = lab.config_path("pve1", 200);
+    lab.storage.write("vm-901-disk-1", 0, b"theirs").unwrap();
+    lab.storage.meanwhile(Operation::DeleteVolume, 1, move || {
+        let config = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, format!("{config}scsi5: ceph:vm-901-disk-1,size=64K\n")).unwrap();
+    });
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert!(is_theirs(&lab, "vm-901-disk-1"), "{report:#?}");
+}
+
+/// What they wrote stays, and nobody is told that something of ours could not be removed.
+#[test]
+fn a_vmid_that_is_taken_right_before_it_is_reserved_is_theirs() {
+    let lab = lab();
+    let path = lab.config_path("pve1", TARGET);
+    let theirs = path.clone();
+    lab.storage.meanwhile(Operation::FreeBytes, 1, move || {
+        std::fs::write(&theirs, "name: theirs\n").unwrap();
+    });
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_ne!(report.exit_code(), 0, "{report:#?}");
+    assert_eq!(report.guests[0].warnings, [""; 0], "{report:#?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "name: theirs\n");
+    assert_eq!(lab.volumes_of(TARGET), [""; 0]);
+}
+
+/// Another restore reserves the same guest with the very text that this one would have written.
+#[test]
+fn a_reservation_of_the_same_text_that_another_restore_made_stays() {
+    let lab = lab();
+    lab.node.set(VMID, |guest| guest.running = false);
+    let path = lab.config_path("pve1", VMID);
+    let locked = format!("{}lock: create\n", lab.config(VMID));
+    let (theirs, text) = (path.clone(), locked.clone());
+    lab.storage.meanwhile(Operation::FreeBytes, 1, move || std::fs::write(theirs, text).unwrap());
+    let mut wanted = Restore::to(VMID);
+    wanted.policy.existing = Existing::Replace;
+    let report = lab.restore(&wanted).unwrap();
+    assert_ne!(report.exit_code(), 0, "{report:#?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), locked);
+}
+
+/// It is equal to the restored guest's own, and was there first.
+#[test]
+fn a_firewall_file_of_the_same_text_that_somebody_wrote_meanwhile_stays() {
+    let lab = lab();
+    let theirs = lab.etc().join("firewall/901.fw");
+    let text = std::fs::read_to_string(lab.etc().join("firewall/100.fw")).unwrap();
+    let pid = std::process::id();
+    let aside = lab.config_path("pve1", TARGET).with_extension(format!("conf.tmp.{pid}"));
+    let (path, written, in_the_way) = (theirs.clone(), text.clone(), aside.clone());
+    lab.events.watch(move |event| {
+        if event.starts_with("note restored") {
+            std::fs::write(&path, &written).unwrap();
+            // What comes after it fails.
+            std::fs::write(&in_the_way, "").unwrap();
+        }
+    });
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    lab.events.unwatch();
+    std::fs::remove_file(&aside).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), text);
+    assert!(!lab.config_path("pve1", TARGET).exists());
+}
+
+/// The storage tells for nothing how much a volume uses at most.
+#[test]
+fn a_volume_that_uses_less_than_was_written_to_it_is_not_restored() {
+    let lab = Lab::empty();
+    lab.add_guest(100, &[1 << 20]);
+    lab.storage.write("vm-100-disk-0", 0, &[7; 256 << 10]).unwrap();
+    lab.storage.write("vm-100-disk-0", 768 << 10, &[7; 256 << 10]).unwrap();
+    lab.good_backup(&Backup::default());
+    lab.storage.inject(Operation::Import, 1, Fault::SwallowsFrom(512 << 10));
+    let report = lab.restore(&Restore::to(TARGET)).unwrap();
+    assert_eq!(report.exit_code(), 1, "{report:#?}");
+    let error = report.guests[0].error.as_deref().unwrap();
+    assert!(error.contains("of 524288 bytes that are no zeros"), "{error}");
+    assert_eq!(lab.volumes_of(TARGET), [""; 0]);
+    assert_eq!(lab.restore(&Restore::to(TARGET)).unwrap().exit_code(), 0);
 }

@@ -4,8 +4,9 @@ use crate::common::{Backup, Lab, Restore, VMID};
 use pve_ferry::assemble::{Watch, assemble};
 use pve_ferry::cancel::Cancel;
 use pve_ferry::progress::Silent;
-use pve_ferry::repository::Consistency;
 use pve_ferry::repository::chain_of;
+use pve_ferry::repository::{Consistency, Disk};
+use pve_ferry::stall::Pulse;
 
 /// Four points with writes, discards, growth, shrinking and shrinking-then-growing in between.
 fn lab_with_four_points() -> Lab {
@@ -66,7 +67,9 @@ fn assembled_files_are_the_volumes() {
         for disk in ["scsi0", "scsi1"] {
             let links = chain_of(&history, point, &disk.parse().unwrap()).unwrap();
             let output = lab.repository("files").join(format!("{number}-{disk}.raw"));
-            let watch = Watch { progress: &Silent, cancel: &Cancel::default() };
+            let (file_system, cancel, pulse) = (Disk::real(), Cancel::default(), Pulse::default());
+            let watch =
+                Watch { disk: &file_system, progress: &Silent, cancel: &cancel, pulse: &pulse };
             let made = assemble(&links.into(), &output, 1, &watch).unwrap();
             let bytes = std::fs::read(&output).unwrap();
             assert_eq!(made.size, bytes.len() as u64);
@@ -79,7 +82,7 @@ fn assembled_files_are_the_volumes() {
 fn a_dry_run_changes_nothing_f16() {
     let lab = Lab::new();
     let before = (lab.storage.calls().len(), snapshot_of(&lab));
-    let wanted = Backup { mode: pve_ferry::operation::Mode::DryRun, ..Backup::default() };
+    let wanted = Backup { mode: pve_ferry::run::Mode::DryRun, ..Backup::default() };
     let performed = lab.perform_backup(&wanted).unwrap();
     assert_eq!(performed.plans.len(), 1);
     assert_eq!(before.1, snapshot_of(&lab));
@@ -91,7 +94,7 @@ fn a_dry_run_changes_nothing_f16() {
     lab.good_backup(&Backup::default());
     let before = snapshot_of(&lab);
     let mut wanted = Restore::to(901);
-    wanted.mode = pve_ferry::operation::Mode::DryRun;
+    wanted.mode = pve_ferry::run::Mode::DryRun;
     assert_eq!(lab.restore(&wanted).unwrap().exit_code(), 0);
     assert_eq!(before, snapshot_of(&lab));
 }

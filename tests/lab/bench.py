@@ -42,6 +42,8 @@ def read_arguments():
     parser.add_argument("--small", action="store_true", help="1/16 of the data, 3 increments")
     parser.add_argument("--repeat", type=int, default=1, help="runs; the table shows the medians")
     parser.add_argument("--check", action="store_true", help="fail when an aim is missed")
+    parser.add_argument("--against", metavar="PROGRAM", help="another build of the product, measured in turn with this one")
+    parser.add_argument("--ours", action="store_true", help="only the product, for more rounds in the same time")
     return parser.parse_args()
 
 
@@ -50,7 +52,11 @@ class Lab:
 
     def __init__(self, arguments):
         self.directory = arguments.lab
-        self.ferry = arguments.ferry
+        self.programs = {"pve-ferry": arguments.ferry}
+        if arguments.against:
+            self.programs["pve-ferry, compared"] = os.path.abspath(arguments.against)
+        self.ours = arguments.ours
+        self.number = 0
         self.source = os.path.dirname(os.path.abspath(__file__))
         self.scale = 1 if arguments.small else 16
         self.increments = 3 if arguments.small else 30
@@ -81,6 +87,7 @@ class Lab:
 
     def start_over(self, number):
         """The image as in the beginning, no repository, no snapshots but that one."""
+        self.number = number
         if number:
             self.do(f"rbd snap rollback --no-progress {IMAGE}@begin")
         self.do(
@@ -90,7 +97,7 @@ class Lab:
                     rbd snap rm --no-progress {IMAGE}@$s
                 fi
             done
-            rm -rf {self.repository} {self.files}; mkdir -p {self.repository} {self.files}
+            rm -rf {self.repository} {self.files}; mkdir -p {self.files} {" ".join(map(self.repository_of, self.programs))}
             rbd export-diff --no-progress {IMAGE}@begin - >/dev/null"""
         )
 
@@ -149,19 +156,34 @@ class Lab:
             sys.exit(f"{image} differs from {snapshot}: a benchmark of wrong results is none")
         self.do(f"rbd snap purge --no-progress {image}; rbd rm --no-progress {image}")
 
-    def ferry_restore(self, job, number, snapshot):
+    def turns(self):
+        """The programs, in the other order in every other round, so that none always pays for being the first."""
+        names = list(self.programs)
+        return names[::-1] if self.number % 2 else names
+
+    def ferry_backups(self, job):
+        return [self.measure(job, name, self.ferry_backup(name)) for name in self.turns()]
+
+    def ferry_restores(self, job, number, snapshot):
+        return [self.ferry_restore(job, name, number, snapshot) for name in self.turns()]
+
+    def ferry_restore(self, job, name, number, snapshot):
         """The product's restore of the point with that number in time; the guest is removed afterwards."""
-        moment = json.loads(self.do(f"{self.ferry} list --path {self.repository} --json"))["restore_points"]
+        program, repository = self.programs[name], self.repository_of(name)
+        moment = json.loads(self.do(f"{program} list --path {repository} --json"))["restore_points"]
         moment = sorted(moment, key=lambda point: point["seq"])[number]["time"]
-        row = self.measure(
-            job, "pve-ferry", f"{self.ferry} restore --path {self.repository} --vmid 100 --time {moment} --target-vmid 900"
-        )
+        row = self.measure(job, name, f"{program} restore --path {repository} --vmid 100 --time {moment} --target-vmid 900")
         self.expect(snapshot, "rbd/vm-900-disk-0")
         self.do(f"rm {self.directory}/node/etc-pve/nodes/pve1/qemu-server/900.conf")
         return row
 
-    def ferry_backup(self):
-        return f"{self.ferry} backup --vmid 100 --label bench --path {self.repository}"
+    def ferry_backup(self, name):
+        """Each program has a label and a repository of its own, so that neither continues the other's chain."""
+        label = f"bench{list(self.programs).index(name)}"
+        return f"{self.programs[name]} backup --vmid 100 --label {label} --path {self.repository_of(name)}"
+
+    def repository_of(self, name):
+        return os.path.join(self.repository, str(list(self.programs).index(name)))
 
 
 def base(lab):
@@ -170,9 +192,11 @@ def base(lab):
     lab.do("rbd snap create --no-progress $I@base")
     rows = [
         lab.measure(job, "limit: export-diff >/dev/null", "rbd export-diff --no-progress $I@base - >/dev/null"),
-        lab.measure(job, "pve-ferry", lab.ferry_backup()),
-        lab.measure(job, "barc, pigz", barc_snapshot("b1") + barc_full("b1", "pigz -3 -p2 >$F/base.zz")),
+        *lab.ferry_backups(job),
     ]
+    if lab.ours:
+        return rows + lab.ferry_restores("restore of a base", 0, "base")
+    rows.append(lab.measure(job, "barc, pigz", barc_snapshot("b1") + barc_full("b1", "pigz -3 -p2 >$F/base.zz")))
     lab.do("rbd snap unprotect $I@b1; rbd snap rm --no-progress $I@b1")
     rows.append(lab.measure(job, "barc, no compression", barc_snapshot("b2") + barc_full("b2", "cat >$F/base.img")))
     lab.do("rbd snap unprotect $I@b2; rbd snap rm --no-progress $I@b2; rm $F/base.img")
@@ -208,7 +232,7 @@ def base_restores(lab):
     ]
     # Looked at and removed before the next one begins, so that nobody meets the other's writes in the OSD.
     lab.expect("base", "rbd/target")
-    rows.append(lab.ferry_restore(job, 0, "base"))
+    rows += lab.ferry_restores(job, 0, "base")
     rows.append(lab.measure(job, "barc, pigz", barc_import()))
     lab.expect("base", "rbd/target")
     rows.append(
@@ -230,8 +254,10 @@ def increment(lab):
     lab.do("rbd snap create --no-progress $I@inc")
     rows = [
         lab.measure(job, "limit: export-diff >/dev/null", "rbd export-diff --no-progress --from-snap base $I@inc - >/dev/null"),
-        lab.measure(job, "pve-ferry", lab.ferry_backup()),
+        *lab.ferry_backups(job),
     ]
+    if lab.ours:
+        return rows
     for name, sink in (("barc, pigz", "pigz -3 -p2 >$F/inc.zz"), ("barc, no compression", "cat >$F/inc.diff")):
         lab.do("rbd snap create --no-progress $I@b0")
         script = barc_snapshot("b1") + (
@@ -255,7 +281,8 @@ def chain_restores(lab):
         lab.change_some(number)
         if number > 2:
             wait_for_next_second()
-        lab.do(lab.ferry_backup())
+        for name in lab.turns():
+            lab.do(lab.ferry_backup(name))
         lab.do(
             f"rbd snap create --no-progress $I@c{number}; "
             f"rbd export-diff --no-progress --from-snap {previous} $I@c{number} - "
@@ -268,7 +295,9 @@ def chain_restores(lab):
         lab.measure(job, "limit: import-diff of the end", create + "rbd import-diff --no-progress $F/final.diff rbd/target"),
     ]
     lab.expect(previous, "rbd/target")
-    rows.append(lab.ferry_restore(job, count, previous))
+    rows += lab.ferry_restores(job, count, previous)
+    if lab.ours:
+        return rows
     steps = f"for n in $(seq {count}); do "
     barc = barc_import() + f"; {WAIT_FOR_IMAGE}rbd snap create --no-progress rbd/target@base\n"
     barc += steps + "pigz -dc $F/c$n.zz | tee >(sha1sum >$F/sum3) | rbd import-diff --no-progress - rbd/target; done"

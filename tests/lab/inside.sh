@@ -8,4 +8,7 @@ hostname pve1
 # runs is there, since the fakes stand for it.
 mount -t tmpfs -o mode=755 lab-run /run
 mkdir -p /run/lock /run/sshd /run/systemd/system
+# A private /dev/shm: process numbers repeat in the lab beside this one, and libfaketime names its semaphores after them.
+mkdir -p /dev/shm
+mount -t tmpfs -o mode=1777 lab-shm /dev/shm
 "$@"

@@ -98,6 +98,22 @@ kill_run() {
     RC=137
 }
 
+# under_clock OFFSET ARGUMENT...: `ferry` under the clock that faketime makes of OFFSET. What a killed process of the same
+# number left in /dev/shm is removed first, as the wrapper refuses to start beside it.
+under_clock() {
+    local real=$FERRY
+    cat >"$WORK/under-clock" <<SCRIPT
+#!/bin/sh
+rm -f "/dev/shm/sem.faketime_sem_\$\$" "/dev/shm/faketime_shm_\$\$"
+exec faketime -f "$1" "$real" "\$@"
+SCRIPT
+    chmod +x "$WORK/under-clock"
+    shift
+    FERRY=$WORK/under-clock
+    ferry "$@"
+    FERRY=$real
+}
+
 # Each point's stamp has a resolution of one second: waits until the next one begins.
 next_second() {
     local now

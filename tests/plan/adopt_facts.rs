@@ -1,11 +1,11 @@
 //! Reads the facts of an adoption.
 
 use crate::notation::{after, has, identity, rest, snapshot};
-use pve_ferry::model::{Guest, GuestKind, Label, SkippedDisk};
-use pve_ferry::plan::adopt::{AdoptFacts, OldImage, OldPoint, OwnPoint};
+use pve_ferry::model::{Guest, GuestKind, SkippedDisk};
+use pve_ferry::plan::adopt::{AdoptFacts, AdoptPolicy, OldImage, OldPoint, OwnPoint};
 use pve_ferry::plan::facts::{SnapshotFact, VolumeFact};
 
-pub fn read(lines: &[Vec<String>]) -> (AdoptFacts, Label) {
+pub fn read(lines: &[Vec<String>]) -> (AdoptFacts, AdoptPolicy) {
     let mut facts = AdoptFacts {
         guest: Guest {
             vmid: "100".parse().unwrap(),
@@ -17,6 +17,7 @@ pub fn read(lines: &[Vec<String>]) -> (AdoptFacts, Label) {
         points: Vec::new(),
         volumes: Vec::new(),
         unread: Vec::new(),
+        chain: None,
         own: Vec::new(),
         unreadable: None,
     };
@@ -27,6 +28,7 @@ pub fn read(lines: &[Vec<String>]) -> (AdoptFacts, Label) {
             "unread" => {
                 facts.unread.push((line[1].parse().unwrap(), rest(line, "reason").unwrap()));
             }
+            "chain" => facts.chain = Some(line[1].parse().unwrap()),
             "own" => facts.own.push(OwnPoint {
                 moment: line[1].parse().unwrap(),
                 adopted: after(line, "adopted").map(str::to_owned),
@@ -70,5 +72,7 @@ pub fn read(lines: &[Vec<String>]) -> (AdoptFacts, Label) {
             other => panic!("unknown fact {other}"),
         }
     }
-    (facts, "daily".parse().unwrap())
+    let policy =
+        AdoptPolicy { label: "daily".parse().unwrap(), new_chain: "0000cafe".parse().unwrap() };
+    (facts, policy)
 }

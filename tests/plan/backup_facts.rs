@@ -5,8 +5,8 @@ use crate::prune_facts;
 use pve_ferry::model::{Guest, GuestKind, ImageId, Moment, PointId};
 use pve_ferry::model::{Share, SkippedDisk};
 use pve_ferry::plan::facts::{
-    BackupFacts, BackupPolicy, DebrisFact, DepartedFact, ImageFact, PointFact, RunState,
-    SnapshotFact, SnapshotProtection, VolumeFact,
+    BackupFacts, BackupPolicy, DebrisFact, DepartedFact, ImageFact, OrphanFact, PointFact,
+    RunState, SnapshotFact, SnapshotProtection, VolumeFact,
 };
 use pve_ferry::retention::Rules;
 
@@ -16,6 +16,7 @@ pub fn read(lines: &[Vec<String>]) -> (BackupFacts, BackupPolicy) {
         label: "daily".parse().unwrap(),
         now: "2026-01-02T00:00:00Z".parse().unwrap(),
         point: PointId(0xfeed),
+        new_chain: "0000cafe".parse().unwrap(),
         snapshots: SnapshotProtection::Unprotected,
         renew: None,
         audit: None,
@@ -46,7 +47,8 @@ fn empty() -> BackupFacts {
         volumes: Vec::new(),
         skipped: Vec::new(),
         departed: Vec::new(),
-        chain: "1a2b3c4d".parse().unwrap(),
+        orphans: Vec::new(),
+        chain: "1a2b3c4d".parse().ok(),
         points: Vec::new(),
         audited: Vec::new(),
         debris: Vec::new(),
@@ -63,6 +65,7 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
     match line[0].as_str() {
         "guest" => read_guest(line, facts),
         "now" => policy.now = line[1].parse().unwrap(),
+        "no-chain" => facts.chain = None,
         "protect" => policy.snapshots = SnapshotProtection::Protected,
         "free" => facts.free_bytes = size(&line[1]),
         "leftovers" => facts.leftovers.push(line[1].clone()),
@@ -81,6 +84,11 @@ fn read_line(line: &[String], facts: &mut BackupFacts, policy: &mut BackupPolicy
                 protected: has(line, "protected"),
             }],
             migrating: has(line, "migrating"),
+        }),
+        "orphan" => facts.orphans.push(OrphanFact {
+            volume: line[1].parse().unwrap(),
+            chain: after(line, "chain").unwrap().parse().unwrap(),
+            guest: rest(line, "of").unwrap(),
         }),
         "snapshot" => {
             let last = facts.volumes.last_mut().expect("a volume before its snapshots");

@@ -23,12 +23,14 @@ pub fn read(lines: &[Vec<String>]) -> (CopyFacts, CopyPolicy) {
         unreadable: Vec::new(),
         target: Vec::new(),
         unmarked: BTreeSet::new(),
+        lacks_chain: BTreeSet::new(),
         takes_chain: BTreeSet::new(),
         closed: None,
         arrived: 0,
         free_bytes: 1 << 40,
     };
-    let mut policy = CopyPolicy { label: None, source: Source::Stays };
+    let new_chain = "0000cafe".parse().unwrap();
+    let mut policy = CopyPolicy { label: None, source: Source::Stays, new_chain };
     for line in lines {
         match line[0].as_str() {
             "copy" => {}
@@ -38,6 +40,9 @@ pub fn read(lines: &[Vec<String>]) -> (CopyFacts, CopyPolicy) {
             "unmarked" => facts
                 .unmarked
                 .extend(facts.source.iter().filter(|p| is_seq(p.seq, &line[1..])).map(|p| p.id)),
+            "lacks-chain" => {
+                facts.lacks_chain.extend(line[1..].iter().map(|l| l.parse::<Label>().unwrap()))
+            }
             "takes-chain" => {
                 facts.takes_chain.extend(line[1..].iter().map(|l| l.parse::<Label>().unwrap()))
             }

@@ -9,14 +9,18 @@
 
 mod adopt_facts;
 mod backup_facts;
+mod compare_facts;
 mod copy_facts;
 mod notation;
+mod point_facts;
+mod prepare_facts;
 mod prune_facts;
 mod repair_facts;
 mod reset_facts;
 mod restore_facts;
 mod rules;
 mod snapshot_facts;
+mod verify_facts;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -40,10 +44,36 @@ fn outcome(facts: &str) -> String {
             let (facts, label) = adopt_facts::read(&lines);
             pve_ferry::plan::adopt::plan(&facts, &label).map_err(|e| e.to_string())
         }
-        Some("repair") => Ok(pve_ferry::plan::repair::plan(&repair_facts::read(&lines))),
+        Some("prepare") => {
+            let plan = pve_ferry::plan::prepare::plan(prepare_facts::read(&lines));
+            plan.ok_or_else(|| "nothing is missing".to_owned())
+        }
+        Some("repair") => {
+            let (facts, tried) = repair_facts::read(&lines);
+            Ok(pve_ferry::plan::repair::plan(&facts, &tried))
+        }
+        Some("verify") => Ok(pve_ferry::plan::verify::plan(&verify_facts::read(&lines))),
+        Some("assemble") => {
+            let facts = verify_facts::read_assembled(&lines);
+            pve_ferry::plan::assemble::plan(&facts).map_err(|e| e.to_string())
+        }
+        Some("compare") => {
+            let (facts, policy) = compare_facts::read(&lines);
+            Ok(pve_ferry::plan::compare::plan(&facts, &policy))
+        }
+        Some("compared") => {
+            let (guest, points) = compare_facts::read_compared(&lines);
+            let plan = pve_ferry::plan::compare::mark(guest, points);
+            plan.ok_or_else(|| "nothing could be compared".to_owned())
+        }
+        Some("found") => Ok(pve_ferry::plan::verify::mark(&verify_facts::read_found(&lines))),
         Some("reset") => {
             let (facts, policy) = reset_facts::read(&lines);
             pve_ferry::plan::reset::plan(&facts, &policy).map_err(|e| e.to_string())
+        }
+        Some("delete" | "protect" | "unprotect") => {
+            let (facts, act) = point_facts::read(&lines);
+            pve_ferry::plan::point::plan(&facts, &act).map_err(|e| e.to_string())
         }
         Some("copy") => {
             let (facts, policy) = copy_facts::read(&lines);

@@ -2,9 +2,12 @@
 
 use crate::notation::{has, rest};
 use pve_ferry::model::{Guest, GuestKind, PointId};
-use pve_ferry::plan::repair::{GonePoint, LostAttributes, LostManifest, RecordSource, RepairFacts};
+use pve_ferry::plan::repair::{
+    GonePoint, LostAttributes, LostManifest, Mend, RecordSource, RepairFacts,
+};
+use pve_ferry::plan::{Action, PointAction};
 
-pub fn read(lines: &[Vec<String>]) -> RepairFacts {
+pub fn read(lines: &[Vec<String>]) -> (RepairFacts, Vec<Action>) {
     let mut facts = RepairFacts {
         guest: Guest {
             vmid: "100".parse().unwrap(),
@@ -21,6 +24,7 @@ pub fn read(lines: &[Vec<String>]) -> RepairFacts {
         broken: None,
         beyond: Vec::new(),
     };
+    let mut tried = Vec::new();
     for line in lines {
         match line[0].as_str() {
             "repair" => {}
@@ -48,8 +52,11 @@ pub fn read(lines: &[Vec<String>]) -> RepairFacts {
             }),
             "broken" => facts.broken = rest(line, "broken"),
             "beyond" => facts.beyond.extend(rest(line, "beyond")),
+            "tried" => tried.push(Action::Point(PointAction::Mend(Mend::Manifest {
+                directory: line[1].clone(),
+            }))),
             other => panic!("unknown fact {other}"),
         }
     }
-    facts
+    (facts, tried)
 }

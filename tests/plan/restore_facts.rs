@@ -9,6 +9,7 @@ use pve_ferry::plan::restore::{
     Afterwards, CloudInitDrive, Existing, NodeDisk, PresentGuest, RestoreFacts, RestorePolicy,
     StorageRules, StoredVolume, TargetStorage,
 };
+use pve_ferry::pve_config::MacPrefix;
 
 pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
     let mut facts = RestoreFacts {
@@ -20,6 +21,8 @@ pub fn read(lines: &[Vec<String>]) -> (RestoreFacts, RestorePolicy) {
         damage: DamageFacts::default(),
         firewall: Ok(None),
         present_firewall: None,
+        config: Ok(String::new()),
+        mac_prefix: MacPrefix::default(),
         node_disks: Vec::new(),
         cloud_init: Vec::new(),
         quorate: true,
@@ -56,6 +59,7 @@ fn options(line: &[String], policy: &mut RestorePolicy) {
     if has(line, "force") {
         policy.existing = Existing::Replace;
     }
+    policy.random = (1..=255).collect();
     policy.unique = has(line, "unique");
     if has(line, "start") {
         policy.afterwards = Afterwards::Start;
@@ -83,6 +87,8 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
             let rules = StorageRules { disabled: has(line, "disabled"), nodes, content };
             facts.storages.get_mut(&line[1]).unwrap().rules = Some(rules);
         }
+        "config" => push_line(facts.config.as_mut().unwrap(), line),
+        "present-config" => push_line(&mut facts.present.as_mut().unwrap().config, line),
         "left-reserved" => facts.left_reserved = true,
         "no-quorum" => facts.quorate = false,
         "owner" => _ = facts.owners.insert(line[1].clone(), line[2].parse().unwrap()),
@@ -123,10 +129,17 @@ fn fact(line: &[String], facts: &mut RestoreFacts) {
     }
 }
 
+/// A line of a configuration, as it stands behind the word `config`.
+fn push_line(config: &mut String, line: &[String]) {
+    config.push_str(&line[1..].join(" "));
+    config.push('\n');
+}
+
 fn storage(line: &[String]) -> TargetStorage {
     let volumes = rest(line, "holds").unwrap_or_default();
     let pool = after(line, "pool").unwrap_or(&line[1]).to_owned();
     TargetStorage {
+        node: after(line, "node").map(|node| node.parse().unwrap()),
         volumes: volumes.split_whitespace().map(str::to_owned).collect(),
         free_bytes: after(line, "free").map(size),
         holds: pool.clone(),

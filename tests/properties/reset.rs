@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use pve_ferry::model::{ChainId, Guest, GuestKind, SnapshotIdentity, SnapshotName, VolumeIdentity};
 use pve_ferry::plan::facts::SnapshotFact;
 use pve_ferry::plan::reset::{ChainFact, ResetFacts, ResetPolicy, ResetVolume, plan};
-use pve_ferry::plan::{Action, check};
+use pve_ferry::plan::{Action, VolumeAction, check};
 use std::collections::BTreeSet;
 
 /// Names of ours of some chains and labels, names that are nearly so, and any others.
@@ -71,7 +71,7 @@ proptest! {
         let plan = plan(&facts, &policy).unwrap();
         prop_assert!(check::check(&plan).is_ok());
         let deleted: Vec<&SnapshotIdentity> = plan.steps().filter_map(|step| match &step.action {
-            Action::DeleteSnapshot { snapshot, .. } => Some(snapshot),
+            Action::Volume(VolumeAction::DeleteSnapshot { snapshot, .. }) => Some(snapshot),
             _ => None,
         }).collect();
         let goes = |fact: &&SnapshotFact| {
@@ -84,8 +84,8 @@ proptest! {
         let expected: Vec<&SnapshotIdentity> =
             facts.volumes[0].snapshots.iter().filter(goes).map(|fact| &fact.identity).collect();
         prop_assert_eq!(&deleted, &expected);
-        prop_assert_eq!(plan.kept.len() + deleted.len(), names.len(), "each other one is listed");
-        let released = plan.steps().filter(|s| matches!(s.action, Action::ReleaseSnapshot { .. }));
+        prop_assert_eq!(plan.stays.len() + deleted.len(), names.len(), "each other one is listed");
+        let released = plan.steps().filter(|s| matches!(s.action, Action::Volume(VolumeAction::ReleaseSnapshot { .. })));
         let protected = facts.volumes[0].snapshots.iter().filter(goes).filter(|f| f.protected);
         prop_assert_eq!(released.count(), protected.count());
     }

@@ -8,7 +8,7 @@ use pve_ferry::plan::snapshot::{
     Memory, NewSnapshot, SnapshotFacts, SnapshotPolicy, Which, is_own, plan,
 };
 use pve_ferry::plan::snapshot_feature::Feature;
-use pve_ferry::plan::{Action, check};
+use pve_ferry::plan::{Action, GuestAction, check};
 
 fn snapshot() -> impl Strategy<Value = GuestSnapshot> {
     let label =
@@ -78,7 +78,7 @@ proptest! {
         let plan = plan(&facts(snapshots.clone()), &policy).unwrap();
         check::check(&plan).unwrap();
         let gone: Vec<GuestSnapshot> = plan.steps().filter_map(|step| match &step.action {
-            Action::DeleteGuestSnapshot(snapshot) => Some(snapshot.clone()),
+            Action::Guest(GuestAction::DeleteSnapshot(snapshot)) => Some(snapshot.clone()),
             _ => None,
         }).collect();
         let own: Vec<&GuestSnapshot> = snapshots.iter().filter(|s| is_own(s, &label, &format) && s.unfinished.is_none()).collect();

@@ -86,6 +86,30 @@ pub fn lose_locks(guest: &GuestDir) {
     }
 }
 
+/// That these files were durable, and forgotten by the kernel, before the manifest counted.
+pub fn assert_read_from_the_medium(done: &[FileOperation], files: &[String]) {
+    let is_commit = |step: &FileOperation| match step {
+        FileOperation::Rename(_, to) => to.ends_with("manifest.json"),
+        _ => false,
+    };
+    let commit = done.iter().position(is_commit).unwrap();
+    assert!(!files.is_empty());
+    for name in files {
+        let made = done.iter().find_map(|step| match step {
+            FileOperation::Create(id, path) if path.ends_with(name) => Some(*id),
+            _ => None,
+        });
+        let made = made.unwrap_or_else(|| panic!("{name} was not made"));
+        let at = |wanted: FileOperation| done.iter().rposition(|step| *step == wanted);
+        let (durable, forgotten) =
+            (at(FileOperation::Fsync(made)), at(FileOperation::Forget(made)));
+        assert!(
+            durable.is_some() && durable < forgotten && forgotten < Some(commit),
+            "{name}: {durable:?} {forgotten:?}"
+        );
+    }
+}
+
 /// The content of the disks at each point.
 pub type Contents = Vec<BTreeMap<String, Vec<u8>>>;
 

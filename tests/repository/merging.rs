@@ -255,6 +255,47 @@ fn a_merge_counts_only_when_its_image_reads_back_as_it_was_written() {
     all_as_before(&guest, &contents, "merged");
 }
 
+/// The images that it was made of go then.
+#[test]
+fn what_a_merge_reads_back_comes_from_the_medium() {
+    let dir = tempfile::tempdir().unwrap();
+    let contents = example::build(dir.path());
+    let real = example::guest(dir.path());
+    let lock = example::exclusive(&real);
+    let (disk, recording) = Disk::recorded();
+    let guest = Repository::open_target(dir.path(), disk).unwrap().guest(&example::key());
+    let merged = merge(&guest, &lock, (&[1, 2], 3)).unwrap().point;
+    example::assert_read_from_the_medium(&recording.operations(), &named_files(&merged));
+    all_as_before(&real, &contents, "merged");
+}
+
+/// Whatever write fails, and whichever manifest is there: it may be lost as any other one.
+#[test]
+fn a_merged_point_whose_manifest_is_lost_is_put_back_whole() {
+    for fault in [Fault::NoSpace, Fault::LostReply] {
+        for n in 0.. {
+            let dir = tempfile::tempdir().unwrap();
+            let contents = example::build(dir.path());
+            let real = example::guest(dir.path());
+            let lock = example::exclusive(&real);
+            let disk = Disk::failing_at(n, fault);
+            let failing = Repository::open_target(dir.path(), disk.clone()).unwrap();
+            let result = merge(&failing.guest(&example::key()), &lock, (&[1, 2], 3));
+            let case = format!("{fault:?} at {n}: {result:?}");
+            let point = real.load().unwrap().points.remove(3).dir;
+            fs::remove_file(point.join("manifest.json")).unwrap();
+            let mending = Mending { threads: 1, progress: &|_| Ok(()) };
+            let put_back = real.put_manifest_back(&lock, &point, &mending);
+            assert!(put_back.is_ok(), "{case}: {put_back:?}");
+            all_as_before(&real, &contents, &case);
+            if disk.writes() <= n {
+                assert!(result.unwrap().warnings.is_empty());
+                break;
+            }
+        }
+    }
+}
+
 /// Whoever has slept over the end of a lock replaces nothing that another run may have changed.
 #[test]
 fn a_merge_whose_lock_is_lost_on_the_way_changes_nothing() {

@@ -4,17 +4,21 @@
 use crate::example::{self, Contents};
 use pve_ferry::cancel::Cancel;
 use pve_ferry::clock::Clock;
-use pve_ferry::operation::{Mode, PruneRequest, RepairRequest, prune, repair};
+use pve_ferry::context::{Context, Limits};
+use pve_ferry::node::freezes::Freezes;
+use pve_ferry::node::unfinished::UnfinishedRestores;
+use pve_ferry::operation::{Operation, PruneRequest, RepairRequest};
+use pve_ferry::progress::Silent;
 use pve_ferry::report::{GuestStatus, Report};
 use pve_ferry::repository::image::*;
 use pve_ferry::repository::*;
 use pve_ferry::retention::{Rules, Span};
+use pve_ferry::run::{Mode, run};
 use pve_ferry::stream::{Header, StreamWriter};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The example with a protected point and a hidden one.
 fn built() -> (tempfile::TempDir, Contents) {
@@ -98,29 +102,38 @@ fn backs_up(guest: &GuestDir, case: &str) {
 }
 
 fn prunes(path: &Path) -> Report {
-    let zeros = ZeroRuns::Aligned;
-    let request = PruneRequest {
+    runs(PruneRequest {
         selection: None,
         label: None,
         repository: Repository::open(path, Disk::real()).unwrap(),
         rules: Rules { retain: Some(Span::Points(1)), ..Rules::default() },
-        image: ImageOptions { compression: Compression::Zstd(1), threads: 1, zeros },
-        lock_wait: None,
+    })
+}
+
+/// Runs an operation on a machine without a cluster.
+fn runs(operation: impl Operation) -> Report {
+    let state = tempfile::tempdir().unwrap();
+    let ctx = Context {
+        api: None,
+        home: None,
+        clock: Clock::System,
+        progress: Arc::new(Silent),
+        cancel: Cancel::default(),
+        limits: Limits::of_a_repository(Some(1), 0),
         hooks: Arc::default(),
+        unfinished: UnfinishedRestores::new(state.path()),
+        freezes: Freezes::new(state.path()),
     };
-    prune(&request, Mode::Execute, &Clock::System, &Cancel::default()).unwrap().report
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run(Arc::new(ctx), operation, Mode::Execute)).unwrap().report
 }
 
 fn repairs(path: &Path) -> Report {
-    let request = RepairRequest {
+    runs(RepairRequest {
         selection: None,
         label: None,
         repository: Repository::open(path, Disk::real()).unwrap(),
-        threads: 1,
-        lock_wait: Some(Duration::ZERO),
-        hooks: Arc::default(),
-    };
-    repair(&request, Mode::Execute, &Clock::System, &Cancel::default()).unwrap().report
+    })
 }
 
 fn damage(guest: &GuestDir) -> Vec<DamageFound> {
@@ -302,7 +315,7 @@ fn a_lost_manifest_makes_a_damaged_point_and_no_debris() {
     assert!(guest.delete_point(&lock, newest).is_err());
     assert!(guest.hide_point(&lock, newest).is_err());
     assert!(guest.sweep_leftovers(&lock).is_err());
-    let debris = Debris { path: dir.clone(), freeze: None, holds_images: true };
+    let debris = Debris { path: dir.clone(), holds_images: true };
     assert!(guest.sweep(&lock, &debris).is_err());
     drop(lock);
     let repaired = repairs(built.path());

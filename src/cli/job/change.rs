@@ -6,6 +6,7 @@ use super::super::output;
 use super::define::{Form, changed_job, defined, new_job, operation_in};
 use super::{FILE, Which, by_name, our_files, place, render, runs, secrets, this_node, when};
 use crate::job::{Job, JobName, Runner};
+use crate::model::OperationKind;
 use crate::pve::JobsCfg;
 use crate::pve::jobs_cfg::with_job;
 
@@ -14,7 +15,7 @@ use crate::pve::jobs_cfg::with_job;
 /// # Errors
 /// The words make no sense, there is such a job, or files cannot be written.
 pub fn create(words: &[String]) -> Result<u8, CliError> {
-    let operation = operation_in(words).unwrap_or_else(|| "backup".to_owned());
+    let operation = operation_in(words).unwrap_or_else(|| OperationKind::Backup.name().to_owned());
     let mut defined = defined(words, &operation, Form::Whole)?;
     let secrets = secrets::taken_out(&mut defined.options)?;
     let node = this_node()?;
@@ -63,7 +64,8 @@ pub fn set(words: &[String]) -> Result<u8, CliError> {
     // Which options there are depends on the job; its name is the word without dashes.
     let cfg = super::jobs()?;
     let known = words.iter().find_map(|word| cfg.jobs.iter().find(|job| job.name.as_str() == word));
-    let operation = known.map_or("backup", |job| job.operation.as_str()).to_owned();
+    let operation =
+        known.map_or(OperationKind::Backup.name(), |job| job.operation.as_str()).to_owned();
     let mut changes = defined(words, &operation, Form::Changes)?;
     let secrets = secrets::taken_out(&mut changes.options)?;
     if changes.is_empty() {
@@ -191,7 +193,7 @@ fn tell(word: &str, job: &Job, this_node: &str) {
     };
     let when = if job.enabled { when(&job.schedule) } else { "disabled".to_owned() };
     output::line(&format!("job {} {word}: {} {place}, {when}", job.name, job.operation));
-    let has_others = super::world::cluster().nodes().is_ok_and(|nodes| nodes.len() > 1);
+    let has_others = super::context::cluster().nodes().is_ok_and(|nodes| nodes.len() > 1);
     if has_others && job.node.as_deref() != Some(this_node) {
         output::notice(
             "other nodes know it within 5 minutes, where `pve-ferry job render` has run once",

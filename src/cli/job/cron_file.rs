@@ -1,8 +1,8 @@
 //! Whether this node's cron file is what jobs.cfg makes of it. Reads only; what is different and how
 //! bad that is, `job::cron_check` knows.
 
+use super::super::context::is_node;
 use super::super::error::CliError;
-use super::super::world::is_node;
 use super::{FILE, cron_d, jobs, our_files, this_node};
 use crate::clock::Clock;
 use crate::job::cron_check::{CronDifference, CronFacts, compare};

@@ -4,15 +4,14 @@
 use super::super::error::CliError;
 use super::super::{Cli, Command, backup, options, output, prune, reference, snapshot};
 use crate::job::{Job, JobName, Runner, Schedule, command_of};
+use crate::model::OperationKind;
 use crate::node::timers;
 use crate::schema::{self, JobOptions, SchemaError, properties};
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _};
+use clap::{
+    ArgAction, ArgMatches, Args as _, CommandFactory as _, FromArgMatches as _, Parser as _,
+};
 use serde_json::Value;
-
-/// The commands that make sense without a person.
-pub const OPERATIONS: [&str; 9] =
-    ["backup", "prune", "verify", "copy", "snapshot", "snapshot-prune", "mirror", "sync", "report"];
 
 /// Options that mean nothing where no person is.
 const SENSELESS: [(&str, &str); 4] = [
@@ -34,6 +33,7 @@ pub struct JobArgs {
     pub name: Option<String>,
     /// What the job does: backup, prune, verify, copy, snapshot (create and --keep), snapshot-prune
     /// [default: backup].
+    // A test compares it with the table of operations.
     #[arg(long, value_name = "COMMAND")]
     pub operation: Option<String>,
     /// hourly, daily, weekly, monthly, or five fields of cron, as '30 2 * * mon-fri', in local time
@@ -147,9 +147,10 @@ pub fn command(operation: &str, form: Form) -> Result<clap::Command, CliError> {
 /// # Errors
 /// There is no such operation, which does not happen.
 pub fn page(form: Form) -> Result<clap::Command, CliError> {
-    let command = command("backup", form)?;
+    let backup = OperationKind::Backup.name();
+    let command = command(backup, form)?;
     let name = command.get_name().to_owned();
-    let others: Vec<String> = operations().into_iter().filter(|name| name != "backup").collect();
+    let others: Vec<&str> = operations().into_iter().filter(|name| *name != backup).collect();
     let pages = others.iter().map(|name| format!("pve-ferry-{}(8)", command_of(name).join("-")));
     let pages = pages.collect::<Vec<_>>().join(", ");
     let with = match form {
@@ -172,21 +173,19 @@ Examples:
 
 /// The command of an operation, if a job may have it.
 pub fn operation_command(operation: &str) -> Result<clap::Command, CliError> {
-    let known = OPERATIONS.contains(&operation);
-    let command = if known { command_named(operation) } else { None };
+    let command = OperationKind::of_job(operation).and_then(command_named);
     command.ok_or_else(|| {
-        let there: Vec<&str> =
-            OPERATIONS.into_iter().filter(|name| command_named(name).is_some()).collect();
-        CliError::usage(format!("{operation:?} is no operation of a job: {}", there.join(", ")))
+        let there = operations().join(", ");
+        CliError::usage(format!("{operation:?} is no operation of a job: {there}"))
     })
 }
 
 /// The command of an operation with all its options, also those that may stand before its last
 /// word. The options of the program itself are none of a job.
-fn command_named(operation: &str) -> Option<clap::Command> {
+fn command_named(operation: OperationKind) -> Option<clap::Command> {
     let mut command = Cli::command();
     let mut inherited: Vec<clap::Arg> = Vec::new();
-    for (depth, word) in command_of(operation).into_iter().enumerate() {
+    for (depth, word) in operation.name().split(' ').enumerate() {
         if depth > 0 {
             inherited.extend(command.get_arguments().filter(|arg| arg.is_global_set()).cloned());
         }
@@ -254,14 +253,16 @@ pub fn new_job(defined: Defined, taken: &[JobName], this_node: &str) -> Result<J
         Some(name) => name.parse()?,
         None => crate::job::free_name(&operation, value("label"), taken)?,
     };
-    let schedule = match (&args.schedule, value("label"), timers::schedule_of(&operation)) {
+    let kind = OperationKind::of_job(&operation);
+    let schedule = match (&args.schedule, value("label"), timers::schedule_of(kind)) {
         (Some(schedule), ..) => schedule.parse()?,
         (None, _, Some(usual)) => Schedule::of_label(usual),
         (None, Some(label), None) => Schedule::of_label(label),
         (None, None, None) => return Err(CliError::usage("give a --schedule")),
     };
     let runner = if args.systemd { Runner::Systemd } else { Runner::Cron };
-    let bound = args.node.or_else(|| (operation != "backup").then(|| this_node.to_owned()));
+    let follows_guests = kind.is_some_and(|kind| kind.row().follows_guests);
+    let bound = args.node.or_else(|| (!follows_guests).then(|| this_node.to_owned()));
     let enabled = !args.disabled;
     let job = Job {
         name,
@@ -309,7 +310,7 @@ pub fn changed_job(job: &Job, changes: Defined) -> Result<Job, CliError> {
 
 fn remove(job: &mut Job, key: &str) -> Result<(), CliError> {
     match key.trim().trim_start_matches("--") {
-        "node" if job.operation != "backup" => {
+        "node" if !job.kind().is_some_and(|kind| kind.row().follows_guests) => {
             return Err(CliError::usage("only backups run on every node: give another --node"));
         }
         "node" => job.node = None,
@@ -334,10 +335,9 @@ pub fn order(job: &mut Job) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The operations that a job may have, as far as there are such commands.
-pub fn operations() -> Vec<String> {
-    let there = OPERATIONS.into_iter().filter(|name| operation_command(name).is_ok());
-    there.map(str::to_owned).collect()
+/// The operations that a job may have, by the kind of its section in `jobs.cfg`.
+pub fn operations() -> Vec<&'static str> {
+    OperationKind::ALL.into_iter().filter_map(|kind| kind.row().job).collect()
 }
 
 /// The schema of a section of `jobs.cfg` with this operation.
@@ -365,34 +365,34 @@ pub fn fits(job: &Job) -> Result<(), SchemaError> {
 /// # Errors
 /// It cannot.
 pub fn check(job: &Job) -> Result<(), CliError> {
+    command_line(job, Vec::new()).map(drop)
+}
+
+/// The command line that a job stands for, with the words that its run adds to its own.
+///
+/// # Errors
+/// The job cannot run.
+pub fn command_line(job: &Job, added: Vec<String>) -> Result<Cli, CliError> {
     operation_command(&job.operation)?;
     fits(job).map_err(|error| CliError::usage(error.to_string()))?;
     job.option("label").map(options::label).transpose()?;
-    match parsed(&job.words())?.command {
-        Command::Backup(args) => backup::check(&args)?,
-        Command::Prune(args) => prune::check(&args)?,
-        Command::Snapshot(args) => snapshot::check(&args)?,
+    let words = job.words().into_iter().chain(added);
+    let cli = Cli::try_parse_from(std::iter::once("pve-ferry".to_owned()).chain(words))?;
+    match &cli.command {
+        Command::Backup(args) => backup::check(args)?,
+        Command::Prune(args) => prune::check(args)?,
+        Command::Snapshot(args) => snapshot::check(args)?,
         _ => {}
     }
     if job.runner == Runner::Systemd {
-        let usual = timers::schedule_of(&job.operation);
+        let usual = timers::schedule_of(job.kind());
         if usual != Some(&job.schedule.to_string()) {
             return Err(CliError::usage(
                 "--systemd has timers for a weekly verify and a daily prune only; other schedules run by cron",
             ));
         }
     }
-    Ok(())
-}
-
-/// The command line that words stand for.
-///
-/// # Errors
-/// They make no sense.
-pub fn parsed(words: &[String]) -> Result<Cli, CliError> {
-    let all = std::iter::once("pve-ferry").chain(words.iter().map(String::as_str));
-    let matches = Cli::command().try_get_matches_from(all)?;
-    Ok(Cli::from_arg_matches(&matches)?)
+    Ok(cli)
 }
 
 #[cfg(test)]
@@ -412,8 +412,8 @@ mod tests {
     #[test]
     fn no_option_of_an_operation_is_called_like_one_of_a_job() {
         let own = JobArgs::augment_args(clap::Command::new("job"));
-        for operation in OPERATIONS {
-            let Ok(command) = operation_command(operation) else { continue };
+        for operation in operations() {
+            let command = operation_command(operation).unwrap();
             for arg in own.get_arguments() {
                 let same = command.get_arguments().any(|a| a.get_id() == arg.get_id());
                 assert!(!same, "{operation} {}", arg.get_id());
@@ -425,12 +425,55 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_table_of_operations_says_what_their_commands_take() {
+        use crate::model::Confirmation;
+        for kind in OperationKind::ALL {
+            let command = command_named(kind).unwrap_or_else(|| panic!("no command {kind}"));
+            let has = |long: &str| command.get_arguments().any(|arg| arg.get_long() == Some(long));
+            let row = kind.row();
+            row.writes
+                .iter()
+                .chain(&row.reads)
+                .for_each(|long| assert!(has(long), "{kind} {long}"));
+            assert_eq!(row.follows_guests, has("this-node"), "{kind}");
+            assert!(row.confirmation == Confirmation::Never || has("yes"), "{kind}");
+            assert_eq!(kind.is_of_guest_snapshots(), has("api-token"), "{kind}");
+            assert!(row.job.is_none() || has("job-name"), "{kind}");
+        }
+    }
+
+    /// Who is told of a command's runs is told under a name that the table has.
+    #[test]
+    fn every_command_that_is_told_of_is_an_operation() {
+        fn walk(command: &clap::Command, words: &str) {
+            if command.get_arguments().any(|arg| arg.get_long() == Some("mail")) {
+                assert!(OperationKind::named(words).is_some(), "{words} stands in no row");
+            }
+            for sub in command.get_subcommands() {
+                walk(sub, format!("{words} {}", sub.get_name()).trim_start());
+            }
+        }
+        walk(&Cli::command(), "");
+    }
+
+    #[test]
+    fn the_help_names_the_operations_that_there_are_and_no_others() {
+        let command = command(OperationKind::Backup.name(), Form::Whole).unwrap();
+        let option = command.get_arguments().find(|arg| arg.get_long() == Some("operation"));
+        let help = option.unwrap().get_help().unwrap().to_string();
+        let list = help.split_once(": ").unwrap().1.split_once(" [").unwrap().0;
+        let named: Vec<&str> =
+            list.split(", ").map(|word| word.split(' ').next().unwrap()).collect();
+        assert_eq!(named, operations());
+    }
+
     /// A new option must not keep what only holds in the shell where a job was made.
     #[test]
     fn options_with_paths_and_secrets_are_known_as_such() {
         use super::super::secrets::{KEYS, PATHS};
         for operation in operations() {
-            let command = operation_command(&operation).unwrap();
+            let command = operation_command(operation).unwrap();
             for arg in command.get_arguments() {
                 let takes_value = arg.get_action().takes_values();
                 let Some(long) = arg.get_long().filter(|_| takes_value) else { continue };
@@ -499,7 +542,7 @@ mod tests {
             (_, "influxbucket") => &["influxurl"],
             (_, "hook-compat") => &["script"],
             (_, "fold") => &["keep"],
-            ("verify", "audit") => &["source"],
+            ("verify", "audit" | "stall-timeout") => &["source"],
             _ => &[],
         }
     }
@@ -517,15 +560,15 @@ mod tests {
     #[test]
     fn options_of_a_command_and_of_its_jobs_are_the_same() {
         for operation in operations() {
-            let command = operation_command(&operation).unwrap();
-            let schema = properties(&section_schema(&operation));
+            let command = operation_command(operation).unwrap();
+            let schema = properties(&section_schema(operation));
             let find = |key: &str| schema.iter().find(|property| property.name == key).unwrap();
             let pair = |key: &str| (key.to_owned(), sample(find(key)));
             let needed = schema.iter().filter(|property| property.required);
             let mut needed: Vec<&str> = needed.map(|property| property.name.as_str()).collect();
             needed.retain(|key| *key != "schedule");
             // What a command demands in words of its own.
-            match operation.as_str() {
+            match operation {
                 "prune" => needed.push("retain"),
                 "snapshot" => needed.push("vmid"),
                 "snapshot-prune" => needed.extend(["vmid", "keep"]),
@@ -536,18 +579,18 @@ mod tests {
             let with = |keys: &[&str]| {
                 let mut all: Vec<&str> = keys.to_vec();
                 all.extend(needed.iter().filter(|key| !keys.contains(key)));
-                written(&operation, &all.iter().map(|key| pair(key)).collect::<Vec<_>>())
+                written(operation, &all.iter().map(|key| pair(key)).collect::<Vec<_>>())
             };
             assert_eq!(with(&[]), Ok(()), "{operation}");
             for arg in command.get_arguments() {
                 let Some(long) = arg.get_long() else { panic!("{operation} {}", arg.get_id()) };
                 if SENSELESS.iter().any(|(key, why)| *key == long && !why.is_empty()) {
                     let other: Vec<(String, String)> = vec![(long.to_owned(), "x".to_owned())];
-                    assert!(written(&operation, &other).is_err(), "{operation} {long}");
+                    assert!(written(operation, &other).is_err(), "{operation} {long}");
                     continue;
                 }
                 let mut keys = vec![long];
-                keys.extend(beside(&operation, long));
+                keys.extend(beside(operation, long));
                 assert_eq!(with(&keys), Ok(()), "{operation} {long}");
                 let takes_none = !arg.get_action().takes_values();
                 let is_flag = find(long).kind == schema::Kind::Flag;
@@ -555,7 +598,7 @@ mod tests {
                 let mut wrong: Vec<(String, String)> = needed.iter().map(|key| pair(key)).collect();
                 wrong.retain(|(key, _)| key != long);
                 wrong.push((long.to_owned(), if is_flag { "x".into() } else { String::new() }));
-                assert!(written(&operation, &wrong).is_err(), "{operation} {long}");
+                assert!(written(operation, &wrong).is_err(), "{operation} {long}");
             }
             let args: Vec<_> = command.get_arguments().collect();
             let own = schema::keys::<JobOptions>();
@@ -569,7 +612,7 @@ mod tests {
             }
             let mut more: Vec<(String, String)> = needed.iter().map(|key| pair(key)).collect();
             more.push(("colour".into(), "red".into()));
-            let error = written(&operation, &more).unwrap_err();
+            let error = written(operation, &more).unwrap_err();
             assert!(error.contains("option colour is unknown; known are "), "{error}");
         }
     }

@@ -9,6 +9,7 @@ use super::{change, jobs, place, this_node, when};
 use crate::job::around_line::Form;
 use crate::job::import::{Found, Proposal, found};
 use crate::job::{Job, JobName, Runner, free_name};
+use crate::model::OperationKind;
 use crate::pve::JobsCfg;
 use crate::pve::api::password_in;
 use crate::secret::SecretSource;
@@ -104,7 +105,7 @@ fn texts(args: &Args) -> Result<Vec<(PathBuf, String)>, CliError> {
 }
 
 fn usual_files() -> Vec<PathBuf> {
-    let cron_d = super::world::directory("PVE_FERRY_CRON_D", "/etc/cron.d");
+    let cron_d = super::context::directory("PVE_FERRY_CRON_D", "/etc/cron.d");
     let entries = std::fs::read_dir(cron_d).into_iter().flatten();
     let entries = entries.filter_map(Result::ok).filter(|entry| cron_reads(&entry.file_name()));
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
@@ -196,7 +197,7 @@ fn file(path: &str) -> Result<String, String> {
 /// Whether the files that a line of cv4pve-autosnap names serve: it asked for the password when the
 /// file was not there, which nobody answers in a cron job, and did not start without its script.
 fn usable(job: &Job, proposal: &Proposal) -> Result<(), CliError> {
-    if !job.operation.starts_with("snapshot") {
+    if !job.kind().is_some_and(OperationKind::is_of_guest_snapshots) {
         return Ok(());
     }
     if let Some(script) = job.option("script") {
@@ -234,7 +235,8 @@ fn job_of(proposal: &Proposal, tool: &str) -> Result<Made, CliError> {
         proposal.options.iter().cloned().partition(|(key, _)| knows(key));
     if known.iter().any(|(key, _)| key == "script") && knows("hook-compat") {
         // Its hooks read its own variables, and cannot stop anything.
-        let compat = if proposal.operation == "backup" { "barc" } else { "autosnap" };
+        let is_barc = OperationKind::of_job(proposal.operation) == Some(OperationKind::Backup);
+        let compat = if is_barc { "barc" } else { "autosnap" };
         known.push(("hook-compat".to_owned(), compat.to_owned()));
     }
     let job = Job {

@@ -33,7 +33,7 @@ fn runs_here(job: &Job, node: &str) -> bool {
     if !job.runs_on(node) {
         return false;
     }
-    let follows_guests = job.node.is_none() && job.operation == "backup";
+    let follows_guests = job.follows_guests();
     let vmid = job.option("vmid").unwrap_or_default();
     // What cannot be told is no reason to remove anything.
     !(follows_guests && matches!(backup::on_this_node(vmid), Ok(None)))

@@ -14,9 +14,9 @@ mod waiting;
 
 pub use cron_file::cron_file;
 
+use super::context::{self, directory, our_files};
 use super::error::CliError;
 use super::options::Logging;
-use super::world::{self, directory, our_files};
 use crate::job::{Job, JobName, Schedule};
 use crate::node::cron_d::CronD;
 use crate::node::last_run::Runs;
@@ -156,8 +156,8 @@ fn by_words<'a>(cfg: &'a JobsCfg, (vmid, label, path): BarcWords<'_>) -> Result<
     }
 }
 
-/// The operations that a job may have, as far as there are such commands.
-pub(super) fn operations() -> Vec<String> {
+/// The operations that a job may have, by the kind of its section in `jobs.cfg`.
+pub(super) fn operations() -> Vec<&'static str> {
     define::operations()
 }
 
@@ -220,7 +220,7 @@ pub(super) fn jobs() -> Result<JobsCfg, CliError> {
 
 /// The node's name; on a machine that is no node its host name.
 pub(super) fn this_node() -> Result<String, CliError> {
-    Ok(world::cluster().this_node().map_err(anyhow::Error::from)?)
+    Ok(context::cluster().this_node().map_err(anyhow::Error::from)?)
 }
 
 fn cron_d() -> CronD {
@@ -228,7 +228,7 @@ fn cron_d() -> CronD {
 }
 
 fn runs() -> Runs {
-    Runs::new(&world::state_directory())
+    Runs::new(&context::state_directory())
 }
 
 /// A schedule with its words and its next time.

@@ -4,8 +4,8 @@
 use super::super::error::CliError;
 use super::super::output;
 use crate::job::Job;
-use crate::operation::new_repository;
 use crate::repository::{Disk, Repository, RepositoryError};
+use crate::run::new_repository;
 use std::path::Path;
 
 /// Begins the repository that a new job of this node writes to, where its directory is there, and
@@ -44,18 +44,10 @@ pub fn must_be_there(job: &Job) -> Result<(), CliError> {
 
 /// The repository that a job writes points to.
 fn written(job: &Job) -> Option<&str> {
-    match job.operation.as_str() {
-        "backup" => job.option("path"),
-        "copy" => job.option("to"),
-        _ => None,
-    }
+    job.option(job.kind()?.row().writes?)
 }
 
 /// The repository that a job only reads, or takes something away from.
 fn read(job: &Job) -> Option<&str> {
-    match job.operation.as_str() {
-        "prune" | "verify" => job.option("path"),
-        "copy" => job.option("from"),
-        _ => None,
-    }
+    job.option(job.kind()?.row().reads?)
 }

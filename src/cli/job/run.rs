@@ -1,15 +1,18 @@
 //! `job run`: one run of a job, by cron or by a person. The job's words go through the same parser
 //! and the same commands as if they had been typed.
 
+use super::super::end::{CommandError, CommandResult, Notified};
 use super::super::error::CliError;
 use super::super::options::Logging;
 use super::super::output::{self, Seen};
-use super::super::{backup, run as run_command, told};
-use super::define::{OPERATIONS, check, operation_command, parsed};
+use super::super::told::{self, BrokenJob};
+use super::super::{Cli, backup, run as run_command};
+use super::define::{command_line, operation_command};
 use super::{Which, by_name, jobs, place, render, runs, this_node, waiting};
 use crate::clock::Clock;
-use crate::job::{Job, command_name};
-use crate::node::last_run::Said;
+use crate::job::Job;
+use crate::model::{Need, OperationKind};
+use crate::node::last_run::{LastRunEnd, Run};
 use crate::pve::JobsCfg;
 use crate::report::Failure;
 use crate::told::Heard;
@@ -41,7 +44,8 @@ pub fn run(args: &Args, logging: &Logging) -> Result<u8, CliError> {
         return scheduled(&args.which, logging);
     }
     let cfg = jobs()?;
-    begin(args.which.find(&cfg)?, Seen::AtOnce, named_words)
+    let job = args.which.find(&cfg)?;
+    begin(job, Seen::AtOnce, || command_line(job, named(job)?)).map_err(|end| end.error)
 }
 
 /// A run that nobody watches: whatever keeps it from doing its work is told as its failure would be.
@@ -54,14 +58,16 @@ fn scheduled(which: &Which, logging: &Logging) -> Result<u8, CliError> {
     told::of_jobs_cfg_again();
     let due = due(which, &cfg);
     if let Err(error) = &due {
-        told::of_job(("job", &which.in_words()), &[], error);
+        // Which operation the job has is not known.
+        let (operation, name) = ("job", which.in_words());
+        told::of_job(&BrokenJob { operation, name: &name, options: &[] }, error);
     }
     let Some(job) = due? else {
         // The cron file is older than jobs.cfg, or the node was away: now it is made right.
         render::render()?;
         return Ok(0);
     };
-    if job.node.is_none() && job.operation == "backup" {
+    if job.follows_guests() {
         let vmid = job.option("vmid").unwrap_or_default();
         // What cannot be told here is an error of the run, which notes it.
         if matches!(backup::on_this_node(vmid), Ok(None)) {
@@ -69,17 +75,24 @@ fn scheduled(which: &Which, logging: &Logging) -> Result<u8, CliError> {
         }
     }
     let seen = if logging.debug { Seen::AtOnce } else { Seen::WhenWrong };
-    let ended = begin(job, seen, |job| {
+    let ended = begin(job, seen, || {
         // Without a person nobody could say that the directory is the right one.
         place::must_be_there(job)?;
-        scheduled_words(job)
+        command_line(job, unattended(job)?)
     });
-    if let Err(error) = &ended {
-        // It did not even begin, as when its last run is still under way. Each time it is told: what
-        // is left out night after night is no backup.
-        told::of_job((operation_word(job), job.name.as_str()), &job.options, error);
-    }
-    ended
+    ended.map_err(|CommandError { error, notified }| {
+        if !notified.is_done {
+            // It did not even begin, as when its last run is still under way. Each time it is told: what
+            // is left out night after night is no backup.
+            told::of_job(&broken(job), &error);
+        }
+        error
+    })
+}
+
+/// The job for those who hear that its run broke off.
+fn broken(job: &Job) -> BrokenJob<'_> {
+    BrokenJob { operation: operation_word(job), name: job.name.as_str(), options: &job.options }
 }
 
 /// jobs.cfg cannot be read, so that no job of this node runs: told once. Whoever has heard of it, cron's
@@ -108,14 +121,10 @@ fn due<'a>(which: &Which, cfg: &'a JobsCfg) -> Result<Option<&'a Job>, CliError>
     Ok(ours.then_some(job))
 }
 
-/// The job's words, with its name where the operation tells it to others.
-fn named_words(job: &Job) -> Result<Vec<String>, CliError> {
-    check(job)?;
-    let mut words = job.words();
-    if knows(job, "job-name")? {
-        words.push(format!("--job-name={}", job.name));
-    }
-    Ok(words)
+/// What a run adds to the job's words: its name, where the operation tells it to others.
+fn named(job: &Job) -> Result<Vec<String>, CliError> {
+    let name = || format!("--job-name={}", job.name);
+    Ok(knows(job, "job-name")?.then(name).into_iter().collect())
 }
 
 /// Whether the operation of a job has an option.
@@ -124,11 +133,11 @@ fn knows(job: &Job, long: &str) -> Result<bool, CliError> {
     Ok(command.get_arguments().any(|arg| arg.get_long() == Some(long)))
 }
 
-/// The job's words, and what a run without a person adds.
-fn scheduled_words(job: &Job) -> Result<Vec<String>, CliError> {
-    let mut words = named_words(job)?;
+/// What a run without a person adds.
+fn unattended(job: &Job) -> Result<Vec<String>, CliError> {
+    let mut words = named(job)?;
     if job.option("lock-wait").is_none() && knows(job, "lock-wait")? {
-        words.push(match job.operation.starts_with("snapshot") {
+        words.push(match job.kind().is_some_and(|kind| kind.needs(Need::Api)) {
             true => until_the_next_run(job),
             false => FOR_EVER.to_owned(),
         });
@@ -148,43 +157,77 @@ fn until_the_next_run(job: &Job) -> String {
     format!("--lock-wait={seconds}")
 }
 
-/// Makes a job's words, runs them, and notes how that ended.
+/// Makes the command line of a job, runs it, and notes how that ended.
+///
+/// # Errors
+/// The run cannot begin, or its end cannot be noted; the command's own failure is an exit code.
 fn begin(
     job: &Job,
     seen: Seen,
-    words: impl FnOnce(&Job) -> Result<Vec<String>, CliError>,
-) -> Result<u8, CliError> {
+    made: impl FnOnce() -> Result<Cli, CliError>,
+) -> Result<u8, CommandError> {
     let run = runs().begin(&job.name, Clock::System.now()).map_err(anyhow::Error::from)?;
-    let Some(run) = run.map(Arc::new) else { return Err(left_out(job)) };
+    let Some(run) = run.map(Arc::new) else { return Err(left_out(job).into()) };
     output::keep(seen);
     let waits = waiting::noted(&job.name, &run);
     // Also words that a later version does not know any more are a run that failed.
-    let done = words(job).and_then(|words| parsed(&words)).and_then(|cli| run_command(&cli));
-    drop(waits);
-    let (code, error) = match done {
-        Ok(code) => (code, None),
-        Err(error) => (error.exit_code(), Some(error)),
+    let ended = match made() {
+        Ok(cli) => run_command(&cli),
+        Err(error) => Err(error.into()),
     };
-    if let Some(error) = &error {
-        // Nobody looks at this node's cron mail where a notify.cfg says who is to hear of it.
-        told::of_job((operation_word(job), job.name.as_str()), &job.options, error);
-        output::notice(&format!("pve-ferry: error: {error}"));
-    }
-    if code != 0 {
-        output::notice(&format!("job {} ended with {code}: {}", job.name, meaning(code)));
-    }
-    let said = output::release(code);
-    let message = if code == 0 { String::new() } else { gist(&said) };
-    let said = Said { message, untold: told::untold() };
-    run.end(Clock::System.now(), code, said).map_err(anyhow::Error::from)?;
-    Ok(code)
+    drop(waits);
+    let (end, notified) = concluded(job, ended);
+    output::release(end.exit_code);
+    note(&run, end, notified)
 }
+
+/// What is noted of a run, and who was notified of it. Says what the command has not said.
+fn concluded(job: &Job, ended: CommandResult) -> (LastRunEnd, Notified) {
+    let (exit_code, failure, notified) = match ended {
+        Ok(end) => (end.code, end.first_failure(), end.notified),
+        Err(CommandError { error, mut notified }) => {
+            if !notified.is_done {
+                // Nobody looks at this node's cron mail where a notify.cfg says who is to hear of it.
+                let now = told::of_job(&broken(job), &error);
+                notified.is_done = now.is_done;
+                notified.problems.extend(now.problems);
+            }
+            let text = format!("pve-ferry: error: {error}");
+            output::notice(&text);
+            (error.exit_code(), text.lines().next().map(|line| line.trim().to_owned()), notified)
+        }
+    };
+    let ending = format!("job {} ended with {exit_code}: {}", job.name, meaning(exit_code));
+    if exit_code != 0 {
+        output::notice(&ending);
+    }
+    let message = match exit_code {
+        0 => String::new(),
+        _ => output::plain(failure.as_deref().unwrap_or(&ending)).chars().take(LONGEST).collect(),
+    };
+    let untold = notified.problems.clone();
+    (LastRunEnd { exit_code, message, untold }, notified)
+}
+
+/// Notes how a run ended.
+///
+/// # Errors
+/// The file cannot be written.
+fn note(run: &Run, end: LastRunEnd, notified: Notified) -> Result<u8, CommandError> {
+    let code = end.exit_code;
+    match run.end(Clock::System.now(), end) {
+        Ok(()) => Ok(code),
+        Err(error) => Err(CommandError { error: anyhow::Error::from(error).into(), notified }),
+    }
+}
+
+/// Characters of what is noted of a run that did not end well.
+const LONGEST: usize = 300;
 
 /// The name of a job's operation for those who are told of it: the one that its command's reports
 /// have, or a run that broke off would leave metrics that no later run replaces.
 fn operation_word(job: &Job) -> &'static str {
-    let known = OPERATIONS.into_iter().find(|name| *name == job.operation);
-    known.map_or("job", command_name)
+    job.kind().map_or("job", OperationKind::name)
 }
 
 /// The last run has not ended, and two at once would be of no use.
@@ -194,14 +237,6 @@ fn left_out(job: &Job) -> CliError {
         "job {name}: its last run on this node is still under way{known}; this one is left out, nothing was done"
     );
     CliError::Coded(Failure::Locked.code(), text)
-}
-
-/// The one line of all that says most: the first failure, else the last word.
-fn gist(said: &str) -> String {
-    let lines = || said.lines().filter(|line| !line.trim().is_empty());
-    let failure = lines().find(|line| line.contains("FAILED") || line.contains("error:"));
-    let line = failure.or_else(|| lines().next_back()).unwrap_or_default();
-    line.trim().chars().take(300).collect()
 }
 
 /// An exit code in words.
@@ -240,8 +275,11 @@ mod tests {
                 comment: None,
                 options: own.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             };
-            let words = scheduled_words(&job).unwrap();
-            words.into_iter().find(|word| word.starts_with("--lock-wait=")).unwrap()
+            let words = unattended(&job).unwrap();
+            assert!(command_line(&job, words.clone()).is_ok());
+            let wait = words.into_iter().find(|word| word.starts_with("--lock-wait="));
+            wait.or_else(|| job.option("lock-wait").map(|wait| format!("--lock-wait={wait}")))
+                .unwrap()
         };
         assert_eq!(words("snapshot", "hourly", None), "--lock-wait=1800");
         assert_eq!(words("snapshot", "* * * * *", None), "--lock-wait=30");
@@ -255,7 +293,7 @@ mod tests {
         for operation in crate::cli::job::operations() {
             let job = Job {
                 name: "a".parse().unwrap(),
-                operation: operation.clone(),
+                operation: operation.to_owned(),
                 schedule: "daily".parse().unwrap(),
                 node: None,
                 enabled: true,
@@ -263,14 +301,36 @@ mod tests {
                 comment: None,
                 options: vec![],
             };
-            assert_eq!(operation_word(&job), command_name(&operation));
+            assert_eq!(operation_word(&job), crate::job::command_name(operation));
         }
     }
 
     #[test]
-    fn the_gist_is_the_first_failure_or_the_last_word() {
-        assert_eq!(gist("a\n  guest 1: FAILED: x\nb\n"), "guest 1: FAILED: x");
-        assert_eq!(gist("a\nb\n\n"), "b");
-        assert_eq!(gist(""), "");
+    fn the_message_of_a_run_is_its_first_failure_and_no_line_that_looks_like_one() {
+        use super::super::super::end::CommandEnd;
+        use crate::model::{Guest, GuestKind, Moment};
+        use crate::report::{GuestOutcome, Report};
+        let job = crate::pve::JobsCfg::parse("prune: tidy\n\tschedule daily\n").jobs.remove(0);
+        let message = |end: CommandEnd| concluded(&job, Ok(end)).0.message;
+        assert_eq!(message(CommandEnd::from(0)), "");
+        assert_eq!(message(CommandEnd::from(3)), "job tidy ended with 3: partial");
+        let guest = |vmid: u32| {
+            let (kind, name, node) = (GuestKind::Qemu, "db".to_owned(), "pve1".to_owned());
+            GuestOutcome::new(&Guest { vmid: vmid.try_into().unwrap(), kind, name, node })
+        };
+        let mut fine = guest(100);
+        fine.warnings.push("hook a: error: FAILED".into());
+        let broken = guest(101).failed(Failure::Other, "\u{1b}[31mno space\nleft".into());
+        let now = Moment::from_unix(0);
+        let report = |guests| Report::new("prune", (now, now), guests, vec![]);
+        let end = |report: Report| CommandEnd {
+            code: report.exit_code(),
+            report: Some(report),
+            notified: Notified::default(),
+        };
+        let said = message(end(report(vec![fine.clone(), broken])));
+        assert_eq!(said, "guest 101 db on pve1: FAILED: no space");
+        fine.not_whole.push("a disk".into());
+        assert_eq!(message(end(report(vec![fine]))), "job tidy ended with 3: partial");
     }
 }

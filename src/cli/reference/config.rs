@@ -60,10 +60,10 @@ pub fn jobs_cfg() -> Page {
     ];
     let own = schema::keys::<JobOptions>();
     for operation in operations() {
-        let mut options = properties(&section_schema(&operation));
+        let mut options = properties(&section_schema(operation));
         options.retain(|option| !option.hidden && !own.contains(&option.name));
         blocks.push(Block::Heading(format!("Options of {operation}")));
-        let command = command_of(&operation).join(" ");
+        let command = command_of(operation).join(" ");
         blocks.push(Block::Text(format!("As of the command: `pve-ferry help {command}`.")));
         blocks.push(Block::Rows(rows(&options)));
     }
@@ -105,10 +105,10 @@ fn rows(properties: &[Property]) -> Vec<Row> {
 
 /// The schema of `jobs.cfg`: of a section of each kind.
 pub fn jobs_schema() -> Format {
-    let section = |name: String| {
-        let mut schema = section_schema(&name);
-        schema["description"] = about(&name).into();
-        (name, schema)
+    let section = |name: &str| {
+        let mut schema = section_schema(name);
+        schema["description"] = about(name).into();
+        (name.to_owned(), schema)
     };
     let sections = operations().into_iter().map(section);
     let schema = sections_schema("A section of jobs.cfg, by its kind.", sections);

@@ -10,7 +10,7 @@ use super::super::snapshot_table::SnapshotRow;
 use super::Format;
 use super::page::{Block, Page, Row};
 use crate::report::Report;
-use crate::repository::{Attributes, FreezeRecord, GuestRecord, Holder, Manifest};
+use crate::repository::{Attributes, GuestRecord, Holder, Manifest};
 use crate::schema::{about, fields, forms, of_sealed, of_sealed_by_now, of_written};
 use std::collections::BTreeSet;
 
@@ -70,11 +70,6 @@ fn stored_documents() -> Vec<Format> {
             of_sealed_by_now::<GuestRecord>(),
         ),
         format("repository-lock", "A file in `locks/` of a guest", of_written::<Holder>()),
-        format(
-            "repository-freeze",
-            "In the directory of a point that was not finished",
-            of_written::<FreezeRecord>(),
-        ),
     ]
 }
 

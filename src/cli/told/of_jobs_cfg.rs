@@ -2,7 +2,7 @@
 //! whose own section is at fault is not for here: that is `of_job`.
 
 use super::super::error::CliError;
-use super::super::{blocking, output, signals, world};
+use super::super::{blocking, context, output, signals};
 use super::log::{self, log};
 use super::{Certificates, Listeners, Subject, Teller};
 use crate::cancel::Cancel;
@@ -32,7 +32,7 @@ pub fn of_jobs_cfg(error: &CliError) -> Heard {
 /// jobs.cfg was read. If somebody was told that it could not be, the log hears that this is over, and
 /// the next time is told again.
 pub fn of_jobs_cfg_again() {
-    if told::over(&world::state_directory(), STATE) {
+    if told::over(&context::state_directory(), STATE) {
         log((Severity::Info, "jobs.cfg can be read again: jobs run again".to_owned()));
     }
 }
@@ -51,7 +51,7 @@ impl Teller {
         let cancel = Cancel::default();
         let told = blocking(async {
             signals::listen(&cancel)?;
-            let (about, state) = ((&self.occasion, &report), world::state_directory());
+            let (about, state) = ((&self.occasion, &report), context::state_directory());
             Ok(told::tell_once(&self.settings, about, (&state, STATE), &cancel).await)
         });
         let (heard, problems) =

@@ -18,6 +18,7 @@ use nix::sys::stat::{Mode, UtimensatFlags, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use nofollow::{Place, directory};
+use recording::Watch;
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct Disk {
     faults: Option<Arc<Faults>>,
     recording: Option<Recording>,
+    watch: Option<Watch>,
     /// Nothing outside of this directory is touched.
     below: Option<Arc<Path>>,
 }
@@ -79,6 +81,12 @@ impl Disk {
     pub fn recorded_beside(count: impl Fn() -> usize + Send + 'static) -> (Self, Recording) {
         let recording = Recording::beside(count);
         (Self { recording: Some(recording.clone()), ..Self::default() }, recording)
+    }
+
+    /// The real file system, which tells of each change right before it is made, over all clones: a
+    /// test lets others act in that moment.
+    pub fn watched(tell: impl Fn(&FileOperation) + Send + Sync + 'static) -> Self {
+        Self { watch: Some(Watch::new(tell)), ..Self::default() }
     }
 
     /// The same file system, of which nothing outside of a directory is touched.
@@ -268,7 +276,7 @@ impl Disk {
 
     fn change<T>(
         &self,
-        what: impl FnOnce() -> FileOperation,
+        what: impl Fn() -> FileOperation,
         act: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
         match self.next() {
@@ -280,9 +288,12 @@ impl Disk {
 
     fn record<T>(
         &self,
-        what: impl FnOnce() -> FileOperation,
+        what: impl Fn() -> FileOperation,
         act: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
+        if let Some(watch) = &self.watch {
+            watch.tell(&what());
+        }
         match &self.recording {
             Some(recording) => recording.of(what, act),
             None => act(),
@@ -326,7 +337,8 @@ impl DiskFile {
     /// A file system that does not do so only makes that reading worth less.
     pub fn forget_cached(&self) {
         let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-        let _ = nix::fcntl::posix_fadvise(&self.file, 0, 0, advice);
+        let forget = || Ok(nix::fcntl::posix_fadvise(&self.file, 0, 0, advice)?);
+        let _ = self.disk.record(|| FileOperation::Forget(self.id), forget);
     }
 
     /// Where it is.

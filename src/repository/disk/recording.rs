@@ -1,5 +1,5 @@
 //! A list of all that was done to a file system, in order: what of it outlives a loss of power, a
-//! test can ask afterwards. Not for doing it.
+//! test can ask afterwards; and whoever is told of it while it is done. Not for doing it.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,6 +21,9 @@ pub enum FileOperation {
     Write(FileId, Vec<u8>),
     /// The file's content is durable.
     Fsync(FileId),
+    /// What the kernel had in memory of a file's durable content was given up: whoever reads it reads the
+    /// medium.
+    Forget(FileId),
     /// The names in a directory are durable.
     FsyncDir(PathBuf),
     /// A file bears another name, and what bore that is gone.
@@ -31,6 +34,26 @@ pub enum FileOperation {
     RemoveDir(PathBuf),
     /// A file's times are now.
     Touch(PathBuf),
+}
+
+/// Who is told of each change before it is made.
+#[derive(Clone)]
+pub(super) struct Watch(Arc<dyn Fn(&FileOperation) + Send + Sync>);
+
+impl Watch {
+    pub(super) fn new(tell: impl Fn(&FileOperation) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(super) fn tell(&self, change: &FileOperation) {
+        (self.0)(change);
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Watch")
+    }
 }
 
 /// Operations as they are recorded; cheap to clone.

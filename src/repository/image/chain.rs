@@ -1,10 +1,16 @@
 //! A chain of images as one volume: a base and the increments on it, the newest bytes win. It only
 //! looks things up; reading all of it at speed is in `chain_read`.
+//!
+//! Of the images' indexes nothing is kept in memory: pieces come from the indexes as they are asked for
+//! ([`super::linked`]), so that a chain takes some KiB per image, however many records these have.
 
 use super::digest::Digest;
 use super::error::ImageError;
-use super::reader::{FrameTool, ImageReader};
-use crate::stream::{Content, Extent, Piece, newest_pieces};
+use super::index_stream::FrameAt;
+use super::linked::{FramePiece, LinkedImage, Pieces};
+use super::reader::FrameTool;
+use super::window::Window;
+use crate::stream::{Content, Layers};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -26,11 +32,24 @@ pub struct ChainLink {
 /// An open chain: the content of a volume at the moment of its last image.
 #[derive(Debug)]
 pub struct ChainReader {
-    pub(super) images: Vec<ImageReader>,
-    pub(super) pieces: Vec<Piece>,
-    size: u64,
+    images: Vec<Arc<LinkedImage>>,
+    reading: Reading,
+    data_bytes: u64,
     recent: Mutex<VecDeque<Recent>>,
+    window: Mutex<Window>,
 }
+
+/// What the pieces of a chain are to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// The content at its end.
+    Content,
+    /// One stream that does what all images do, from a volume of this size on.
+    OneStream { before: u64 },
+}
+
+/// The pieces of a chain, ascending.
+pub(super) type ChainPieces = Layers<Pieces, Option<Arc<FrameAt>>>;
 
 /// Frames that `read_at` keeps, so that small reads near each other decompress once: 16 MiB or so.
 const RECENT_FRAMES: usize = 16;
@@ -49,7 +68,7 @@ impl ChainReader {
     /// # Errors
     /// A file cannot be read, is damaged, is another image; the images are no chain.
     pub fn open(links: &[ChainLink]) -> Result<Self, ImageError> {
-        Self::open_after(links, None, newest_pieces)
+        Self::open_after(links, None, Reading::Content)
     }
 
     /// The same when each image has a good index beside it, so that nothing else is read.
@@ -60,120 +79,112 @@ impl ChainReader {
         let mut images = Vec::with_capacity(links.len());
         let mut before = None;
         for link in links {
-            let Some(image) = ImageReader::open_indexed(&link.path)? else { return Ok(None) };
-            images.push(fitting(link, image, before)?);
+            let Some(image) = LinkedImage::open_indexed(link, before)? else { return Ok(None) };
+            images.push(Arc::new(image));
             before = Some(link.to.as_str());
         }
-        Ok(Some(Self::of(images, newest_pieces)))
+        Self::of(images, Reading::Content).map(Some)
     }
 
     /// Opens neighbours of a chain, the oldest of which starts from `before`.
     pub(super) fn open_after<'a>(
         links: &'a [ChainLink],
         mut before: Option<&'a str>,
-        pieces: impl FnOnce(Vec<(u64, Vec<Piece>)>) -> Vec<Piece>,
+        reading: Reading,
     ) -> Result<Self, ImageError> {
         let mut images = Vec::with_capacity(links.len());
         for link in links {
-            images.push(open_link(link, before)?);
+            images.push(Arc::new(LinkedImage::open(link, before)?));
             before = Some(&link.to);
         }
-        Ok(Self::of(images, pieces))
+        Self::of(images, reading)
     }
 
-    fn of(
-        images: Vec<ImageReader>,
-        pieces: impl FnOnce(Vec<(u64, Vec<Piece>)>) -> Vec<Piece>,
-    ) -> Self {
-        let size = images.last().map_or(0, |image: &ImageReader| image.index().header.size);
-        let layers = images.iter().zip(0..).map(|(image, number)| {
-            let index = image.index();
-            (index.header.size, index.pieces(number))
-        });
-        let pieces = pieces(layers.collect());
-        Self { images, pieces, size, recent: Mutex::default() }
+    fn of(images: Vec<Arc<LinkedImage>>, reading: Reading) -> Result<Self, ImageError> {
+        let (recent, window) = (Mutex::default(), Mutex::default());
+        let mut chain = Self { images, reading, data_bytes: 0, recent, window };
+        let mut data_bytes = 0;
+        for piece in chain.pieces() {
+            data_bytes += data_length(&piece?);
+        }
+        chain.data_bytes = data_bytes;
+        Ok(chain)
+    }
+
+    /// The pieces of the volume from its beginning on.
+    pub(super) fn pieces(&self) -> ChainPieces {
+        let images = self.images.iter().zip(0..);
+        let images = images.map(|(image, number)| (image.size(), Pieces::of(image, number)));
+        let images = images.collect();
+        match self.reading {
+            Reading::Content => Layers::newest(images),
+            Reading::OneStream { before } => Layers::merged(before, images),
+        }
+    }
+
+    /// How many images it has.
+    pub(super) fn length(&self) -> usize {
+        self.images.len()
+    }
+
+    /// The image with a number, which is that of a piece.
+    pub(super) fn image(&self, number: u32) -> &LinkedImage {
+        &self.images[number as usize]
     }
 
     /// The volume's size in bytes.
     pub fn size(&self) -> u64 {
-        self.size
-    }
-
-    /// The images, oldest first.
-    pub fn images(&self) -> &[ImageReader] {
-        &self.images
-    }
-
-    /// The parts of the volume that hold data, ascending, joined where they touch; all else reads as
-    /// zero.
-    pub fn extents(&self) -> Vec<Extent> {
-        let mut joined: Vec<Extent> = Vec::new();
-        for piece in &self.pieces {
-            match joined.last_mut() {
-                Some(last) if last.end() == piece.extent.offset => {
-                    last.length += piece.extent.length;
-                }
-                _ => joined.push(Extent { content: Content::Data, ..piece.extent }),
-            }
-        }
-        joined
+        self.images.last().map_or(0, |image| image.size())
     }
 
     /// Bytes of the volume that hold data.
     pub fn data_bytes(&self) -> u64 {
-        self.pieces.iter().map(|piece| piece.extent.length).sum()
+        self.data_bytes
     }
 
-    /// Whether any byte of a part of the volume is data.
-    pub fn holds_data(&self, offset: u64, length: u64) -> bool {
-        let next = self.pieces.partition_point(|piece| piece.extent.end() <= offset);
-        let next = self.pieces.get(next);
-        next.is_some_and(|piece| piece.extent.offset < offset.saturating_add(length))
+    /// Whether any byte of a part of the volume is data. To be asked of ascending parts: for one that
+    /// lies far before another the indexes are read again from their beginning.
+    ///
+    /// # Errors
+    /// An index cannot be read.
+    pub fn holds_data(&self, offset: u64, length: u64) -> Result<bool, ImageError> {
+        let wanted = offset..offset.saturating_add(length);
+        Ok(!self.pieces_in(&wanted)?.is_empty())
     }
 
-    /// Fills `buffer` with the volume's bytes from `offset` on; beyond its size they are zero.
+    /// Fills `buffer` with the volume's bytes from `offset` on; beyond its size they are zero. As
+    /// [`ChainReader::holds_data`], for parts that ascend.
     ///
     /// # Errors
     /// A file cannot be read or is damaged.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), ImageError> {
         buffer.fill(0);
         let wanted = offset..offset.saturating_add(buffer.len() as u64);
-        let first = self.pieces.partition_point(|piece| piece.extent.end() <= wanted.start);
-        for piece in &self.pieces[first..] {
+        for piece in self.pieces_in(&wanted)? {
             let start = piece.extent.offset.max(wanted.start);
             let end = piece.extent.end().min(wanted.end);
-            if start >= end {
-                break;
-            }
-            let bytes = self.recent_frame(piece)?;
-            let source = self.place(piece, start..end);
+            let bytes = self.recent_frame(&piece)?;
             buffer[offset_in(start, offset)..offset_in(end, offset)]
-                .copy_from_slice(&bytes[source]);
+                .copy_from_slice(&bytes[place(&piece, start..end)]);
         }
         Ok(())
     }
 
-    /// Where in its frame's bytes the part `range` of the volume stands that `piece` holds.
-    pub(super) fn place(&self, piece: &Piece, range: Range<u64>) -> Range<usize> {
-        let index = self.images[piece.image as usize].index();
-        let frame = index.frames()[index.frame_at(piece.at)];
-        let at = piece.at - frame.stream_offset + (range.start - piece.extent.offset);
-        let start = offset_in(at, 0);
-        start..start + offset_in(range.end, range.start)
+    fn pieces_in(&self, wanted: &Range<u64>) -> Result<Vec<FramePiece>, ImageError> {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        window.pieces_in(wanted, || self.pieces())
     }
 
-    /// The frame that holds the data of `piece`. A record never goes beyond its frame.
-    pub(super) fn frame_of(&self, piece: &Piece) -> usize {
-        self.images[piece.image as usize].index().frame_at(piece.at)
-    }
-
-    fn recent_frame(&self, piece: &Piece) -> Result<Arc<Vec<u8>>, ImageError> {
-        let (image, frame) = (piece.image, self.frame_of(piece));
+    fn recent_frame(&self, piece: &FramePiece) -> Result<Arc<Vec<u8>>, ImageError> {
+        // Only zeros stand in no frame, and they are in no piece of a volume's content.
+        let Some(at) = piece.of.as_deref() else { return Ok(Arc::default()) };
+        let (image, frame) = (piece.image, at.number);
         let lock = || self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let found = {
             let mut recent = lock();
-            let at = recent.iter().position(|known| known.image == image && known.frame == frame);
-            let known = at.and_then(|at| recent.remove(at));
+            let known =
+                recent.iter().position(|known| known.image == image && known.frame == frame);
+            let known = known.and_then(|at| recent.remove(at));
             known.map(|known| {
                 let bytes = Arc::clone(&known.bytes);
                 recent.push_front(known);
@@ -183,10 +194,9 @@ impl ChainReader {
         if let Some(bytes) = found {
             return Ok(bytes);
         }
-        let reader = &self.images[image as usize];
-        let mut tool = FrameTool::new().map_err(|source| reader.unreadable(source))?;
+        let mut tool = FrameTool::new().map_err(ImageError::Thread)?;
         let mut bytes = Vec::new();
-        reader.read_frame(frame, &mut tool, &mut bytes)?;
+        self.image(image).read_frame(at, &mut tool, &mut bytes)?;
         let bytes = Arc::new(bytes);
         let mut recent = lock();
         recent.truncate(RECENT_FRAMES - 1);
@@ -195,39 +205,20 @@ impl ChainReader {
     }
 }
 
+/// Where in its frame's bytes the part `range` of the volume stands that `piece` holds. A record never
+/// goes beyond its frame.
+pub(super) fn place(piece: &FramePiece, range: Range<u64>) -> Range<usize> {
+    let frame = piece.of.as_ref().map_or(0, |at| at.frame.stream_offset);
+    let start = offset_in(piece.at + (range.start - piece.extent.offset), frame);
+    start..start + offset_in(range.end, range.start)
+}
+
+/// The bytes of data of a piece: none when it is of zeros.
+pub(super) fn data_length(piece: &FramePiece) -> u64 {
+    if piece.extent.content == Content::Data { piece.extent.length } else { 0 }
+}
+
 /// A distance inside of a buffer, which is as long as memory at most.
 fn offset_in(position: u64, start: u64) -> usize {
     usize::try_from(position - start).unwrap_or(usize::MAX)
-}
-
-fn open_link(link: &ChainLink, before: Option<&str>) -> Result<ImageReader, ImageError> {
-    fitting(link, ImageReader::open(&link.path)?, before)
-}
-
-/// The image of a link, when it is the one of its manifest and continues the one before.
-fn fitting(
-    link: &ChainLink,
-    mut image: ImageReader,
-    before: Option<&str>,
-) -> Result<ImageReader, ImageError> {
-    // An index that is whole but belongs to another image says nothing about the image itself.
-    if image.index().root_digest() != link.digest && !image.index_was_rebuilt() {
-        image = ImageReader::open_scanning(&link.path)?;
-    }
-    let found = image.index().root_digest();
-    if found != link.digest {
-        let (path, expected) = (link.path.clone(), link.digest);
-        return Err(ImageError::OtherImage { path, expected, found });
-    }
-    let header = &image.index().header;
-    let broken = |why: String| ImageError::BrokenChain { path: link.path.clone(), why };
-    if link.from.as_deref() != before {
-        let from = link.from.as_deref().unwrap_or("nothing");
-        let before = before.unwrap_or("nothing");
-        return Err(broken(format!("it starts from {from}, and before it stands {before}")));
-    }
-    if header.from != link.from || header.to.as_deref() != Some(&link.to) {
-        return Err(broken(format!("its stream leads {header}, which its manifest denies")));
-    }
-    Ok(image)
 }

@@ -1,39 +1,50 @@
 //! Reads a whole chain at speed: each frame is decompressed once, on many threads, and handed on
 //! without a copy. Looking up single places is in `chain`.
 
-use super::chain::ChainReader;
-use super::error::{Damage, ImageError};
-use super::reader::{FrameTool, ImageReader};
+use super::ahead::{Ahead, read_ahead};
+use super::chain::{ChainPieces, ChainReader, place};
+use super::error::ImageError;
+use super::index_stream::FrameAt;
+use super::linked::FramePiece;
+use super::reader::FrameTool;
 use super::regions;
-use super::workers::{Pool, Promise, Workers};
-use crate::stream::{Content, Extent, Header, Piece, StreamError, StreamWriter};
+use crate::stream::{Content, Extent, Header, StreamError, StreamWriter};
 use std::collections::VecDeque;
-use std::io::{self, Write};
-use std::thread;
+use std::io::Write;
+use std::sync::Arc;
 
 /// Takes a block of a volume: its offset and its bytes.
 pub type TakeBlock<'a, E> = dyn FnMut(u64, &[u8]) -> Result<(), E> + 'a;
 
 /// Takes a piece of a volume and its bytes; zeros have none.
-pub(super) type TakePiece<'a, E> = dyn FnMut(&Piece, &[u8]) -> Result<(), E> + 'a;
+pub(super) type TakePiece<'a, E> = dyn FnMut(&FramePiece, &[u8]) -> Result<(), E> + 'a;
 
 /// Of how many images of a chain a frame of about 1 MiB is held while a volume is read. A longer
 /// chain is read region by region.
 const HELD_FRAMES: usize = 96;
 
-/// One frame to decompress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Task {
-    pub(super) image: u32,
-    pub(super) frame: usize,
+/// How many pieces are looked at before they are needed, with some hundred bytes each.
+const PIECES_AHEAD: usize = 1 << 16;
+
+/// One frame of a chain to decompress.
+pub(super) struct Job {
+    image: u32,
+    at: Arc<FrameAt>,
 }
 
-pub(super) type Decoded = Result<Vec<u8>, ImageError>;
+impl Job {
+    /// The frame that holds the data of a piece.
+    pub(super) fn of(piece: &FramePiece) -> Option<Self> {
+        let at = piece.of.as_ref().filter(|_| piece.extent.content == Content::Data);
+        at.map(|at| Self { image: piece.image, at: Arc::clone(at) })
+    }
+}
 
 impl ChainReader {
     /// Hands all data of the volume to `take` with its offset, ascending, every byte once, newest
     /// wins; what is left out reads as zero. Blocks have 1 MiB at most. Memory: 96 frames or a
-    /// region of 64 MiB, and a few frames per thread, however long the chain is.
+    /// region of 64 MiB, a few frames per thread, and 10 KiB per image, however long the chain and
+    /// the indexes of its images are.
     ///
     /// # Errors
     /// A file cannot be read or is damaged; `take` failed. What was handed out before is right.
@@ -51,32 +62,42 @@ impl ChainReader {
         threads: usize,
         take: &mut TakePiece<'_, E>,
     ) -> Result<(), E> {
-        if self.images.len() > HELD_FRAMES {
+        if self.length() > HELD_FRAMES {
             return self.by_regions(threads, regions::REGION, take);
         }
-        let tasks = self.tasks();
-        decode(&self.images, (&tasks, threads), |decoder| {
-            let mut current: Vec<Option<(usize, Vec<u8>)>> = Vec::new();
-            current.resize_with(self.images.len(), || None);
-            for piece in &self.pieces {
-                if piece.extent.content == Content::Zero {
-                    take(piece, &[])?;
+        let read =
+            |job: Job, tool: &mut FrameTool, bytes: &mut Vec<u8>| self.read(&job, tool, bytes);
+        read_ahead(threads, read, |ahead| {
+            let mut pieces = PiecesAhead::of(self);
+            let mut held: Vec<Option<(usize, Vec<u8>)>> = Vec::new();
+            held.resize_with(self.length(), || None);
+            while let Some(piece) = pieces.next(ahead)? {
+                let Some(Job { at, .. }) = Job::of(&piece) else {
+                    take(&piece, &[])?;
                     continue;
-                }
-                let slot = &mut current[piece.image as usize];
-                let frame = self.frame_of(piece);
-                if slot.as_ref().is_none_or(|(held, _)| *held != frame) {
-                    let decoded = decoder.next().map_err(E::from)?;
-                    if let Some((_, memory)) = slot.replace((frame, decoded)) {
-                        decoder.pool.give(memory);
+                };
+                let slot = &mut held[piece.image as usize];
+                if slot.as_ref().is_none_or(|(number, _)| *number != at.number) {
+                    let decoded = ahead.next()?;
+                    if let Some((_, memory)) = slot.replace((at.number, decoded)) {
+                        ahead.give_back(memory);
                     }
                 }
                 let Some((_, bytes)) = slot else { continue };
-                let place = self.place(piece, piece.extent.offset..piece.extent.end());
-                take(piece, &bytes[place])?;
+                let place = place(&piece, piece.extent.offset..piece.extent.end());
+                take(&piece, &bytes[place])?;
             }
             Ok(())
         })
+    }
+
+    pub(super) fn read(
+        &self,
+        job: &Job,
+        tool: &mut FrameTool,
+        bytes: &mut Vec<u8>,
+    ) -> Result<(), ImageError> {
+        self.image(job.image).read_frame(&job.at, tool, bytes)
     }
 
     /// Writes the volume as one diff stream from nothing to `to`, with writes of up to `record`
@@ -97,14 +118,13 @@ impl ChainReader {
             other => ImageError::Source(other),
         };
         let mut writer = StreamWriter::new(output, &header).map_err(failed)?;
-        let records = split(self.extents(), record.max(1));
-        let mut records = records.into_iter();
+        let mut records = Records { pieces: self.pieces(), rest: None, most: record.max(1) };
         // How much of the record that was begun last is still to come.
         let mut left = 0;
         self.for_each_block::<ImageError>(threads, &mut |_, mut bytes| {
             while !bytes.is_empty() {
                 if left == 0 {
-                    let Some(next) = records.next() else { return Ok(()) };
+                    let Some(next) = records.next()? else { return Ok(()) };
                     writer.begin_write(next.offset, next.length).map_err(failed)?;
                     left = next.length;
                 }
@@ -117,135 +137,73 @@ impl ChainReader {
         })?;
         writer.finish().map(|_| ()).map_err(failed)
     }
+}
 
-    /// Reads every frame of every image, needed or not, and lists what is damaged. `progress` is
-    /// told how many bytes of the files were checked since it was last told.
-    ///
-    /// # Errors
-    /// There are no threads to do it.
-    pub fn verify(
-        &self,
-        threads: usize,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<Vec<Damage>, ImageError> {
-        verify(&self.images, threads, progress)
+/// The pieces of a chain, with their frames asked for before they are needed: each once, in the order in
+/// which it is first needed. Extents ascend within an image, so that no frame is needed again once the
+/// next one of its image is.
+struct PiecesAhead {
+    pieces: ChainPieces,
+    waiting: VecDeque<FramePiece>,
+    /// Of each image, the frame that was asked for last.
+    asked: Vec<Option<usize>>,
+}
+
+impl PiecesAhead {
+    fn of(chain: &ChainReader) -> Self {
+        let (waiting, asked) = (VecDeque::new(), vec![None; chain.length()]);
+        Self { pieces: chain.pieces(), waiting, asked }
     }
 
-    /// The frames that hold data of the volume, in the order in which it is first needed. Extents
-    /// ascend within an image, so that no frame is needed again once the next one of its image is.
-    fn tasks(&self) -> Vec<Task> {
-        let mut last = vec![None; self.images.len()];
-        let mut tasks = Vec::new();
-        for piece in self.pieces.iter().filter(|piece| piece.extent.content == Content::Data) {
-            let task = Task { image: piece.image, frame: self.frame_of(piece) };
-            if last[piece.image as usize].replace(task) != Some(task) {
-                tasks.push(task);
+    fn next(&mut self, ahead: &mut Ahead<'_, Job>) -> Result<Option<FramePiece>, ImageError> {
+        while ahead.has_room() && self.waiting.len() < PIECES_AHEAD {
+            let Some(piece) = self.pieces.next().transpose()? else { break };
+            if let Some(job) = Job::of(&piece) {
+                let number = Some(job.at.number);
+                if std::mem::replace(&mut self.asked[piece.image as usize], number) != number {
+                    ahead.ask(job);
+                }
             }
+            self.waiting.push_back(piece);
         }
-        tasks
+        Ok(self.waiting.pop_front())
     }
 }
 
-impl ImageReader {
-    /// As [`ChainReader::verify`], of this image alone.
-    ///
-    /// # Errors
-    /// There are no threads to do it.
-    pub fn verify(
-        &self,
-        threads: usize,
-        progress: &mut dyn FnMut(u64),
-    ) -> Result<Vec<Damage>, ImageError> {
-        verify(std::slice::from_ref(self), threads, progress)
-    }
+/// The extents of a volume's data, joined where they touch and cut at the multiples of `most`.
+struct Records {
+    pieces: ChainPieces,
+    /// What was read behind the last record.
+    rest: Option<Extent>,
+    most: u64,
 }
 
-fn verify(
-    images: &[ImageReader],
-    threads: usize,
-    progress: &mut dyn FnMut(u64),
-) -> Result<Vec<Damage>, ImageError> {
-    let frames_of = |(image, reader): (u32, &ImageReader)| {
-        (0..reader.index().frames().len()).map(move |frame| Task { image, frame })
-    };
-    let tasks: Vec<Task> = (0..).zip(images).flat_map(frames_of).collect();
-    let mut damage = Vec::new();
-    decode(images, (&tasks, threads), |decoder| {
-        for task in &tasks {
-            match decoder.next() {
-                Ok(memory) => decoder.pool.give(memory),
-                Err(ImageError::Damaged(found)) => damage.push(found),
-                Err(error) => return Err(error),
-            }
-            let frames = images[task.image as usize].index().frames();
-            progress(frames[task.frame].stored_length.into());
-        }
-        Ok(())
-    })?;
-    damage.extend(images.iter().filter_map(ImageReader::tail_damage));
-    Ok(damage)
-}
-
-/// Runs `body` while threads decompress the tasks ahead of it.
-pub(super) fn decode<T, E: From<ImageError>>(
-    images: &[ImageReader],
-    (tasks, threads): (&[Task], usize),
-    body: impl FnOnce(&mut Ahead<'_>) -> Result<T, E>,
-) -> Result<T, E> {
-    let window = 2 * threads.max(1);
-    let pool = Pool::default();
-    thread::scope(|scope| {
-        let pool = &pool;
-        let read = move |tool: &mut io::Result<FrameTool>, task: Task| {
-            let mut bytes = pool.take();
-            let no_tool = |error: &mut io::Error| io::Error::other(error.to_string());
-            let tool = tool.as_mut().map_err(|error| ImageError::Thread(no_tool(error)))?;
-            images[task.image as usize].read_frame(task.frame, tool, &mut bytes).map(|()| bytes)
+impl Records {
+    fn next(&mut self) -> Result<Option<Extent>, ImageError> {
+        let begun = match self.rest.take() {
+            Some(rest) => Some(rest),
+            None => self.extent()?,
         };
-        let workers = Workers::start(scope, (threads, window), FrameTool::new, read)
-            .map_err(|source| E::from(ImageError::Thread(source)))?;
-        let waiting = VecDeque::new();
-        let mut ahead = Ahead { workers, window, tasks: tasks.iter(), waiting, pool };
-        body(&mut ahead)
-    })
-}
-
-/// Frames that are being decompressed ahead of whoever needs them.
-pub(super) struct Ahead<'a> {
-    workers: Workers<Task, Decoded>,
-    window: usize,
-    tasks: std::slice::Iter<'a, Task>,
-    waiting: VecDeque<Promise<Decoded>>,
-    pub(super) pool: &'a Pool,
-}
-
-impl Ahead<'_> {
-    /// The next frame, in the order of the tasks.
-    pub(super) fn next(&mut self) -> Decoded {
-        while self.waiting.len() < self.window {
-            let Some(task) = self.tasks.next() else { break };
-            self.waiting.push_back(self.workers.give(*task));
+        let Some(mut record) = begun else { return Ok(None) };
+        let end = (record.offset / self.most + 1).saturating_mul(self.most);
+        while record.end() < end {
+            match self.extent()? {
+                Some(next) if next.offset == record.end() => record.length += next.length,
+                next => {
+                    self.rest = next;
+                    return Ok(Some(record));
+                }
+            }
         }
-        let promise = self.waiting.pop_front();
-        let result = promise.and_then(|promise| promise.recv().ok());
-        result.unwrap_or_else(|| {
-            Err(ImageError::Thread(io::Error::other("a decompressing thread died")))
-        })
+        let length = end - record.offset;
+        let behind = record.length - length;
+        self.rest = (behind > 0).then_some(Extent { offset: end, length: behind, ..record });
+        Ok(Some(Extent { length, ..record }))
     }
-}
 
-/// Extents cut at the multiples of `record`.
-fn split(extents: Vec<Extent>, record: u64) -> Vec<Extent> {
-    let mut parts = Vec::new();
-    for mut extent in extents {
-        while extent.length > 0 {
-            let length = extent.length.min(record - extent.offset % record);
-            parts.push(Extent { length, ..extent });
-            extent.offset += length;
-            extent.length -= length;
-        }
+    fn extent(&mut self) -> Result<Option<Extent>, ImageError> {
+        Ok(self.pieces.next().transpose()?.map(|piece| piece.extent))
     }
-    parts
 }
 
 #[cfg(test)]
@@ -253,9 +211,11 @@ fn split(extents: Vec<Extent>, record: u64) -> Vec<Extent> {
 pub(super) mod tests {
     use super::*;
     use crate::repository::image::{
-        ChainLink, Compression, ImageOptions, ImageSink, ZeroRuns, index_path, write_image,
+        ChainLink, Compression, Damage, ImageOptions, ImageReader, ImageSink, ZeroRuns, index_path,
+        write_image,
     };
     use std::fs::{self, File};
+    use std::io;
     use std::path::Path;
 
     const MIB: u64 = 1 << 20;
@@ -291,17 +251,21 @@ pub(super) mod tests {
         ]
     }
 
+    fn damage(link: &ChainLink) -> Vec<Damage> {
+        ImageReader::open(&link.path).unwrap().verify(2, &mut |_| Ok(())).unwrap()
+    }
+
     #[test]
     fn damage_names_the_file_the_frame_and_what_is_lost() {
         let directory = tempfile::tempdir().unwrap();
         let links = chain(directory.path());
-        let frame = ChainReader::open(&links).unwrap().images()[0].index().frames()[1];
+        let frame = ImageReader::open(&links[0].path).unwrap().index().frames()[1];
         let mut bytes = fs::read(&links[0].path).unwrap();
         bytes[frame.stored_offset as usize + 100] ^= 1;
         fs::write(&links[0].path, bytes).unwrap();
 
         let chain = ChainReader::open(&links).unwrap();
-        let damage = chain.verify(2, &mut |_| ()).unwrap();
+        let damage = damage(&links[0]);
         let lost = vec![Extent { offset: MIB, length: MIB, content: Content::Data }];
         assert_eq!(damage.len(), 1);
         assert_eq!((damage[0].frame, &damage[0].extents), (Some(1), &lost));
@@ -323,11 +287,17 @@ pub(super) mod tests {
         let links = chain(directory.path());
         let open = ChainReader::open(&links).unwrap();
         // MiB 2 of the base is covered by b, and MiB 3 by c.
-        assert_eq!(open.tasks().iter().filter(|task| task.image == 0).count(), 2);
+        let jobs = open.pieces().filter_map(|piece| Job::of(&piece.unwrap()));
+        assert_eq!(jobs.filter(|job| job.image == 0).count(), 2);
+        let base = ImageReader::open(&links[0].path).unwrap();
         let mut checked = 0;
-        assert_eq!(open.verify(1, &mut |bytes| checked += bytes).unwrap(), []);
-        let frames = open.images().iter().flat_map(|image| image.index().frames());
-        assert_eq!(checked, frames.map(|frame| u64::from(frame.stored_length)).sum::<u64>());
+        let told = |bytes| {
+            checked += bytes;
+            Ok(())
+        };
+        assert_eq!(base.verify(1, &mut { told }).unwrap(), []);
+        let frames = base.index().frames().iter().map(|frame| u64::from(frame.stored_length));
+        assert_eq!((checked, base.index().frames().len()), (frames.sum::<u64>(), 5));
     }
 
     #[test]
@@ -356,8 +326,10 @@ pub(super) mod tests {
         let twin = image(directory.path(), (Some("a"), "twin"), &[5], 2);
         fs::copy(index_path(&twin.path), index_path(&links[1].path)).unwrap();
         let open = ChainReader::open(&links).unwrap();
-        assert_eq!(open.images()[1].index().extents()[0].offset, 2 * MIB);
-        assert!(open.images()[1].index_was_rebuilt());
+        let second = |piece: &FramePiece| piece.image == 1;
+        let first = open.pieces().map(Result::unwrap).find(second).unwrap();
+        assert_eq!(first.extent.offset, 2 * MIB);
+        assert!(!open.image(1).has_its_index() && open.image(0).has_its_index());
     }
 
     #[test]
@@ -367,7 +339,7 @@ pub(super) mod tests {
         let base = File::options().write(true).open(&links[0].path).unwrap();
         let frame = ImageReader::open(&links[0].path).unwrap().index().frames()[3];
         base.set_len(frame.stored_offset + 5).unwrap();
-        let damage = ImageReader::open(&links[0].path).unwrap().verify(1, &mut |_| ()).unwrap();
+        let damage = damage(&links[0]);
         assert_eq!(damage[0].extents[0].offset, 3 * MIB);
         fs::remove_file(index_path(&links[0].path)).unwrap();
         let error = ImageReader::open(&links[0].path).unwrap_err();

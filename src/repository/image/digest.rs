@@ -18,12 +18,30 @@ const LABEL: &[u8] = b"pve-ferry image 1\n";
 impl Digest {
     /// The root digest of frames with these digests.
     pub fn of_frames<'a>(frames: impl Iterator<Item = &'a FrameDigest>) -> Self {
+        let mut root = RootDigest::default();
+        frames.for_each(|digest| root.add(digest));
+        root.finish()
+    }
+}
+
+/// A root digest whose frames come one after the other.
+pub(super) struct RootDigest(blake3::Hasher);
+
+impl Default for RootDigest {
+    fn default() -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(LABEL);
-        for digest in frames {
-            hasher.update(digest);
-        }
-        Self(hasher.finalize().into())
+        Self(hasher)
+    }
+}
+
+impl RootDigest {
+    pub(super) fn add(&mut self, frame: &FrameDigest) {
+        self.0.update(frame);
+    }
+
+    pub(super) fn finish(&self) -> Digest {
+        Digest(self.0.finalize().into())
     }
 }
 

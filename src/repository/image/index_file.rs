@@ -1,4 +1,4 @@
-//! The `.idx` file: an index as bytes. What it reads is believed only as far as it fits together.
+//! The `.idx` file: an index as bytes. How it is read stands in `index_stream.rs`.
 //!
 //! ```text
 //! magic "ferry-idx\n", version 1 (1 byte), codec (1 byte: none, zstd, gzip, bzip2)
@@ -9,14 +9,10 @@
 //! ```
 //! Numbers are LEB128: 7 bits a byte, the lowest first.
 
-use super::codec::{FRAME_LIMIT, STORED_LIMIT};
-use super::compression::Codec;
-use super::index::{ImageIndex, fits_the_format};
-use crate::stream::{Content, Extent, Header, NAME_LIMIT};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
-
-const MAGIC: &[u8] = b"ferry-idx\n";
-const VERSION: u8 = 1;
+use super::index::ImageIndex;
+use super::index_stream::{FrameAt, IndexStream, MAGIC, VERSION};
+use crate::stream::Content;
+use std::io::{self, BufWriter, Read, Write};
 
 impl ImageIndex {
     /// Writes the index.
@@ -36,9 +32,8 @@ impl ImageIndex {
             output.number(frame.stored_length.into())?;
             output.number(frame.stream_length.into())?;
             output.write_all(&frame.digest)?;
-            let extents = self.extents_of(number);
-            output.number(extents.len() as u64)?;
-            for extent in extents {
+            output.number(self.extents_of(number).count() as u64)?;
+            for extent in self.extents_of(number) {
                 output.number(extent.offset - end)?;
                 output.number(extent.length * 2 + u64::from(extent.content == Content::Zero))?;
                 end = extent.end();
@@ -52,56 +47,22 @@ impl ImageIndex {
     /// # Errors
     /// The input cannot be read; `InvalidData`: it is no index, of another version, or damaged.
     pub fn read(input: &mut dyn Read) -> io::Result<Self> {
-        let mut input = Hashed::new(BufReader::with_capacity(256 << 10, input));
-        if input.bytes::<10>()? != MAGIC {
-            return Err(invalid("it does not begin as one"));
-        }
-        let [version, codec] = input.bytes()?;
-        if version != VERSION {
-            return Err(invalid("its version is unknown"));
-        }
-        let codec = Codec::from_number(codec).ok_or_else(|| invalid("its codec is unknown"))?;
-        let size = input.read_number()?;
-        let header = Header { size, from: input.read_name()?, to: input.read_name()? };
-        let mut index = Self::new(header, codec);
-        let frames = input.read_number()?;
-        let mut end = 0;
+        let mut stream = IndexStream::begin(input)?;
+        let mut index = Self::new(stream.header.clone(), stream.codec);
         let mut extents = Vec::new();
-        for _ in 0..frames {
-            read_frame(&mut input, &mut index, &mut extents, &mut end)?;
+        while let Some(FrameAt { frame, .. }) = stream.next_frame()? {
+            extents.clear();
+            while let Some(extent) = stream.next_record()? {
+                extents.push(extent);
+            }
+            index.push(frame.stored_length, frame.stream_length, frame.digest, &extents);
         }
-        input.check_end()?;
-        if !index.is_consistent() {
-            return Err(invalid("its frames do not fit their records"));
-        }
+        stream.finish()?;
         Ok(index)
     }
 }
 
-fn read_frame<R: BufRead>(
-    input: &mut Hashed<R>,
-    index: &mut ImageIndex,
-    extents: &mut Vec<Extent>,
-    end: &mut u64,
-) -> io::Result<()> {
-    let stored_length = input.read_length(STORED_LIMIT)?;
-    let stream_length = input.read_length(FRAME_LIMIT)?;
-    let digest = input.bytes()?;
-    extents.clear();
-    for _ in 0..input.read_number()? {
-        let extent = input.read_extent(*end, index.header.size)?;
-        *end = extent.end();
-        extents.push(extent);
-    }
-    index.push(stored_length, stream_length, digest, extents);
-    Ok(())
-}
-
-fn invalid(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("this is no image index: {why}"))
-}
-
-/// A reader or a writer that hashes what passes.
+/// A writer that hashes what passes.
 struct Hashed<T> {
     inner: T,
     hasher: blake3::Hasher,
@@ -148,90 +109,11 @@ impl<W: Write> Hashed<W> {
     }
 }
 
-impl<R: BufRead> Hashed<R> {
-    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        self.fill(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn fill(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        self.inner.read_exact(bytes).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => invalid("it is cut off"),
-            _ => error,
-        })?;
-        self.hasher.update(bytes);
-        Ok(())
-    }
-
-    fn read_number(&mut self) -> io::Result<u64> {
-        let mut number = 0_u64;
-        for shift in (0..64).step_by(7) {
-            let [byte] = self.bytes()?;
-            let bits = u64::from(byte & 0x7f);
-            let shifted = bits << shift;
-            if shifted >> shift != bits {
-                break;
-            }
-            number |= shifted;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(invalid("a number is too long"))
-    }
-
-    fn read_length(&mut self, limit: usize) -> io::Result<u32> {
-        let length = u32::try_from(self.read_number()?).ok();
-        let length = length.filter(|length| *length as usize <= limit && *length > 0);
-        length.ok_or_else(|| invalid("a frame is too long"))
-    }
-
-    fn read_name(&mut self) -> io::Result<Option<String>> {
-        let length = self.read_number()?;
-        if length == 0 {
-            return Ok(None);
-        }
-        let length = u32::try_from(length - 1).ok().filter(|length| *length <= NAME_LIMIT);
-        let mut name = vec![0; length.ok_or_else(|| invalid("a name is too long"))? as usize];
-        self.fill(&mut name)?;
-        String::from_utf8(name).map(Some).map_err(|_| invalid("a name is no text"))
-    }
-
-    fn read_extent(&mut self, after: u64, size: u64) -> io::Result<Extent> {
-        let offset = after.checked_add(self.read_number()?);
-        let length = self.read_number()?;
-        let content = if length & 1 == 1 { Content::Zero } else { Content::Data };
-        let length = length / 2;
-        let end = offset.and_then(|offset| offset.checked_add(length));
-        // The bytes of a write stand in its frame; zeros take no room.
-        let limit = if content == Content::Data { FRAME_LIMIT as u64 } else { u64::MAX };
-        match (offset, end) {
-            (Some(offset), Some(end)) if end <= size && length > 0 && length <= limit => {
-                let extent = Extent { offset, length, content };
-                let fits = || invalid("a run of zeros is none that we write");
-                fits_the_format(&extent).then_some(extent).ok_or_else(fits)
-            }
-            _ => Err(invalid("a record lies outside of the volume")),
-        }
-    }
-
-    fn check_end(mut self) -> io::Result<()> {
-        let expected = self.hasher.finalize();
-        let found: [u8; 32] = self.bytes()?;
-        if expected != blake3::Hash::from(found) {
-            return Err(invalid("its digest does not fit"));
-        }
-        if !self.inner.fill_buf()?.is_empty() {
-            return Err(invalid("bytes follow it"));
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::compression::Codec;
     use super::*;
+    use crate::stream::{Extent, Header};
 
     pub(super) fn sample() -> ImageIndex {
         let header = Header { from: Some("a".into()), to: Some("b".into()), size: 1 << 40 };
@@ -255,8 +137,8 @@ mod tests {
         let index = sample();
         assert_eq!(ImageIndex::read(&mut &bytes(&index)[..]).unwrap(), index);
         assert_eq!(index.frames()[1].stored_offset, 50);
-        assert_eq!(index.extents_of(1).len(), 1);
-        assert_eq!(index.extents_of(2).len(), 0);
+        assert_eq!(index.extents_of(1).count(), 1);
+        assert_eq!(index.extents_of(2).count(), 0);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! Makes one image of neighbours in a chain, streaming, and proves that it does what they do. Which
 //! images those are, and what becomes of the files, it does not know.
 
-use super::chain::{ChainLink, ChainReader};
+use super::chain::{ChainLink, ChainReader, Reading};
 use super::content::ContentDigest;
 use super::cut::CutError;
 use super::error::ImageError;
+use super::linked::FramePiece;
 use super::write::{ImageOptions, ImageSink, ImageSummary, write_frames_of};
-use crate::stream::{Content, Header, Piece, merged_pieces};
+use crate::stream::{Content, Header};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -101,10 +102,10 @@ impl Merged {
 
 fn open(links: &[ChainLink], size_before: u64) -> Result<ChainReader, ImageError> {
     let before = links.first().and_then(|oldest| oldest.from.as_deref());
-    ChainReader::open_after(links, before, |images| merged_pieces(size_before, images))
+    ChainReader::open_after(links, before, Reading::OneStream { before: size_before })
 }
 
-fn add(content: &mut ContentDigest, piece: &Piece, bytes: &[u8]) {
+fn add(content: &mut ContentDigest, piece: &FramePiece, bytes: &[u8]) {
     match piece.extent.content {
         Content::Data => content.data(piece.extent.offset, bytes),
         Content::Zero => content.zeros(piece.extent.offset, piece.extent.length),

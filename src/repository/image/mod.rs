@@ -17,8 +17,10 @@
 //!   `pve-ferry image 1\n` and the frames' digests in order.
 //! - The index beside it (`.idx` behind the name) is described in `index_file.rs`. It is a cache.
 
+mod ahead;
 mod chain;
 mod chain_read;
+mod check;
 mod codec;
 mod compression;
 mod content;
@@ -29,10 +31,13 @@ mod handles;
 mod import;
 mod index;
 mod index_file;
+mod index_stream;
+mod linked;
 mod merge;
 mod reader;
 mod regions;
 mod scan;
+mod window;
 mod workers;
 mod write;
 

@@ -5,7 +5,7 @@ use super::compression::Codec;
 use super::digest::frame_digest;
 use super::error::{Damage, ImageError};
 use super::handles::Handle;
-use super::index::{ImageIndex, foreign, index_path};
+use super::index::{Frame, ImageIndex, foreign, index_path};
 use crate::repository::disk::open_file;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,10 +14,16 @@ use std::path::{Path, PathBuf};
 /// An open image with its index.
 #[derive(Debug)]
 pub struct ImageReader {
-    path: PathBuf,
-    file: Handle,
+    frames: FrameSource,
     index: ImageIndex,
     index_was_rebuilt: bool,
+}
+
+/// An image file, of which single frames are read.
+#[derive(Debug)]
+pub(super) struct FrameSource {
+    path: PathBuf,
+    file: Handle,
 }
 
 /// What one thread needs to read frames; its memory is used again.
@@ -58,11 +64,9 @@ impl ImageReader {
     /// # Errors
     /// The image cannot be opened.
     pub fn open_indexed(path: &Path) -> Result<Option<Self>, ImageError> {
-        let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
-        let file = Handle::open(path).map_err(unreadable)?;
+        let frames = FrameSource::open(path)?;
         let index = open_file(&index_path(path)).and_then(|mut file| ImageIndex::read(&mut file));
-        let path = path.to_owned();
-        Ok(index.ok().map(|index| Self { path, file, index, index_was_rebuilt: false }))
+        Ok(index.ok().map(|index| Self { frames, index, index_was_rebuilt: false }))
     }
 
     /// Opens the image at `path` and makes its index again, whatever is beside it.
@@ -71,9 +75,7 @@ impl ImageReader {
     /// The file cannot be read, is damaged, or is no image of ours.
     pub fn open_scanning(path: &Path) -> Result<Self, ImageError> {
         let index = ImageIndex::scan(path)?;
-        let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
-        let file = Handle::open(path).map_err(unreadable)?;
-        Ok(Self { path: path.to_owned(), file, index, index_was_rebuilt: true })
+        Ok(Self { frames: FrameSource::open(path)?, index, index_was_rebuilt: true })
     }
 
     /// The image's index.
@@ -88,15 +90,16 @@ impl ImageReader {
 
     /// The image file.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.frames.path()
     }
 
-    /// The uncompressed bytes of frame `number`, which fit its digest and its records.
+    /// The uncompressed bytes of frame `number`, which fit its digest and its records. For single
+    /// frames: whoever reads many has memory that is used again.
     ///
     /// # Errors
     /// There is no such frame; the file cannot be read; the frame is damaged.
     pub fn frame(&self, number: usize) -> Result<Vec<u8>, ImageError> {
-        let mut tool = FrameTool::new().map_err(|source| self.unreadable(source))?;
+        let mut tool = FrameTool::new().map_err(|source| self.frames.unreadable(source))?;
         let mut bytes = Vec::new();
         self.read_frame(number, &mut tool, &mut bytes)?;
         Ok(bytes)
@@ -109,31 +112,86 @@ impl ImageReader {
         tool: &mut FrameTool,
         bytes: &mut Vec<u8>,
     ) -> Result<(), ImageError> {
-        let frame = self.index.frames().get(number).copied();
-        let frame = frame.ok_or_else(|| foreign(&self.path, format!("no frame {number}")))?;
+        let (path, index) = (self.path(), &self.index);
+        let frame = index.frames().get(number);
+        let frame = frame.ok_or_else(|| foreign(path, format!("no frame {number}")))?;
+        let damaged = |what: String| ImageError::Damaged(index.damage(path, number, what));
+        self.frames.read(index.codec, frame, tool, bytes)?.map_err(damaged)?;
+        match index.agrees(number, bytes) {
+            true => Ok(()),
+            false => Err(damaged("its records do not fit the index".to_owned())),
+        }
+    }
+
+    /// What is wrong behind the frames: the seek table, which other tools use, or the length.
+    pub fn tail_damage(&self) -> Option<Damage> {
+        let expected = self.index.tail();
+        let mut found = vec![0; expected.len()];
+        let file = self.frames.file.file();
+        let read =
+            file.as_ref().map(|file| file.read_exact_at(&mut found, self.index.frames_length()));
+        let length =
+            file.as_ref().ok().and_then(|file| file.metadata().ok()).map(|facts| facts.len());
+        let what = if !matches!(read, Ok(Ok(()))) || found != expected {
+            "its seek table does not fit its frames; no data is lost"
+        } else if length.is_some_and(|length| length > self.index.file_length()) {
+            "bytes follow its end; no data is lost"
+        } else {
+            return None;
+        };
+        let (path, extents) = (self.path().to_owned(), Vec::new());
+        Some(Damage { path, frame: None, extents, what: what.to_owned() })
+    }
+}
+
+impl FrameSource {
+    /// Opens the image at `path`.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub(super) fn open(path: &Path) -> Result<Self, ImageError> {
+        let unreadable = |source| ImageError::Read { path: path.to_owned(), source };
+        let file = Handle::open(path).map_err(unreadable)?;
+        Ok(Self { path: path.to_owned(), file })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The uncompressed bytes of a frame, which fit its digest; or what is wrong with it.
+    ///
+    /// # Errors
+    /// The file cannot be read, which says nothing of the frame.
+    pub(super) fn read(
+        &self,
+        codec: Codec,
+        frame: &Frame,
+        tool: &mut FrameTool,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Result<(), String>, ImageError> {
         let length = frame.stored_length as usize;
-        let damaged =
-            |what: String| ImageError::Damaged(self.index.damage(&self.path, number, what));
-        let target = if self.index.codec == Codec::None { &mut *bytes } else { &mut tool.stored };
+        let target = if codec == Codec::None { &mut *bytes } else { &mut tool.stored };
         target.resize(length, 0);
-        self.read_stored(target, frame.stored_offset).map_err(|error| match is_loss(&error) {
-            true => damaged(format!("it cannot be read ({error})")),
-            false => self.unreadable(error),
-        })?;
-        if self.index.codec != Codec::None {
-            let taken = tool.decoder.decode(self.index.codec, &tool.stored, bytes);
-            let taken = taken.map_err(|error| damaged(format!("not decompressible ({error})")))?;
-            if taken != length {
-                return Err(damaged("its length is another one".to_owned()));
+        match self.read_stored(target, frame.stored_offset) {
+            Err(error) if is_loss(&error) => {
+                return Ok(Err(format!("it cannot be read ({error})")));
+            }
+            read => read.map_err(|error| self.unreadable(error))?,
+        }
+        if codec != Codec::None {
+            match tool.decoder.decode(codec, &tool.stored, bytes) {
+                Err(error) => return Ok(Err(format!("not decompressible ({error})"))),
+                Ok(taken) if taken != length => {
+                    return Ok(Err("its length is another one".to_owned()));
+                }
+                Ok(_) => {}
             }
         }
         if bytes.len() != frame.stream_length as usize || frame_digest(bytes) != frame.digest {
-            return Err(damaged("its content does not fit its digest".to_owned()));
+            return Ok(Err("its content does not fit its digest".to_owned()));
         }
-        if !self.index.agrees(number, bytes) {
-            return Err(damaged("its records do not fit the index".to_owned()));
-        }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Reads a part of the file. EIO may pass, as where a path to the disk failed: only what comes
@@ -146,26 +204,6 @@ impl ImageReader {
             }
             other => other,
         }
-    }
-
-    /// What is wrong behind the frames: the seek table, which other tools use, or the length.
-    pub(super) fn tail_damage(&self) -> Option<Damage> {
-        let expected = self.index.tail();
-        let mut found = vec![0; expected.len()];
-        let file = self.file.file();
-        let read =
-            file.as_ref().map(|file| file.read_exact_at(&mut found, self.index.frames_length()));
-        let length =
-            file.as_ref().ok().and_then(|file| file.metadata().ok()).map(|facts| facts.len());
-        let what = if !matches!(read, Ok(Ok(()))) || found != expected {
-            "its seek table does not fit its frames; no data is lost"
-        } else if length.is_some_and(|length| length > self.index.file_length()) {
-            "bytes follow its end; no data is lost"
-        } else {
-            return None;
-        };
-        let (path, extents) = (self.path.clone(), Vec::new());
-        Some(Damage { path, frame: None, extents, what: what.to_owned() })
     }
 
     pub(super) fn unreadable(&self, source: io::Error) -> ImageError {
@@ -201,7 +239,7 @@ mod tests {
         let mut reader = image(directory.path());
         // A handle that only writes: EBADF, as good as ESTALE and ETIMEDOUT, which no test can make.
         let file = File::options().append(true).open(reader.path()).unwrap();
-        reader.file = Handle::of(reader.path(), file).unwrap();
+        reader.frames.file = Handle::of(reader.path(), file).unwrap();
         let error = reader.frame(0).unwrap_err();
         assert!(matches!(error, ImageError::Read { .. }), "{error:?}");
         assert_eq!(error.damaged_file(), None);
@@ -213,13 +251,13 @@ mod tests {
         let mut reader = image(directory.path());
         // Reading what is not mapped of one's own memory is EIO.
         let broken = PathBuf::from(format!("/proc/{}/mem", std::process::id()));
-        reader.file = Handle::of(&broken, File::open(&broken).unwrap()).unwrap();
+        reader.frames.file = Handle::of(&broken, File::open(&broken).unwrap()).unwrap();
         assert!(reader.frame(0).is_ok(), "the second try reads it");
-        reader.path = broken.clone();
+        reader.frames.path = broken.clone();
         let error = reader.frame(0).unwrap_err();
         assert_eq!(error.damaged_file(), Some(&*broken));
         // A server that is away does not open it either: nobody knows what it holds.
-        reader.path = directory.path().join("gone");
+        reader.frames.path = directory.path().join("gone");
         assert!(matches!(reader.frame(0).unwrap_err(), ImageError::Read { .. }));
     }
 

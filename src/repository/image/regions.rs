@@ -1,15 +1,23 @@
 //! Reads a chain of many images region by region, so that it needs the memory of one region and not
 //! that of a frame per image. Shorter chains are read by `chain_read` alone, without a copy.
 
-use super::chain::ChainReader;
-use super::chain_read::{TakePiece, Task, decode};
+use super::ahead::read_ahead;
+use super::chain::{ChainPieces, ChainReader, data_length, place};
+use super::chain_read::{Job, TakePiece};
 use super::error::ImageError;
-use crate::stream::{Content, Piece};
+use super::linked::FramePiece;
+use super::reader::FrameTool;
+use crate::stream::Content;
 use std::collections::BTreeMap;
+use std::iter::Peekable;
 
 /// How many bytes of a volume are put together at once: the frames of all images are needed for
 /// them, one after the other.
 pub(super) const REGION: u64 = 64 << 20;
+
+/// How many pieces a region has at most, with some hundred bytes each: as many as a region has sectors of
+/// 256 bytes, since a frame is decompressed again for each region.
+const PIECES: usize = 1 << 18;
 
 impl ChainReader {
     /// Hands all pieces to `take`, as `for_each_piece` does, with the memory of a region of `most` bytes,
@@ -20,41 +28,47 @@ impl ChainReader {
         most: u64,
         take: &mut TakePiece<'_, E>,
     ) -> Result<(), E> {
-        let mut rest = &self.pieces[..];
-        while !rest.is_empty() {
-            let (region, later) = rest.split_at(pieces_of_region(rest, most));
-            let bytes = self.region(region, threads)?;
+        let mut pieces = self.pieces().peekable();
+        loop {
+            let region = region(&mut pieces, most)?;
+            if region.is_empty() {
+                return Ok(());
+            }
+            let bytes = self.data_of(&region, threads)?;
             let mut bytes = &bytes[..];
-            for piece in region {
-                let (own, others) = bytes.split_at(data_of(piece));
+            for piece in &region {
+                let (own, others) = bytes.split_at(length_of(piece));
                 take(piece, own)?;
                 bytes = others;
             }
-            rest = later;
         }
-        Ok(())
     }
 
     /// The data of some pieces, one after the other.
-    fn region(&self, pieces: &[Piece], threads: usize) -> Result<Vec<u8>, ImageError> {
-        let mut needed: BTreeMap<(u32, usize), Vec<(&Piece, usize)>> = BTreeMap::new();
+    fn data_of(&self, pieces: &[FramePiece], threads: usize) -> Result<Vec<u8>, ImageError> {
+        let mut needed: BTreeMap<(u32, usize), Vec<(&FramePiece, usize)>> = BTreeMap::new();
         let mut length = 0;
         for piece in pieces.iter().filter(|piece| piece.extent.content == Content::Data) {
-            let frame = (piece.image, self.frame_of(piece));
-            needed.entry(frame).or_default().push((piece, length));
-            length += data_of(piece);
+            let frame = piece.of.as_ref().map_or(0, |at| at.number);
+            needed.entry((piece.image, frame)).or_default().push((piece, length));
+            length += length_of(piece);
         }
-        let tasks: Vec<Task> =
-            needed.keys().map(|(image, frame)| Task { image: *image, frame: *frame }).collect();
         let mut bytes = vec![0; length];
-        decode(&self.images, (&tasks, threads), |decoder| {
+        let mut jobs = needed.values().filter_map(|places| Job::of(places.first()?.0));
+        let read =
+            |job: Job, tool: &mut FrameTool, bytes: &mut Vec<u8>| self.read(&job, tool, bytes);
+        read_ahead(threads, read, |ahead| {
             for places in needed.values() {
-                let frame = decoder.next()?;
+                while ahead.has_room() {
+                    let Some(job) = jobs.next() else { break };
+                    ahead.ask(job);
+                }
+                let frame = ahead.next()?;
                 for (piece, at) in places {
-                    let place = self.place(piece, piece.extent.offset..piece.extent.end());
+                    let place = place(piece, piece.extent.offset..piece.extent.end());
                     bytes[*at..*at + place.len()].copy_from_slice(&frame[place]);
                 }
-                decoder.pool.give(frame);
+                ahead.give_back(frame);
             }
             Ok::<(), ImageError>(())
         })?;
@@ -62,22 +76,23 @@ impl ChainReader {
     }
 }
 
-/// How many of the pieces, from the first on, hold as much data as a region; one at least.
-fn pieces_of_region(pieces: &[Piece], most: u64) -> usize {
-    let mut length = 0;
-    let fits = |piece: &&Piece| {
-        length += data_of(piece) as u64;
-        length <= most
-    };
-    pieces.iter().take_while(fits).count().max(1)
+/// The next pieces, with as much data as a region holds; one at least, when there is one.
+fn region(pieces: &mut Peekable<ChainPieces>, most: u64) -> Result<Vec<FramePiece>, ImageError> {
+    let (mut region, mut length) = (Vec::new(), 0);
+    while let Some(next) = pieces.next_if(|next| match next {
+        Ok(piece) => {
+            length += data_length(piece);
+            region.is_empty() || (length <= most && region.len() < PIECES)
+        }
+        Err(_) => true,
+    }) {
+        region.push(next?);
+    }
+    Ok(region)
 }
 
-/// The bytes of data of a piece: none when it is of zeros.
-fn data_of(piece: &Piece) -> usize {
-    match piece.extent.content {
-        Content::Data => usize::try_from(piece.extent.length).unwrap_or(usize::MAX),
-        Content::Zero => 0,
-    }
+fn length_of(piece: &FramePiece) -> usize {
+    usize::try_from(data_length(piece)).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -103,12 +118,14 @@ mod tests {
             })
             .unwrap();
             assert!(parts == whole, "regions of {most}");
-            let mut rest = &open.pieces[..];
-            while !rest.is_empty() {
-                let count = pieces_of_region(rest, most);
-                let data: usize = rest[..count].iter().map(data_of).sum();
-                assert!(count == 1 || data as u64 <= most, "{data} of {most}");
-                rest = &rest[count..];
+            let mut rest = open.pieces().peekable();
+            loop {
+                let region = region(&mut rest, most).unwrap();
+                let data: u64 = region.iter().map(data_length).sum();
+                assert!(region.len() <= 1 || data <= most, "{data} of {most}");
+                if region.is_empty() {
+                    break;
+                }
             }
         }
     }

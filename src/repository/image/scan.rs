@@ -5,7 +5,7 @@ use super::codec::{Decoder, FRAME_TARGET, STORED_LIMIT};
 use super::compression::Codec;
 use super::digest::{FrameDigest, frame_digest};
 use super::error::{Damage, ImageError};
-use super::index::{ImageIndex, fits_the_format, foreign};
+use super::index::{ImageIndex, Record as Packed, data_length, fits_the_format, foreign};
 use crate::repository::disk::open_file;
 use crate::stream::{Content, Extent, Header, Record, StreamError, StreamReader};
 use std::fs::File;
@@ -77,18 +77,32 @@ impl From<io::Error> for Fault {
     }
 }
 
-/// The records of a stream, each with where it begins.
+/// The records of a stream.
 struct Records {
     header: Header,
-    extents: Vec<(u64, Extent)>,
+    /// Where the first one begins, or the end mark where there is none.
+    first: u64,
+    records: Vec<Packed>,
     /// Where the end mark stands.
     end: u64,
+}
+
+impl Records {
+    /// The records, each with where it begins: right behind the one before.
+    fn placed(&self) -> impl Iterator<Item = (u64, Extent)> {
+        let mut next = self.first;
+        self.records.iter().map(move |record| {
+            let (start, extent) = (next, Extent::from(record));
+            next += crate::stream::RECORD_HEAD as u64 + data_length(&extent);
+            (start, extent)
+        })
+    }
 }
 
 fn read_records(input: impl Read) -> Result<Records, Fault> {
     let mut reader = StreamReader::new(input)?;
     let header = reader.read_header()?;
-    let mut extents = Vec::new();
+    let (mut records, mut first) = (Vec::new(), None);
     loop {
         let record = reader.next_record()?;
         let (offset, length, content) = match record {
@@ -99,12 +113,13 @@ fn read_records(input: impl Read) -> Result<Records, Fault> {
         let start = reader.position() - crate::stream::RECORD_HEAD as u64;
         let extent = Extent { offset, length, content };
         if !fits_the_format(&extent) {
-            return Err(Fault::Foreign("it has a run of zeros that we do not write".to_owned()));
+            return Err(Fault::Foreign("it has a record that we do not write".to_owned()));
         }
-        extents.push((start, extent));
+        first.get_or_insert(start);
+        records.push(Packed::from(&extent));
     }
     let end = reader.finish()? - 1;
-    Ok(Records { header, extents, end })
+    Ok(Records { header, first: first.unwrap_or(end), records, end })
 }
 
 fn scan_frames(file: &File, codec: Codec) -> Result<ImageIndex, Fault> {
@@ -113,14 +128,14 @@ fn scan_frames(file: &File, codec: Codec) -> Result<ImageIndex, Fault> {
         Ok(records) => records,
         Err(error) => return Err(members.fault.take().unwrap_or(error)),
     };
-    let mut index = ImageIndex::new(records.header, codec);
-    let mut extents = records.extents.iter().peekable();
+    let mut index = ImageIndex::new(records.header.clone(), codec);
+    let mut extents = records.placed().peekable();
     let mut of_frame = Vec::new();
     for (stored_length, stream_length, digest) in &members.found {
         let end = index.stream_length() + u64::from(*stream_length);
         of_frame.clear();
         while let Some((_, extent)) = extents.next_if(|(start, _)| *start < end) {
-            of_frame.push(*extent);
+            of_frame.push(extent);
         }
         index.push(*stored_length, *stream_length, *digest, &of_frame);
     }
@@ -136,13 +151,13 @@ fn scan_frames(file: &File, codec: Codec) -> Result<ImageIndex, Fault> {
 /// A bare stream has no frames of its own: they are cut by the rule that the writer follows.
 fn scan_plain(file: &File) -> Result<ImageIndex, Fault> {
     let records = read_records(file)?;
-    let mut index = ImageIndex::new(records.header, Codec::None);
+    let mut index = ImageIndex::new(records.header.clone(), Codec::None);
     let mut memory = Vec::new();
     let mut of_frame = Vec::new();
     let mut start = 0;
-    let starts = records.extents.iter().skip(1).map(|(start, _)| *start).chain([records.end]);
-    for ((_, extent), next) in records.extents.iter().zip(starts) {
-        of_frame.push(*extent);
+    let starts = records.placed().skip(1).map(|(start, _)| start).chain([records.end]);
+    for ((_, extent), next) in records.placed().zip(starts) {
+        of_frame.push(extent);
         if next - start >= FRAME_TARGET as u64 {
             push_plain(file, &mut index, next, (&of_frame, &mut memory))?;
             of_frame.clear();

@@ -288,7 +288,7 @@ mod tests {
         let options = ImageOptions { zeros, ..OPTIONS };
         write_image(&mut &source[..], header, files, options, &|_| ()).unwrap();
         let index = ImageIndex::read(&mut &index[..]).unwrap();
-        index.extents().iter().map(|e| (e.content, e.offset, e.length)).collect()
+        index.extents().map(|e| (e.content, e.offset, e.length)).collect()
     }
 
     #[test]

@@ -128,7 +128,7 @@ fn raw(link: &LegacyLink, image: u32, content: &mut dyn Read) -> Result<Scanned,
         return Err(damaged(&link.path, what));
     }
     let extent = Extent { offset: 0, length: size, content: Content::Data };
-    let pieces = if size > 0 { vec![Piece { extent, image, at: 0 }] } else { Vec::new() };
+    let pieces = if size > 0 { vec![Piece { extent, image, at: 0, of: () }] } else { Vec::new() };
     Ok(Scanned { size, pieces })
 }
 
@@ -156,7 +156,7 @@ fn stream(
         };
         if length > 0 {
             let extent = Extent { offset, length, content };
-            add(&mut pieces, Piece { extent, image, at: reader.position() });
+            add(&mut pieces, Piece { extent, image, at: reader.position(), of: () });
         }
         if pieces.len() as u64 > most_pieces(link.stored_bytes) {
             let why = format!("it has more than {} records, too many for its size", pieces.len());
@@ -264,7 +264,7 @@ mod tests {
             [(0, 1, zero), (1, 1, zero), (2, 1, data), (3, 1, data), (4, 1, zero), (6, 1, zero)]
         {
             let extent = Extent { offset, length, content };
-            add(&mut pieces, Piece { extent, image: 0, at: 0 });
+            add(&mut pieces, Piece { extent, image: 0, at: 0, of: () });
         }
         let found: Vec<_> = pieces.iter().map(|p| (p.extent.offset, p.extent.length)).collect();
         assert_eq!(found, [(0, 2), (2, 1), (3, 1), (4, 1), (6, 1)]);

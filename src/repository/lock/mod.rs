@@ -15,7 +15,7 @@ mod others;
 
 pub use holder::{Holder, LockMode};
 
-use super::disk::{Dates, Disk};
+use super::disk::{Dates, Disk, NOTE_LIMIT};
 use super::error::{About, RepositoryError};
 use crate::waits::Waiting;
 use holder::Whoami;
@@ -55,7 +55,17 @@ pub(crate) const TIMING: Timing = Timing {
 pub struct Lock {
     guest_dir: PathBuf,
     mode: LockMode,
+    ends: Ends,
     held: Arc<Held>,
+}
+
+/// What goes with a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// Its file.
+    Alone,
+    /// The directory, too, when nothing was written to it.
+    WithItsDirectory,
 }
 
 #[derive(Debug)]
@@ -81,6 +91,13 @@ impl Lock {
     pub fn still_held(&self) -> bool {
         self.held.refresh();
         !self.held.lost.load(Ordering::SeqCst)
+    }
+
+    /// The same lock; with it goes the guest's directory, should nothing be written to it.
+    pub(crate) fn of_a_new_place(self) -> Self {
+        let mut lock = self;
+        lock.ends = Ends::WithItsDirectory;
+        lock
     }
 
     /// An error unless this is an exclusive lock of that guest, which changing anything needs.
@@ -114,7 +131,8 @@ impl Lock {
             let refresher = Arc::clone(&held);
             std::thread::spawn(move || refresher.refresh_until_released());
         }
-        Self { guest_dir: guest_dir.to_owned(), mode: wanted.mode, held }
+        let (guest_dir, mode) = (guest_dir.to_owned(), wanted.mode);
+        Self { guest_dir, mode, ends: Ends::Alone, held }
     }
 }
 
@@ -125,7 +143,22 @@ impl Drop for Lock {
         if let Some(file) = &self.held.file {
             // A lock that cannot be removed becomes stale by itself; there is nobody to tell.
             let _ = self.held.disk.unlink(file);
+            if self.ends == Ends::WithItsDirectory {
+                remove_bare(&self.held.disk, &self.guest_dir);
+            }
         }
+    }
+}
+
+/// Takes a guest's directory away to which nothing was written, as that of a guest that was left out or
+/// refused. Only directories that are empty ever go: another run's lock in it, or what one writes at the
+/// same moment, keeps them, and whoever finds that its place is gone makes it anew.
+fn remove_bare(disk: &Disk, guest_dir: &Path) {
+    let names = disk.names(guest_dir);
+    if names.is_ok_and(|names| names == [super::layout::LOCKS]) {
+        let removed = disk.remove_dir(&guest_dir.join(super::layout::LOCKS));
+        // One that stays is as good as one that is not there: nobody reads anything of it.
+        let _ = removed.and_then(|()| disk.remove_dir(guest_dir));
     }
 }
 
@@ -280,7 +313,12 @@ impl OwnFile {
         let written = (|| {
             let now = file.facts()?.modified()?;
             let holder = wanted.whoami.holder(random.clone(), wanted, now);
-            file.write_all(serde_json::to_string_pretty(&holder)?.as_bytes())?;
+            let text = serde_json::to_string_pretty(&holder)?;
+            if text.len() as u64 > NOTE_LIMIT {
+                let why = format!("it would have more than {NOTE_LIMIT} bytes, which nobody reads");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            }
+            file.write_all(text.as_bytes())?;
             file.fsync()?;
             Ok(now)
         })();

@@ -129,7 +129,22 @@ impl Others<'_> {
         let mut names = wanted.disk.names(self.dir).about("list the locks in", self.dir)?;
         // Nothing else is ours: a label may be called "locks", and a stranger may have put more.
         names.retain(|name| is_ours(name));
-        Ok(names)
+        let mut files = Vec::with_capacity(names.len());
+        for name in names {
+            if !self.is_no_file(&name, wanted)? {
+                files.push(name);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Whether what bears the name is a directory, a link or the like. Whoever locks makes a file and
+    /// nothing else: it holds nothing, is in nobody's way, and not ours to remove. A name that is listed
+    /// and not found, as by an NFS client's memory, is a file.
+    fn is_no_file(&self, name: &str, wanted: &Wanted<'_>) -> Result<bool, RepositoryError> {
+        let path = self.dir.join(name);
+        let facts = wanted.disk.facts(&path).about("look at the lock", &path)?;
+        Ok(facts.is_some_and(|facts| !facts.is_file()))
     }
 
     /// The holder; `None` when the lock was released meanwhile. What cannot be understood is held.

@@ -152,6 +152,24 @@ fn a_lost_lock_stops_the_commit() {
     assert_eq!(guest.load().unwrap().points.len(), 1);
 }
 
+/// The copy of its manifest stood already: without its point it would tell of one that was lost.
+#[test]
+fn a_commit_that_failed_and_is_taken_back_leaves_no_copy_of_its_manifest() {
+    let world = World::new();
+    world.point(1, None);
+    let (guest, lock) = (world.guest(), world.lock());
+    let copies = || fs::read_dir(guest.path().join("manifests")).unwrap().count();
+    let before = copies();
+    let draft = guest.begin(&lock, &label(), noon()).unwrap();
+    clear_locks(guest.path());
+    draft.commit(&lock, manifest(vec![])).unwrap_err();
+    assert_eq!(copies(), before + 1, "it stands before the point does");
+    draft.abandon().unwrap();
+    assert_eq!(copies(), before);
+    let history = guest.load().unwrap();
+    assert_eq!((history.points.len(), history.debris.len(), history.gone.len()), (1, 0, 0));
+}
+
 #[test]
 fn changes_need_an_exclusive_lock() {
     let world = World::new();
@@ -168,7 +186,7 @@ fn changes_need_an_exclusive_lock() {
     not_locked(guest.set_attributes(&shared, &point, &Attributes::default()));
     not_locked(guest.save_record(&shared, &record()));
     let path = point.dir.clone();
-    let debris = Debris { path, freeze: None, holds_images: true };
+    let debris = Debris { path, holds_images: true };
     not_locked(guest.sweep(&shared, &debris).map(drop));
     assert_eq!(guest.load().unwrap().points, [point]);
 }
@@ -220,36 +238,6 @@ fn a_clock_that_jumps_back_does_not_change_the_order() {
     let ids: Vec<u64> = history.points.iter().map(|p| p.manifest.point.0).collect();
     assert_eq!(ids, [1, 2, 3, 4]);
     assert_eq!(history.newest(&label()).unwrap().manifest.point.0, 4);
-}
-
-#[test]
-fn a_freeze_is_noted_until_the_thaw_and_found_after_a_kill() {
-    let world = World::new();
-    world.point(1, None);
-    let (guest, lock) = (world.guest(), world.lock());
-    let draft = guest.begin(&lock, &label(), noon()).unwrap();
-    let freeze = FreezeRecord {
-        host: "pve1".into(),
-        boot_id: "b".into(),
-        pid: 7,
-        node: "pve2".into(),
-        vmid: key().vmid,
-        armed_at: noon(),
-        deadline_seconds: 10,
-        guard: "pve-ferry-thaw-100".into(),
-    };
-    draft.note_freeze(&freeze).unwrap();
-    let path = draft.path().to_owned();
-    drop(draft);
-    let found = guest.load().unwrap().debris;
-    assert_eq!(found, [Debris { path, freeze: Some(freeze.clone()), holds_images: false }]);
-    let draft = guest.begin(&lock, &label(), noon()).unwrap();
-    assert_eq!(draft.moment(), noon().plus_seconds(1));
-    draft.note_freeze(&freeze).unwrap();
-    draft.note_thawed().unwrap();
-    draft.note_thawed().unwrap();
-    let point = draft.commit(&lock, manifest(vec![])).unwrap().point;
-    assert!(!point.dir.join("freeze.json").exists());
 }
 
 /// A directory below which nothing is mounted now must not be filled: only who begins a repository

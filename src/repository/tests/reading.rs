@@ -56,7 +56,7 @@ fn assert_listed_as_damaged(world: &World, second: &StoredPoint, case: &str) {
     assert_eq!(unreadable.kind, UnreadableKind::Damaged, "{case}");
     let refused = guest.delete_point(&lock, &history.points[0]).unwrap_err();
     assert!(matches!(refused, RepositoryError::RemovalForbidden { .. }), "{case}: {refused:?}");
-    let debris = Debris { path: second.dir.clone(), freeze: None, holds_images: true };
+    let debris = Debris { path: second.dir.clone(), holds_images: true };
     guest.sweep(&lock, &debris).unwrap_err();
     assert!(second.dir.join("scsi0.increment.rbd.zst").exists(), "{case}");
 }
@@ -65,10 +65,10 @@ fn assert_listed_as_damaged(world: &World, second: &StoredPoint, case: &str) {
 fn even_without_another_unreadable_point_a_directory_with_a_manifest_is_not_swept() {
     let world = World::new();
     let point = world.point(1, None);
-    let debris = Debris { path: point.dir.clone(), freeze: None, holds_images: true };
+    let debris = Debris { path: point.dir.clone(), holds_images: true };
     let error = world.guest().sweep(&world.lock(), &debris).unwrap_err();
     assert!(matches!(error, RepositoryError::NotDebris { .. }), "{error:?}");
-    let above = Debris { path: world.dir.path().to_owned(), freeze: None, holds_images: true };
+    let above = Debris { path: world.dir.path().to_owned(), holds_images: true };
     assert!(world.guest().sweep(&world.lock(), &above).is_err());
 }
 
@@ -84,7 +84,7 @@ fn a_point_is_no_debris_because_a_look_at_its_manifest_finds_nothing() {
     let history = stale.load().unwrap();
     assert_eq!((&history.debris[..], history.points.len()), (&[][..], 1));
     assert!(history.points[0].is_protected());
-    let debris = Debris { path: point.dir.clone(), freeze: None, holds_images: true };
+    let debris = Debris { path: point.dir.clone(), holds_images: true };
     let error = stale.sweep(&world.lock(), &debris).unwrap_err();
     assert!(matches!(error, RepositoryError::NotDebris { .. }), "{error:?}");
     assert_eq!(world.guest().load().unwrap(), history);
@@ -123,11 +123,7 @@ fn a_later_version_stops_removal_and_increments_but_not_a_new_base() {
         assert!(point_usable_as_base(&Disk::real(), &history, &first, &disk).is_some());
         let lock = world.lock();
         let debris = guest.begin(&lock, &label(), noon()).unwrap().path().to_owned();
-        assert!(
-            guest
-                .sweep(&lock, &Debris { path: debris.clone(), freeze: None, holds_images: true })
-                .is_err()
-        );
+        assert!(guest.sweep(&lock, &Debris { path: debris.clone(), holds_images: true }).is_err());
         assert!(guest.hide_point(&lock, &first).is_err());
         assert!(guest.delete_point(&lock, &first).is_err());
         fs::remove_dir(debris).unwrap();
@@ -275,6 +271,41 @@ fn a_manifest_with_the_last_of_all_orders_does_not_make_all_later_points_equal()
     let third = world.point(3, Some(2));
     assert!(second.manifest.seq < third.manifest.seq);
     assert_eq!(world.guest().load().unwrap().unreadable.len(), 1);
+}
+
+/// The door's limit holds in both directions.
+#[test]
+fn what_would_be_too_long_to_be_read_again_is_not_written_and_what_was_there_stays() {
+    use crate::repository::disk::DOCUMENT_LIMIT;
+    let world = World::new();
+    let point = world.point(1, None);
+    let (guest, lock) = (world.guest(), world.lock());
+    let notes = |count| {
+        let (point, notes) = (Some(point.manifest.point), "x".repeat(count));
+        Attributes { point, notes, ..Attributes::default() }
+    };
+    let limit = usize::try_from(DOCUMENT_LIMIT).unwrap();
+    let most = 1 + limit - notes(1).text().unwrap().len();
+    guest.set_attributes(&lock, &point, &notes(most)).unwrap();
+    let kept = || guest.load().unwrap().points[0].attributes.notes.len();
+    assert_eq!(kept(), most);
+    let refused = |result: Result<(), RepositoryError>| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, RepositoryError::TooLong { .. }), "{error:?}");
+        assert!(error.to_string().contains("more than 4194304; it was not written"), "{error}");
+    };
+    refused(guest.set_attributes(&lock, &point, &notes(most + 1)));
+    assert_eq!(kept(), most);
+    let long = "x".repeat(limit);
+    refused(guest.save_record(&lock, &GuestRecord { name: long.clone(), ..record() }));
+    assert_eq!(guest.load().unwrap().record, Some(record()));
+    let draft = guest.begin(&lock, &label(), noon()).unwrap();
+    draft.save_config(&long).unwrap();
+    refused(draft.save_config(&format!("{long}x")));
+    refused(draft.save_firewall(&format!("{long}x")));
+    let committed = draft.commit(&lock, Manifest { name: long, ..manifest(vec![]) });
+    refused(committed.map(drop));
+    assert_eq!(guest.load().unwrap().points.len(), 1);
 }
 
 #[test]

@@ -4,7 +4,8 @@ use super::content::Content;
 use super::{Memory, Result};
 use crate::model::SnapshotIdentity;
 
-/// Smaller than an RBD object, as a test's volumes are smaller than anybody else's.
+/// Unless told otherwise: smaller than an RBD object, as a test's volumes are smaller than anybody
+/// else's.
 pub(super) const BLOCK_SIZE: u64 = 16 << 10;
 
 /// The content of a snapshot.
@@ -17,9 +18,14 @@ pub(in crate::storage) struct Frozen {
 }
 
 impl Frozen {
+    /// Whether anything was ever written there.
+    pub(in crate::storage) fn holds(&self, offset: u64, length: u64) -> bool {
+        self.content.holds(offset, length)
+    }
+
     /// Fills a buffer of zeros, and says whether anything was ever written there.
     pub(in crate::storage) fn read(&self, offset: u64, buffer: &mut [u8]) -> bool {
-        let is_there = self.content.holds(offset, buffer.len() as u64);
+        let is_there = self.holds(offset, buffer.len() as u64);
         if is_there {
             self.content.read(offset, buffer);
         }

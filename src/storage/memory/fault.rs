@@ -48,20 +48,35 @@ pub enum Fault {
     Stalls(u64),
     /// An import takes all bytes, writes nothing, and its end claims that all is well.
     Swallows,
+    /// An import writes what comes in its first so many bytes of the volume only, and its end claims that
+    /// all is well.
+    SwallowsFrom(u64),
     /// An export leaves the first change out, and nothing tells: its stream is whole.
     OmitsAChange,
 }
 
-#[derive(Debug, Default)]
-pub(super) struct Faults(Vec<(Operation, usize, Fault)>);
+/// What a test means for certain calls.
+pub(super) struct Due<T>(Vec<(Operation, usize, T)>);
 
-impl Faults {
-    pub(super) fn add(&mut self, operation: Operation, nth: usize, fault: Fault) {
-        self.0.push((operation, nth, fault));
+impl<T> Default for Due<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> fmt::Debug for Due<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(of, nth, _)| (of, nth))).finish()
+    }
+}
+
+impl<T> Due<T> {
+    pub(super) fn add(&mut self, operation: Operation, nth: usize, due: T) {
+        self.0.push((operation, nth, due));
     }
 
-    /// The fault of this call, if it is its turn; all others of the operation come one nearer.
-    pub(super) fn take(&mut self, operation: Operation) -> Option<Fault> {
+    /// What is meant for this call, if it is its turn; all else of the operation comes one nearer.
+    pub(super) fn take(&mut self, operation: Operation) -> Option<T> {
         self.0.iter_mut().filter(|(of, ..)| *of == operation).for_each(|(_, nth, _)| {
             *nth = nth.saturating_sub(1);
         });

@@ -111,6 +111,11 @@ impl Memory {
         self.shared().world.free = free;
     }
 
+    /// Says how many bytes a block has, as an audit reads them: RBD's objects have 4 MiB.
+    pub fn set_block_size(&self, bytes: u64) {
+        self.shared().world.block_size = bytes;
+    }
+
     /// Makes a linked clone of a snapshot.
     ///
     /// # Errors

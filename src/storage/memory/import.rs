@@ -188,7 +188,7 @@ impl Applier {
             Record::From(_) => {}
             Record::To(name) => self.to = Some(name),
             Record::Size(size) => content.resize(size),
-            Record::Write { .. } if self.fault == Some(Fault::Swallows) => {}
+            Record::Write { offset, .. } if self.swallows(offset) => {}
             Record::Write { offset, data } => {
                 inside(offset, data.len() as u64)?;
                 content.write(offset, &data);
@@ -200,6 +200,14 @@ impl Applier {
             Record::End => self.end(world)?,
         }
         Ok(())
+    }
+
+    fn swallows(&self, at: u64) -> bool {
+        match self.fault {
+            Some(Fault::Swallows) => true,
+            Some(Fault::SwallowsFrom(from)) => at >= from,
+            _ => false,
+        }
     }
 
     fn end(&mut self, world: &mut World) -> Result<(), String> {

@@ -2,8 +2,9 @@
 //! on which plans execute in tests. Keeps nothing when the process ends.
 //!
 //! Besides the contract it has knobs: [`Memory::inject`] makes an operation fail, hang or tear its
-//! stream, [`Memory::calls`] tells the order of operations, and the functions in `hands.rs` do
-//! what guests and other administrators do to volumes.
+//! stream, [`Memory::meanwhile`] lets others act right before a call, [`Memory::calls`] tells the
+//! order of operations, and the functions in `hands.rs` do what guests and other administrators do
+//! to volumes.
 
 mod blocks;
 mod content;
@@ -21,7 +22,7 @@ use super::blocks::{Blocks, Source};
 use super::transfer::{End, Export, Finish, Import};
 use super::{Location, Removed, Result, StorageError, VolumeFacts};
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
-use fault::Faults;
+use fault::Due;
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use world::{World, at};
@@ -36,15 +37,27 @@ pub struct Memory {
 #[derive(Debug)]
 struct Shared {
     world: World,
-    faults: Faults,
+    faults: Due<Fault>,
+    meanwhile: Due<Box<dyn FnOnce() + Send>>,
     calls: Vec<String>,
 }
 
 impl Memory {
     /// An empty storage with this id.
     pub fn new(id: &str) -> Self {
-        let shared = Shared { world: World::new(id), faults: Faults::default(), calls: Vec::new() };
+        let (world, calls) = (World::new(id), Vec::new());
+        let shared = Shared { world, faults: Due::default(), meanwhile: Due::default(), calls };
         Self { id: id.to_owned(), shared: Arc::new(Mutex::new(shared)) }
+    }
+
+    /// An empty storage with this id, of which each place (a node, a cluster) has another one.
+    pub fn of_place(id: &str, place: &str) -> Self {
+        Self { id: id.to_owned(), ..Self::new(&format!("{place}/{id}")) }
+    }
+
+    /// The place that it was made for, and its id; the id alone where it was made for none.
+    pub fn place(&self) -> String {
+        self.shared().world.id.clone()
     }
 
     /// The same volumes under another entry of storage.cfg.
@@ -56,6 +69,12 @@ impl Memory {
     /// Lets the `nth` call of the operation from now on (1 is the next) go wrong.
     pub fn inject(&self, operation: Operation, nth: usize, fault: Fault) {
         self.shared().faults.add(operation, nth, fault);
+    }
+
+    /// Lets somebody else act right before the `nth` call of the operation from now on (1 is the next)
+    /// does its work.
+    pub fn meanwhile(&self, operation: Operation, nth: usize, act: impl FnOnce() + Send + 'static) {
+        self.shared().meanwhile.add(operation, nth, Box::new(act));
     }
 
     /// All calls of the contract so far, as `create-snapshot ceph:vm-100-disk-0@s`.
@@ -193,9 +212,12 @@ impl Memory {
     }
 
     pub(super) async fn blocks(&self, volume: &str, own: &SnapshotIdentity) -> Result<Blocks> {
-        let content = |world: &mut World| Ok(world.snapshot(volume, own)?.content.clone());
-        let content = self.perform(Operation::Blocks, &at(volume, &own.name), content).await?;
-        let (size, block_size) = (content.size(), blocks::BLOCK_SIZE);
+        let content = |world: &mut World| {
+            Ok((world.snapshot(volume, own)?.content.clone(), world.block_size))
+        };
+        let snapshot = at(volume, &own.name);
+        let (content, block_size) = self.perform(Operation::Blocks, &snapshot, content).await?;
+        let size = content.size();
         let (volume, own) = (volume.to_owned(), own.clone());
         let source =
             Source::Memory(Box::new(Frozen { memory: self.clone(), volume, own, content }));
@@ -234,11 +256,14 @@ impl Memory {
 
     async fn enter(&self, operation: Operation, name: &str) -> Result<Option<Fault>> {
         let object = format!("{}:{name}", self.id);
-        let fault = {
+        let (fault, act) = {
             let mut shared = self.shared();
             shared.calls.push(format!("{operation} {object}"));
-            shared.faults.take(operation)
+            (shared.faults.take(operation), shared.meanwhile.take(operation))
         };
+        if let Some(act) = act {
+            act();
+        }
         match fault {
             Some(Fault::Before) => Err(fault::error(operation, &object)),
             Some(Fault::Hang) => std::future::pending().await,

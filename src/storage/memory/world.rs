@@ -1,5 +1,6 @@
 //! The state of a memory storage and what its operations do to it. Not async, and injects nothing.
 
+use super::blocks::BLOCK_SIZE;
 use super::content::Content;
 use super::stream;
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
@@ -11,6 +12,8 @@ pub(super) struct World {
     pub id: String,
     pub volumes: BTreeMap<String, Volume>,
     pub free: Option<u64>,
+    /// Bytes of a block, as an audit reads them.
+    pub block_size: u64,
     last_volume: u64,
     last_snapshot: u64,
 }
@@ -43,8 +46,9 @@ impl World {
         let start = id.bytes().fold(0x811c_9dc5_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0193) & 0xffff_ffff
         });
-        let (id, last_volume) = (id.to_owned(), start << 20);
-        Self { id, volumes: BTreeMap::new(), free: None, last_volume, last_snapshot: 0 }
+        let (id, last_volume, block_size) = (id.to_owned(), start << 20, BLOCK_SIZE);
+        let (volumes, free, last_snapshot) = (BTreeMap::new(), None, 0);
+        Self { id, volumes, free, block_size, last_volume, last_snapshot }
     }
 
     pub(super) fn object(&self, name: &str) -> String {

@@ -1,5 +1,6 @@
 //! An image's snapshot read object by object, below librbd. Does not look at object maps, at diffs
-//! or at the image's present content.
+//! or at the image's present content; a list of the pool's objects only says which ones can be there
+//! (see [`super::listing`]).
 //!
 //! How an image lies in its objects is part of RBD's format (doc/dev/file-striping, rbd-layering):
 //! object `<prefix>.<number, 16 hex>` holds the stripe units of its number; one that is not there
@@ -8,10 +9,12 @@
 use super::config::PATIENCE;
 use super::connection::Connection;
 use super::librados::{Cluster, Failure, PoolAt};
+use super::listing::{self, Wanted};
 use super::{JSON, Rbd, RbdConfig, answers, at};
 use crate::model::SnapshotIdentity;
 use crate::storage::blocks::{Blocks, Source};
 use crate::storage::{Result, StorageError, own_name};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The objects of a snapshot.
@@ -77,6 +80,21 @@ impl Objects {
             object: self.rbd.object(&at(&self.volume, &self.own.name)),
             source: error.into(),
         })
+    }
+
+    /// The bytes that any object of the image or of its parents can hold, in any order; as
+    /// [`Blocks::listed`].
+    pub(in crate::storage) fn listed(
+        &self,
+        asked: u64,
+        go_on: &dyn Fn() -> bool,
+    ) -> Option<Vec<Range<u64>>> {
+        let stack = self.layer.stack();
+        let wanted: Vec<Wanted> =
+            stack.iter().map(|layer| Wanted { pool: &layer.pool, prefix: &layer.prefix }).collect();
+        let numbers = listing::numbers(&wanted, asked, go_on)?;
+        let shapes = stack.iter().map(|layer| (layer.layout, layer.overlap()));
+        Some(extents(shapes.zip(numbers)))
     }
 
     /// Numbers are never given again, so if the snapshot is still there, it was all the time.
@@ -162,7 +180,32 @@ fn layer(
     Ok(Layer { pool, prefix: plan.prefix, layout: plan.layout, parent })
 }
 
+/// Where the objects of a stack of layers lie, topmost first: each with its layout, and up to where the
+/// one below shows.
+fn extents(stack: impl Iterator<Item = ((Layout, u64), Vec<u64>)>) -> Vec<Range<u64>> {
+    let (mut shown, mut extents) = (u64::MAX, Vec::new());
+    for ((layout, overlap), numbers) in stack {
+        let found = numbers.into_iter().map(|number| layout.extent(number));
+        extents.extend(found.filter(|extent| extent.start < shown));
+        shown = shown.min(overlap);
+    }
+    extents
+}
+
 impl Layer {
+    /// It and the layers below it.
+    fn stack(&self) -> Vec<&Self> {
+        std::iter::successors(Some(self), |layer| layer.below()).collect()
+    }
+
+    fn below(&self) -> Option<&Self> {
+        self.parent.as_ref().map(|(_, parent)| parent.as_ref())
+    }
+
+    fn overlap(&self) -> u64 {
+        self.parent.as_ref().map_or(0, |(overlap, _)| *overlap)
+    }
+
     /// Fills a buffer of zeros, and says whether anything was there to fill it from.
     fn read(&self, mut offset: u64, mut buffer: &mut [u8]) -> std::result::Result<bool, Failure> {
         let mut is_there = false;
@@ -203,6 +246,16 @@ impl Layout {
         let room = if count == 1 { per_object * unit - inside } else { unit - within };
         (number, inside, room)
     }
+
+    /// The part of the volume that holds an object's bytes: of striped objects that of their whole set.
+    fn extent(self, number: u64) -> Range<u64> {
+        let unit = self.stripe_unit.clamp(1, self.object_size.max(1));
+        let per_object = (self.object_size / unit).max(1);
+        let count = self.stripe_count.max(1);
+        let length = per_object.saturating_mul(unit).saturating_mul(count);
+        let start = (number / count).saturating_mul(length);
+        start..start.saturating_add(length)
+    }
 }
 
 #[cfg(test)]
@@ -227,5 +280,33 @@ mod tests {
         // The second set begins when three objects of 4096 bytes are full.
         assert_eq!(striped.place(3 * 4096), (3, 0, 1024));
         assert_eq!(striped.place(3 * 4096 + 2048), (5, 0, 1024));
+    }
+
+    #[test]
+    fn an_object_lies_where_its_bytes_are_found() {
+        let plain = Layout { object_size: 4096, stripe_unit: 4096, stripe_count: 1 };
+        assert_eq!(plain.extent(3), 3 * 4096..4 * 4096);
+        let striped = Layout { object_size: 4096, stripe_unit: 1024, stripe_count: 3 };
+        for layout in [plain, Layout { stripe_unit: 1024, ..plain }, striped] {
+            for offset in (0..100 * 1024).step_by(512) {
+                let number = layout.place(offset).0;
+                assert!(layout.extent(number).contains(&offset), "{layout:?} {offset} {number}");
+            }
+        }
+        // A name that no image of ours can have is no panic.
+        assert_eq!(plain.extent(u64::MAX), u64::MAX..u64::MAX);
+    }
+
+    #[test]
+    fn objects_of_parents_are_listed_as_far_as_they_show() {
+        let layout = Layout { object_size: 100, stripe_unit: 100, stripe_count: 1 };
+        let large = Layout { object_size: 400, stripe_unit: 400, stripe_count: 1 };
+        let stack = [
+            ((layout, 250), vec![9, 0]),
+            // Through 250 bytes no more is seen of the lowest, whatever this layer shows of it.
+            ((layout, 900), vec![2, 3]),
+            ((large, 0), vec![0, 1]),
+        ];
+        assert_eq!(extents(stack.into_iter()), [900..1000, 0..100, 200..300, 0..400]);
     }
 }

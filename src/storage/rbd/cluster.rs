@@ -1,6 +1,8 @@
 //! Who a cluster is and how much space its pools have. Not for images.
 
+use super::connection::Connection;
 use super::failure::Deed;
+use super::librados::{Cluster, Failure};
 use super::{Rbd, RbdConfig, answers};
 use crate::storage::{Location, Result};
 use crate::transport::{Command, Host, Output};
@@ -8,6 +10,20 @@ use std::time::Duration;
 
 /// More than the library's own patience; a child that hangs is killed.
 const QUICK: Duration = Duration::from_secs(8);
+
+/// The answer of `ceph df --format json`, as `df`, with the cluster's `fsid` beside it.
+///
+/// # Errors
+/// The library is not there, or the cluster does not answer within `patience` seconds.
+pub fn space_and_fsid(
+    connection: &Connection,
+    patience: &str,
+) -> std::result::Result<String, Failure> {
+    let cluster = Cluster::connect(connection, patience)?;
+    let (fsid, df) = (cluster.fsid()?, cluster.df()?);
+    // The library gives 36 characters and JSON; whoever reads them checks.
+    Ok(format!("{{\"fsid\":\"{fsid}\",\"df\":{df}}}"))
+}
 
 impl Rbd {
     /// The space that the storage's pool has left, in bytes; none when the pool does not show.

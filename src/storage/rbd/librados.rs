@@ -1,5 +1,5 @@
 //! Ceph's own C library: reads objects as they were in a snapshot, and asks a cluster who it is and
-//! how full. Does not know RBD.
+//! how full, and lists the names of a pool. Does not know RBD.
 //!
 //! No command can do the first: `rados get` refuses the snapshots that RBD makes, and everything built
 //! on librbd asks the object map, which is part of what an audit is to check. Every PVE node with
@@ -40,7 +40,9 @@ pub(super) struct Cluster {
 /// A pool as it was in one snapshot.
 #[derive(Debug)]
 pub(super) struct PoolAt {
-    cluster: Arc<Cluster>,
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) name: String,
+    namespace: String,
     context: Handle,
 }
 
@@ -73,6 +75,22 @@ struct Library {
     cluster_fsid: unsafe extern "C" fn(In, *mut c_char, usize) -> c_int,
     mon_command: MonCommand,
     buffer_free: unsafe extern "C" fn(*mut c_char),
+    /// None where it cannot list.
+    list: Option<ListFunctions>,
+}
+
+/// `rados_nobjects_list_*`: opening, the next name (with its key and namespace), closing.
+#[derive(Debug, Clone, Copy)]
+struct ListFunctions {
+    open: unsafe extern "C" fn(In, Out) -> c_int,
+    next: unsafe extern "C" fn(In, *mut Text, *mut Text, *mut Text) -> c_int,
+    close: unsafe extern "C" fn(In),
+}
+
+/// A list of names that is being read, by one thread.
+struct List {
+    functions: ListFunctions,
+    handle: In,
 }
 
 /// Commands and their number; input and its length; the answer and a status, each with its length.
@@ -88,18 +106,10 @@ type MonCommand = unsafe extern "C" fn(
     *mut usize,
 ) -> c_int;
 
-/// The answer of `ceph df --format json`, as `df`, with the cluster's `fsid` beside it.
-///
-/// # Errors
-/// The library is not there, or the cluster does not answer within `patience` seconds.
-pub fn space_and_fsid(connection: &Connection, patience: &str) -> Result<String, Failure> {
-    let cluster = Cluster::connect(connection, patience)?;
-    let (fsid, df) = (cluster.fsid()?, cluster.df()?);
-    // The library gives 36 characters and JSON; whoever reads them checks.
-    Ok(format!("{{\"fsid\":\"{fsid}\",\"df\":{df}}}"))
-}
-
 const ENOENT: c_int = 2;
+
+/// `LIBRADOS_SNAP_HEAD`: no snapshot. Others refuse to be listed (EINVAL).
+const HEAD: u64 = u64::MAX - 1;
 
 /// Nothing waits for ever, in seconds; and what is wrong is said by our own errors.
 const OPTIONS: [(&str, &str); 4] = [
@@ -147,7 +157,8 @@ impl Cluster {
         checked(set, &format!("set {option}"))
     }
 
-    fn fsid(&self) -> Result<String, Failure> {
+    /// The cluster's id: 36 characters, unchecked.
+    pub(super) fn fsid(&self) -> Result<String, Failure> {
         let mut text = [0_u8; 37];
         let buffer = text.as_mut_ptr().cast();
         // SAFETY: the handle is connected, and at most as many bytes are written as there are.
@@ -156,8 +167,18 @@ impl Cluster {
         Ok(CStr::from_bytes_until_nul(&text).unwrap_or_default().to_string_lossy().into_owned())
     }
 
-    fn df(&self) -> Result<String, Failure> {
-        let mut words = [c"{\"prefix\":\"df\",\"format\":\"json\"}".as_ptr()];
+    /// The answer of `ceph df --format json`.
+    pub(super) fn df(&self) -> Result<String, Failure> {
+        self.ask(c"{\"prefix\":\"df\",\"format\":\"json\"}", "ask for the free space")
+    }
+
+    /// The answer of `ceph osd dump --format json`.
+    pub(super) fn osd_dump(&self) -> Result<String, Failure> {
+        self.ask(c"{\"prefix\":\"osd dump\",\"format\":\"json\"}", "ask for the OSD map")
+    }
+
+    fn ask(&self, command: &CStr, what: &str) -> Result<String, Failure> {
+        let mut words = [command.as_ptr()];
         let (mut answer, mut length) = (null_mut(), 0);
         // SAFETY: one command and no input; the answer and its length are filled in; null pointers
         // say that nobody wants the status.
@@ -174,9 +195,9 @@ impl Cluster {
                 null_mut(),
             )
         };
-        checked(result, "ask for the free space")?;
+        checked(result, what)?;
         if answer.is_null() {
-            return Err(Failure("the cluster does not say its free space".to_owned()));
+            return Err(Failure(format!("cannot {what}: the answer is empty")));
         }
         // SAFETY: the library allocated so many bytes there, which are ours until given back.
         let bytes = unsafe { std::slice::from_raw_parts(answer.cast::<u8>(), length) };
@@ -198,7 +219,12 @@ impl Cluster {
         // SAFETY: the handle is open, the library fills `raw`, the name lives until the return.
         let made = unsafe { (library.ioctx_create)(self.handle.0, name.as_ptr(), &raw mut raw) };
         checked(made, &format!("open pool {pool}"))?;
-        let pool = PoolAt { cluster: self.clone(), context: Handle(raw) };
+        let pool = PoolAt {
+            cluster: self.clone(),
+            name: pool.to_owned(),
+            namespace: namespace.to_owned(),
+            context: Handle(raw),
+        };
         // SAFETY: the context was made above, and the text lives until the call returns.
         unsafe { (library.ioctx_set_namespace)(pool.context.0, space.as_ptr()) };
         // SAFETY: the context was made above and nobody else has it yet.
@@ -226,6 +252,50 @@ impl PoolAt {
         }
         checked(count, &format!("read object {object}"))?;
         Ok(Some(usize::try_from(count).unwrap_or(0)))
+    }
+
+    /// Hands out the names of the objects of its namespace as they are now, in no order, until `each`
+    /// says no: then the list is not whole. Names that are no UTF-8 are passed over.
+    pub(super) fn each_name(&self, each: &mut dyn FnMut(&str) -> bool) -> Result<(), Failure> {
+        let functions = self.cluster.library.list;
+        let functions = functions.ok_or_else(|| Failure("it cannot list objects".to_owned()))?;
+        let now = self.cluster.pool(&self.name, &self.namespace, HEAD)?;
+        let mut handle = null_mut();
+        // SAFETY: the context is open and outlives the list; the library fills `handle`.
+        let opened = unsafe { (functions.open)(now.context.0, &raw mut handle) };
+        checked(opened, &format!("list pool {}", self.name))?;
+        let mut list = List { functions, handle };
+        while let Some(name) = list.next()? {
+            if std::str::from_utf8(name.to_bytes()).is_ok_and(|name| !each(name)) {
+                break;
+            }
+        }
+        drop(list);
+        Ok(())
+    }
+}
+
+impl List {
+    /// The next name; it is the library's until the next call, which the borrow puts off.
+    fn next(&mut self) -> Result<Option<&CStr>, Failure> {
+        let mut name = std::ptr::null();
+        // SAFETY: the list is open and read by this thread only; null pointers say that nobody wants
+        // key and namespace.
+        let found =
+            unsafe { (self.functions.next)(self.handle, &raw mut name, null_mut(), null_mut()) };
+        if found == -ENOENT {
+            return Ok(None);
+        }
+        checked(found, "list objects")?;
+        // SAFETY: the library gave a C string, which it keeps until the list is asked again or closed.
+        Ok((!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }))
+    }
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        // SAFETY: the list is closed once, before its context is destroyed.
+        unsafe { (self.functions.close)(self.handle) };
     }
 }
 
@@ -267,6 +337,22 @@ impl Library {
                 cluster_fsid: function(library, c"rados_cluster_fsid")?,
                 mon_command: function(library, c"rados_mon_command")?,
                 buffer_free: function(library, c"rados_buffer_free")?,
+                list: ListFunctions::of(library).ok(),
+            })
+        }
+    }
+}
+
+impl ListFunctions {
+    /// # Safety
+    /// The handle is that of librados.
+    unsafe fn of(library: *mut c_void) -> Result<Self, Failure> {
+        // SAFETY: each type is that of the function in rados/librados.h.
+        unsafe {
+            Ok(Self {
+                open: function(library, c"rados_nobjects_list_open")?,
+                next: function(library, c"rados_nobjects_list_next")?,
+                close: function(library, c"rados_nobjects_list_close")?,
             })
         }
     }

@@ -13,16 +13,18 @@ mod config;
 mod connection;
 mod failure;
 mod librados;
+mod listing;
 mod transfer;
 
 pub(super) use blocks::Objects;
+pub use cluster::space_and_fsid;
 pub use config::RbdConfig;
 pub use connection::Connection;
-pub use librados::{Failure, space_and_fsid};
+pub use librados::Failure;
 pub(super) use transfer::Transfer;
 
 use super::transfer::{Export, Import};
-use super::{Blocks, Removed, Result, StorageError, VolumeFacts, own_name};
+use super::{Blocks, Removed, Result, StorageError, VolumeFacts, name_while_deleted, own_name};
 use crate::clock::Stopwatch;
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
 use crate::transport::{Command, Host, Output};
@@ -210,6 +212,10 @@ impl Rbd {
         to: &str,
     ) -> Result<()> {
         self.identities(name).await?.check(&self.object(name), expected)?;
+        self.rename(name, to).await
+    }
+
+    async fn rename(&self, name: &str, to: &str) -> Result<()> {
         let rename = Command::reads("rbd").args(["rename", "--image", own_name(name)]);
         let rename = rename.args(["--dest", own_name(to), "--dest-pool", &self.0.config.pool]);
         let rename = match self.0.config.namespace.as_str() {
@@ -230,9 +236,33 @@ impl Rbd {
         let object = self.object(name);
         facts.check(&object, expected)?;
         facts.refuse_watchers(&object)?;
-        let delete = self.on_image("rm", name).arg("--no-progress").deadline(BULK);
-        self.write(delete, Deed::new("delete", self, name)).await?;
+        facts.refuse_snapshots(&object)?;
+        // `rbd rm` knows names only. Under this one nothing but the very image is deleted, whatever came
+        // to bear its name since the look at it.
+        let aside = name_while_deleted(expected);
+        if own_name(name) == aside {
+            self.delete_by_name(name).await?;
+            return Ok(Removed::Deleted);
+        }
+        match self.rename(name, &aside).await {
+            Err(StorageError::NotFound { .. }) => return Ok(Removed::AlreadyGone),
+            other => other?,
+        }
+        let deleted = async {
+            self.identities(&aside).await?.check(&object, expected)?;
+            self.delete_by_name(&aside).await
+        };
+        if let Err(error) = deleted.await {
+            // The first error is the one to tell.
+            let _ = self.rename(&aside, name).await;
+            return Err(error);
+        }
         Ok(Removed::Deleted)
+    }
+
+    async fn delete_by_name(&self, name: &str) -> Result<()> {
+        let delete = self.on_image("rm", name).arg("--no-progress").deadline(BULK);
+        self.write(delete, Deed::new("delete", self, name)).await
     }
 
     pub(super) async fn rollback(&self, volume: &str, to: &SnapshotIdentity) -> Result<()> {
@@ -475,6 +505,80 @@ mod tests {
             let error = rbd.create_snapshot("fx", "s").await.unwrap_err().to_string();
             assert!(error.contains(text) && error.contains("ceph:fx@s"), "{status}: {error}");
         }
+    }
+
+    /// What `rbd info` says of the image once it has no snapshots.
+    fn bare() -> String {
+        INFO.replace("\"snapshot_count\":2", "\"snapshot_count\":0")
+    }
+
+    const ASIDE: &str = "ferry-gone-10bfc3736178";
+
+    fn has(script: &Script, words: &str) -> bool {
+        script.log().iter().any(|line| line.starts_with(words))
+    }
+
+    #[tokio::test]
+    async fn an_image_is_deleted_by_a_name_that_says_which_it_is() {
+        let (script, rbd) = storage();
+        let own = own(&rbd).await.volume;
+        script.on("rbd info --image fx", Answer::prints(bare()));
+        script.on("rbd rename", Answer::nothing());
+        script.on(&format!("rbd info --image {ASIDE}"), Answer::prints(bare()));
+        script.on(&format!("rbd rm --image {ASIDE}"), Answer::nothing());
+        assert_eq!(rbd.delete_volume("fx", &own).await.unwrap(), Removed::Deleted);
+        assert!(has(&script, &format!("rbd rename --image fx --dest {ASIDE}")));
+        // One that was cut off is gone on with.
+        script.on(&format!("rbd status --image {ASIDE}"), Answer::prints(STATUS));
+        assert_eq!(rbd.delete_volume(ASIDE, &own).await.unwrap(), Removed::Deleted);
+        let renamed = script.log().iter().filter(|line| line.starts_with("rbd rename")).count();
+        assert_eq!(renamed, 1);
+    }
+
+    fn ends_with_the_name_given_back(script: &Script) -> bool {
+        let back = format!("rbd rename --image {ASIDE} --dest fx");
+        script.log().last().is_some_and(|last| last.starts_with(&back))
+    }
+
+    /// Somebody deletes the image and makes another one of its name between our look and our deletion.
+    #[tokio::test]
+    async fn an_image_that_comes_to_bear_the_name_right_before_a_deletion_gets_it_back() {
+        let (script, rbd) = storage();
+        let own = own(&rbd).await.volume;
+        script.on("rbd info --image fx", Answer::prints(bare()));
+        script.on("rbd rename", Answer::nothing());
+        let theirs = bare().replace("\"id\":\"10bfc3736178\"", "\"id\":\"77aa\"");
+        script.on(&format!("rbd info --image {ASIDE}"), Answer::prints(theirs));
+        let error = rbd.delete_volume("fx", &own).await.unwrap_err();
+        assert!(matches!(error, StorageError::Identity { .. }), "{error}");
+        assert!(ends_with_the_name_given_back(&script), "{:?}", script.log());
+        assert!(!has(&script, "rbd rm"), "{:?}", script.log());
+        // So does one that cannot be deleted.
+        script.on(&format!("rbd info --image {ASIDE}"), Answer::prints(bare()));
+        script.on("rbd rm", Answer::fails(16, "rbd: error: image still has watchers"));
+        let error = rbd.delete_volume("fx", &own).await.unwrap_err();
+        assert!(matches!(error, StorageError::Busy { .. }), "{error}");
+        assert!(ends_with_the_name_given_back(&script), "{:?}", script.log());
+    }
+
+    #[tokio::test]
+    async fn another_image_of_the_name_is_not_touched_by_anything_that_writes() {
+        let (script, rbd) = storage();
+        let other = VolumeIdentity::Memory { id: 1 };
+        let identity = |result: Result<()>| {
+            let error = result.unwrap_err();
+            assert!(matches!(error, StorageError::Identity { .. }), "{error}");
+        };
+        identity(rbd.delete_volume("fx", &other).await.map(drop));
+        identity(rbd.rename_volume("fx", &other, "to").await);
+        identity(rbd.import("fx", &other).await.map(drop));
+        let theirs = SnapshotIdentity { volume: other, ..own(&rbd).await };
+        identity(rbd.delete_snapshot("fx", &theirs).await.map(drop));
+        identity(rbd.protect_snapshot("fx", &theirs).await);
+        identity(rbd.unprotect_snapshot("fx", &theirs).await);
+        identity(rbd.rollback("fx", &theirs).await);
+        let only_reads = |c: &Command| c.effect == crate::transport::Effect::Reads;
+        assert!(script.commands().iter().all(only_reads), "{:?}", script.log());
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@
 #   FAKE_PVE_STATE   `log` gets a line per call, in the form of pve.py, so that the order of all programs can be seen
 #   FAKE_RBD_STATE/fault   lines `match WORD` (all must stand in the call) and one of: `fail RC TEXT`; `kill SIGNAL`
 #                    (after `bytes N` of the stream); `truncate N` (exit 0); `pause SECONDS` (after `bytes N`); `hang SECONDS` (before
-#                    it does anything); `once`
+#                    it does anything); `linger SECONDS` (when all is printed and standard output closed); `once`
 use strict;
 use warnings;
 
@@ -65,6 +65,11 @@ if ($program eq 'rbd') {
     $path = defined $option{'--image-id'} ? by_id($option{'--image-id'}) : "$pool/" . ($option{'--image'} // '');
 }
 $work->();
+if ($fault{linger}) {
+    close STDOUT;
+    note('log', "#lingering $$");
+    sleep $fault{linger};
+}
 
 sub note {
     my ($name, @line) = @_;
@@ -270,6 +275,7 @@ sub import {
             $at += $length if $tag eq 'w';
         }
     }
+    note('log', '#cut off') if $tag ne 'e';
     $tag eq 'e' or failure(33, 'rbd: import-diff failed: (33) Numerical argument out of domain');
     spill("$path/head", $content);
     spill("$path/facts", join("\n", $id, length $content, $last) . "\n");

@@ -121,7 +121,7 @@ impl CrashDisk {
             Unlink(path) | RemoveDir(path) => {
                 self.rename(path, Renaming { gone: Some(name(path)), set: None });
             }
-            Touch(_) => {}
+            Touch(_) | Forget(_) => {}
         }
     }
 

@@ -4,16 +4,16 @@
 
 mod crash;
 
-use crate::common::{Backup, Lab, read_chain};
+use crate::common::{Backup, Lab, block_on, read_chain};
 use crate::{adopt, copy, merging, prune};
 use crash::{Bytes, CrashDisk, Names, Tree};
-use pve_ferry::cancel::Cancel;
 use pve_ferry::model::{ChainId, DiskKey, PointId, SnapshotName};
-use pve_ferry::operation::{Mode, RepairRequest, repair};
+use pve_ferry::operation::RepairRequest;
 use pve_ferry::report::Report;
 use pve_ferry::repository::image::ChainReader;
-use pve_ferry::repository::{Disk, FileOperation, Repository, StoredPoint, chain_of};
+use pve_ferry::repository::{Disk, FileOperation, GuestDir, Repository, StoredPoint, chain_of};
 use pve_ferry::retention::Rules;
+use pve_ferry::run::{Mode, run};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -181,14 +181,14 @@ impl Recorded {
         }
     }
 
-    /// Whatever happens to the manifest of a point that stays, it can be put back.
+    /// Whatever happens to the manifest of a point that stays, it can be put back beside its images.
     fn assert_points_have_copies(&self, context: &str) {
         let directories =
             self.repositories.iter().flat_map(|name| self.lab.guest_directories(name));
-        let copies: Vec<PathBuf> = directories.map(|d| d.path().join("manifests")).collect();
+        let directories: Vec<GuestDir> = directories.collect();
         for id in visible(&self.lab, &self.repositories).intersection(&self.after) {
-            let is_there = |dir: &PathBuf| dir.join(format!("{id}.json")).is_file();
-            assert!(copies.iter().any(is_there), "{context}: point {id} has no sealed copy");
+            let is_there = directories.iter().any(|directory| has_copy(directory, *id));
+            assert!(is_there, "{context}: point {id} has no sealed copy that fits its files");
         }
     }
 
@@ -229,6 +229,20 @@ impl Recorded {
             assert!(!deleted.contains(name.as_str()), "{context}: {name} is gone");
         }
     }
+}
+
+/// Whether a point stands here with a sealed copy that names images that are there.
+fn has_copy(directory: &GuestDir, id: PointId) -> bool {
+    let copy = directory.path().join("manifests").join(format!("{id}.json"));
+    let copy = std::fs::read(copy).unwrap_or_default();
+    let Ok(copy) = serde_json::from_slice::<serde_json::Value>(&copy) else { return false };
+    let history = directory.load().unwrap();
+    let Some(point) = history.point(id) else { return false };
+    let is_whole = |image: &serde_json::Value| {
+        let facts = point.dir.join(image["file"].as_str().unwrap()).metadata();
+        facts.is_ok_and(|facts| Some(facts.len()) == image["stored_bytes"].as_u64())
+    };
+    copy["images"].as_array().unwrap().iter().all(is_whole)
 }
 
 /// After how many of these changes the manifests of points stand durably under their names.
@@ -418,11 +432,8 @@ fn behind_a_repair_whose_manifest_is_put_back_for_good() {
             selection: None,
             label: None,
             repository: Repository::open(&lab.repository("repository"), disk).unwrap(),
-            threads: 1,
-            lock_wait: None,
-            hooks: Arc::default(),
         };
-        let repaired = repair(&request, Mode::Execute, &lab.clock, &Cancel::default());
+        let repaired = block_on(run(Arc::new(lab.without_cluster()), request, Mode::Execute));
         ends_well(&repaired.unwrap().report);
     });
     assert!(recorded.after.contains(&newest.manifest.point), "it was put back");

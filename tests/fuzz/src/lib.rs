@@ -3,7 +3,8 @@
 //!
 //! A parser of foreign input that is added to the product gets a target here and a line in `TARGETS`.
 
-use pve_ferry::pve::{GuestConfig, Identity, Restoration, StorageCfg, restored_config};
+use pve_ferry::plan::guest_config::{Identity, Restoration, restored_config};
+use pve_ferry::pve::{GuestConfig, StorageCfg};
 use pve_ferry::repository::Manifest;
 use pve_ferry::repository::image::{
     Compression, ImageIndex, ImageOptions, ImageSink, ZeroRuns, write_image,

@@ -6,14 +6,9 @@ begin_case
 disk=ceph:vm-100-disk-0
 simple_vm 100
 declare -a sums=()
-real=$FERRY
 # at OFFSET: one backup under a clock that is off by that much.
 at() {
-    printf '#!/bin/sh\nexec faketime -f "%s" "%s" "$@"\n' "$1" "$real" >"$WORK/shifted"
-    chmod +x "$WORK/shifted"
-    FERRY=$WORK/shifted
-    ferry backup --vmid 100 --label daily --path "$REPO"
-    FERRY=$real
+    under_clock "$1" backup --vmid 100 --label daily --path "$REPO"
     sums+=("$(sha_of $disk)")
     change $disk 32M "random:${#sums[@]}M:256K:c"
 }

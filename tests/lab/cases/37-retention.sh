@@ -3,18 +3,6 @@
 . "$LAB_SOURCE/lib.sh"
 begin_case
 
-real=$FERRY
-# on_day N ARGUMENT...: the program under the clock of that day.
-on_day() {
-    local day=$1
-    shift
-    printf '#!/bin/sh\nexec faketime -f "+%sd" "%s" "$@"\n' "$day" "$real" >"$WORK/shifted"
-    chmod +x "$WORK/shifted"
-    FERRY=$WORK/shifted
-    ferry "$@"
-    FERRY=$real
-}
-
 vm 100 <<'CONF'
 scsi0: ceph:vm-100-disk-0,size=16M
 scsi1: krbd:vm-100-disk-0,size=8M
@@ -43,7 +31,7 @@ days_well='' days_whole=yes days_kept=yes
 for day in 0 1 2 3 4 5 6 7 8 9; do
     change ceph:vm-100-disk-0 16M "random:${day}M:500K:a$day" "zero:$(((day * 7) % 14))M:300K"
     change krbd:vm-100-disk-0 8M "random:$((day % 6))M:100K:b$day"
-    on_day $day backup --vmid 100 --label daily --path "$REPO" --retain 2d --renew 3
+    under_clock "+${day}d" backup --vmid 100 --label daily --path "$REPO" --retain 2d --renew 3
     days_well+=$RC
     time=$(newest 100)
     made+=("$time")
