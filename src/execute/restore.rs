@@ -28,14 +28,15 @@ impl Execution {
         let identity = identity.with_context(|| format!("volume {volume} was not made by us"))?;
         let storage = self.storage(volume)?;
         let import = self.until_stopped(storage.import(&volume.id.name, &identity)).await?;
+        let tells_used = import.into.tells_used && data > 0;
         self.write_volume(chain, import, volume).await?;
         // Side by side: each look is a process or more, whose start costs more than its work.
         let look = async {
             let name = &volume.id.name;
             let used = async {
-                match data {
-                    0 => Ok(None),
-                    _ => storage.used_bytes(name).await,
+                match tells_used {
+                    true => storage.used_bytes(name).await,
+                    false => Ok(None),
                 }
             };
             let (restored, used) = tokio::join!(storage.volume(name), used);
@@ -129,7 +130,7 @@ impl Execution {
         let threads = self.ctx.limits.image.threads;
         let what = format!("{} {volume}", self.plan.guest.vmid);
         let meter = self.ctx.progress.begin(&what, chain.data_bytes());
-        let Import { writer, exit } = import;
+        let Import { writer, exit, .. } = import;
         let (bar, throttle) = (meter.clone(), self.ctx.limits.throttle.clone());
         let moving = self.moving(Direction::Into, volume);
         let (writer, go_on) = (moving.watched_writer(writer), moving.go_on());

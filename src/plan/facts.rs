@@ -41,7 +41,9 @@ pub struct VolumeFact {
     pub identity: VolumeIdentity,
     /// Its size in bytes.
     pub size: u64,
-    /// Bytes in use, where the storage can tell cheaply.
+    /// Whether the storage can tell cheaply how many bytes are in use.
+    pub tells_used: bool,
+    /// Bytes in use, where that was asked for.
     pub used: Option<u64>,
     /// Its snapshots, oldest first.
     pub snapshots: Vec<SnapshotFact>,

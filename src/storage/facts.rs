@@ -18,6 +18,9 @@ pub struct VolumeFacts {
     pub watchers: usize,
     /// Whether changed blocks are recorded, and whether the record is right.
     pub object_map: ObjectMap,
+    /// Whether the storage can tell cheaply how much of it is in use (of an RBD image: `fast-diff` with a
+    /// right object map; without, every object is asked for).
+    pub tells_used: bool,
     /// The snapshot it was cloned from and still depends on.
     pub parent: Option<String>,
     /// Whether its content is on its way to another place and parts of it are not there yet (`rbd
@@ -163,6 +166,7 @@ mod tests {
             snapshots: vec![own],
             watchers: 0,
             object_map: ObjectMap::None,
+            tells_used: false,
             parent: None,
             migrating: false,
             mirror_target: false,

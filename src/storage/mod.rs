@@ -110,7 +110,8 @@ impl Storage {
         driver!(self, d => d.free_bytes().await)
     }
 
-    /// An upper bound of the data bytes of a volume, only where it is cheap to know. Reads.
+    /// An upper bound of the data bytes of a volume; none where the storage cannot tell. Cheap only where
+    /// [`VolumeFacts::tells_used`] says so. Reads.
     ///
     /// # Errors
     /// As [`Storage::volume`].
@@ -166,17 +167,13 @@ impl Storage {
         driver!(self, d => d.create_volume(name, shape).await)
     }
 
-    /// Gives exactly this volume another name, which must be free. Its identity stays.
+    /// Gives a volume another name, which must be free. Its identity stays, by which whatever is done to
+    /// it under the new name knows it.
     ///
     /// # Errors
-    /// Another volume bears the old name now, the new one is taken, or the storage failed.
-    pub async fn rename_volume(
-        &self,
-        name: &str,
-        expected: &VolumeIdentity,
-        to: &str,
-    ) -> Result<()> {
-        driver!(self, d => d.rename_volume(name, expected, to).await)
+    /// There is no volume of the old name, the new one is taken, or the storage failed.
+    pub async fn rename_volume(&self, name: &str, to: &str) -> Result<()> {
+        driver!(self, d => d.rename_volume(name, to).await)
     }
 
     /// Deletes exactly this volume, which must have no snapshots and no users. May wait for half a

@@ -1,6 +1,6 @@
 //! Data on its way out of or into a volume. Not for what is in the stream: that is stream/'s.
 
-use super::{StorageError, memory, rbd};
+use super::{StorageError, VolumeFacts, memory, rbd};
 use std::fmt;
 use std::io::{Read, Write};
 
@@ -14,6 +14,8 @@ pub struct Export {
 
 /// A volume that takes a diff stream.
 pub struct Import {
+    /// The volume as it was looked at right before.
+    pub into: VolumeFacts,
     /// Takes the diff stream v1; to be dropped after its last byte.
     pub writer: Box<dyn Write + Send>,
     /// Tells whether it was applied.

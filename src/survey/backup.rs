@@ -181,6 +181,7 @@ async fn volume(
         volume: ctx.place_of(node, id),
         identity: facts.identity,
         size: facts.shape.size,
+        tells_used: facts.tells_used,
         used: None,
         snapshots: facts.snapshots.into_iter().map(snapshot_fact).collect(),
         change_record_invalid: facts.object_map == ObjectMap::Invalid,
@@ -273,7 +274,8 @@ async fn fill_used(ctx: &Context, volumes: &mut [VolumeFact], points: &[PointFac
         .map(|image| (image.source.clone(), ()))
         .collect();
     for volume in volumes {
-        if volume.snapshots.iter().any(|s| known.contains_key(&s.identity)) {
+        let has_base = volume.snapshots.iter().any(|s| known.contains_key(&s.identity));
+        if has_base || !volume.tells_used {
             continue;
         }
         if let Ok(storage) = ctx.storage_of(&volume.volume) {

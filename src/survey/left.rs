@@ -68,7 +68,10 @@ async fn left_volume(
 ) -> anyhow::Result<Option<LeftVolume>> {
     let Ok(storage) = ctx.storage(node, &volume.storage) else { return Ok(None) };
     let Some(facts) = storage.volume(&volume.name).await? else { return Ok(None) };
-    let used = storage.used_bytes(&volume.name).await.unwrap_or(None).unwrap_or(0);
+    let used = match facts.tells_used {
+        true => storage.used_bytes(&volume.name).await.unwrap_or(None),
+        false => None,
+    };
     let is_first = volume == made.first_id();
     let noted = made.identity.clone().filter(|_| !is_first);
     Ok(Some(LeftVolume {
@@ -76,7 +79,7 @@ async fn left_volume(
         volume: ctx.place_of(node, &volume),
         identity: noted.unwrap_or_else(|| facts.identity.clone()),
         present: facts.identity,
-        used,
+        used: used.unwrap_or(0),
     }))
 }
 

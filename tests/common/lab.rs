@@ -186,8 +186,7 @@ impl Lab {
     }
 
     pub fn rename_volume(&self, name: &str, to: &str) {
-        let facts = block_on(self.driver().volume(name)).unwrap().unwrap();
-        block_on(self.driver().rename_volume(name, &facts.identity, to)).unwrap();
+        block_on(self.driver().rename_volume(name, to)).unwrap();
     }
 
     pub fn driver(&self) -> Storage {

@@ -56,6 +56,7 @@ pub fn read(lines: &[Vec<String>]) -> (AdoptFacts, AdoptPolicy) {
                 volume: line[2].parse().unwrap(),
                 identity: identity(after(line, "id").unwrap()),
                 size: 4 << 30,
+                tells_used: true,
                 used: None,
                 snapshots: Vec::new(),
                 change_record_invalid: false,

@@ -144,6 +144,7 @@ fn volume(line: &[String]) -> VolumeFact {
         volume: line[2].parse().unwrap(),
         identity: identity(after(line, "id").unwrap()),
         size: size(after(line, "size").unwrap_or("4G")),
+        tells_used: true,
         used: after(line, "used").map(size),
         snapshots: Vec::new(),
         change_record_invalid: has(line, "invalid-map"),

@@ -49,7 +49,7 @@ conformance!(
     a_torn_import_is_an_error,
     an_import_beyond_the_size_or_of_rubbish_is_an_error,
     deleting_a_volume_asks_for_its_identity,
-    renaming_a_volume_asks_for_its_identity_and_takes_no_name,
+    a_renamed_volume_is_the_same_one_and_takes_no_name,
     protected_snapshots_stay,
     a_clone_is_exported_with_its_parents_data,
     open_volumes_are_not_touched,

@@ -193,14 +193,14 @@ pub async fn an_import_beyond_the_size_or_of_rubbish_is_an_error(site: Site) {
     assert_eq!(site.content(&facts.name).await, vec![0; 1 << 20]);
 }
 
-pub async fn renaming_a_volume_asks_for_its_identity_and_takes_no_name(site: Site) {
+pub async fn a_renamed_volume_is_the_same_one_and_takes_no_name(site: Site) {
     let (one, other) = (site.create("a", MIB).await, site.create("b", MIB).await);
     let to = format!("{}-renamed", one.name);
-    let error = site.storage.rename_volume(&one.name, &other.identity, &to).await.unwrap_err();
-    assert!(matches!(error, StorageError::Identity { .. }), "{error}");
-    let taken = site.storage.rename_volume(&one.name, &one.identity, &other.name).await;
+    let missing = site.storage.rename_volume(&to, &one.name).await;
+    assert!(matches!(missing, Err(StorageError::NotFound { .. })), "{missing:?}");
+    let taken = site.storage.rename_volume(&one.name, &other.name).await;
     assert!(matches!(taken, Err(StorageError::Exists { .. })), "{taken:?}");
-    site.storage.rename_volume(&one.name, &one.identity, &to).await.unwrap();
+    site.storage.rename_volume(&one.name, &to).await.unwrap();
     assert_eq!(site.storage.volume(&one.name).await.unwrap(), None);
     let renamed = site.storage.volume(&to).await.unwrap().unwrap();
     assert_eq!(renamed.identity, one.identity, "it is the same volume");

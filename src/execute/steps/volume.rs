@@ -81,8 +81,9 @@ impl Execution {
         let identity = storage.create_volume(&made_as, shape).await?.identity;
         self.note_identity(volume, &identity);
         self.state().volumes.insert(volume.clone(), identity.clone());
-        // Whoever was faster with a volume of that name keeps it.
-        storage.rename_volume(&made_as, &identity, &volume.id.name).await?;
+        // Whoever was faster with a volume of that name keeps it. What comes to bear it is known by its
+        // identity to the import, which looks before it writes.
+        storage.rename_volume(&made_as, &volume.id.name).await?;
         self.note(&format!("created volume {volume}"));
         Ok(())
     }

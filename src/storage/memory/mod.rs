@@ -160,13 +160,8 @@ impl Memory {
         self.perform(Operation::CreateVolume, name, |world| world.create(name, shape)).await
     }
 
-    pub(super) async fn rename_volume(
-        &self,
-        name: &str,
-        expected: &VolumeIdentity,
-        to: &str,
-    ) -> Result<()> {
-        let rename = |world: &mut World| world.rename(name, expected, to).map(drop);
+    pub(super) async fn rename_volume(&self, name: &str, to: &str) -> Result<()> {
+        let rename = |world: &mut World| world.rename(name, to);
         self.perform(Operation::RenameVolume, to, rename).await
     }
 
@@ -235,7 +230,8 @@ impl Memory {
         if matches!(fault, Some(Fault::Stalls(_))) {
             writer.stillness = Some(transfer.keeps_still());
         }
-        Ok(Import { writer: Box::new(writer), exit: Finish(End::Memory(transfer)) })
+        let exit = Finish(End::Memory(transfer));
+        Ok(Import { into: facts, writer: Box::new(writer), exit })
     }
 
     /// One call of the contract: logged, made to fail where a test said so, done in one piece.

@@ -64,6 +64,7 @@ impl World {
             snapshots: volume.snapshots.iter().map(Snapshot::facts).collect(),
             watchers: volume.watchers,
             object_map: volume.object_map,
+            tells_used: true,
             parent: volume.parent.as_ref().map(|(name, _)| name.clone()),
             migrating: volume.migrating,
             mirror_target: volume.mirror_target,
@@ -162,20 +163,15 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn rename(
-        &mut self,
-        name: &str,
-        expected: &VolumeIdentity,
-        to: &str,
-    ) -> Result<VolumeFacts> {
-        self.require(name)?.check(&self.object(name), expected)?;
+    pub(super) fn rename(&mut self, name: &str, to: &str) -> Result<()> {
+        self.require(name)?;
         if self.volumes.contains_key(own_name(to)) {
             return Err(StorageError::Exists { object: self.object(to) });
         }
         if let Some(volume) = self.volumes.remove(own_name(name)) {
             self.volumes.insert(own_name(to).to_owned(), volume);
         }
-        self.require(to)
+        Ok(())
     }
 
     pub(super) fn delete(&mut self, name: &str, expected: &VolumeIdentity) -> Result<()> {

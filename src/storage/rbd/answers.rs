@@ -88,6 +88,7 @@ struct Usage {
 
 #[derive(Debug, Deserialize)]
 struct UsedImage {
+    provisioned_size: u64,
     used_size: u64,
 }
 
@@ -147,10 +148,11 @@ pub(super) fn watchers(json: &[u8], object: &str) -> Result<usize> {
 }
 
 /// What the image and its snapshots use together, which is at least what one of them holds.
-pub(super) fn used_bytes(json: &[u8], object: &str, size: u64) -> Result<u64> {
+pub(super) fn used_bytes(json: &[u8], object: &str) -> Result<u64> {
     let usage: Usage = read(json, "rbd du", object)?;
     let sum = usage.images.iter().fold(0_u64, |sum, image| sum.saturating_add(image.used_size));
-    Ok(sum.min(size))
+    let size = usage.images.iter().map(|image| image.provisioned_size).max();
+    Ok(sum.min(size.unwrap_or(0)))
 }
 
 pub(super) fn fsid(json: &[u8], object: &str) -> Result<String> {
@@ -187,7 +189,7 @@ impl Info {
         self.snapshot_count == Some(0)
     }
 
-    pub(super) fn has_fast_diff(&self) -> bool {
+    fn has_fast_diff(&self) -> bool {
         self.object_map() == ObjectMap::Valid && self.features.iter().any(|f| f == "fast-diff")
     }
 
@@ -202,6 +204,7 @@ impl Info {
             name: name.to_owned(),
             identity,
             object_map: self.object_map(),
+            tells_used: self.has_fast_diff(),
             parent: self.parent.as_ref().map(Parent::spec),
             snapshots,
             watchers,
@@ -375,8 +378,9 @@ mod tests {
     fn watchers_space_and_ids_are_read() {
         assert_eq!(watchers(real!("status.json"), "c:v").unwrap(), 0);
         assert_eq!(watchers(real!("status-watched.json"), "c:v").unwrap(), 1);
-        assert_eq!(used_bytes(real!("du.json"), "c:v", 10 << 20).unwrap(), 3 << 20);
-        assert_eq!(used_bytes(real!("du.json"), "c:v", 1 << 20).unwrap(), 1 << 20);
+        assert_eq!(used_bytes(real!("du.json"), "c:v").unwrap(), 3 << 20);
+        let full = String::from_utf8_lossy(real!("du.json")).replace(":0}", ":10485760}");
+        assert_eq!(used_bytes(full.as_bytes(), "c:v").unwrap(), 10 << 20);
         let df = real!("ceph-df.json");
         assert_eq!(free_bytes(df, "c:data", "data").unwrap(), Some(7_813_940_736));
         assert_eq!(free_bytes(df, "c:other", "other").unwrap(), None);

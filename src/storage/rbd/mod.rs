@@ -132,14 +132,9 @@ impl Rbd {
     }
 
     pub(super) async fn used_bytes(&self, name: &str) -> Result<Option<u64>> {
-        let info = self.info(name).await?;
-        let info = info.ok_or_else(|| StorageError::NotFound { object: self.object(name) })?;
-        if !info.has_fast_diff() {
-            return Ok(None);
-        }
         let du = self.on_image("du", name).args(JSON).deadline(Duration::from_secs(600));
         let output = self.read(du, Deed::reading(self, name)).await?;
-        answers::used_bytes(&output.stdout, &self.object(name), info.size).map(Some)
+        answers::used_bytes(&output.stdout, &self.object(name)).map(Some)
     }
 
     pub(super) async fn create_snapshot(&self, volume: &str, snapshot: &str) -> Result<()> {
@@ -205,17 +200,7 @@ impl Rbd {
     }
 
     /// The image keeps its id and its objects.
-    pub(super) async fn rename_volume(
-        &self,
-        name: &str,
-        expected: &VolumeIdentity,
-        to: &str,
-    ) -> Result<()> {
-        self.identities(name).await?.check(&self.object(name), expected)?;
-        self.rename(name, to).await
-    }
-
-    async fn rename(&self, name: &str, to: &str) -> Result<()> {
+    pub(super) async fn rename_volume(&self, name: &str, to: &str) -> Result<()> {
         let rename = Command::reads("rbd").args(["rename", "--image", own_name(name)]);
         let rename = rename.args(["--dest", own_name(to), "--dest-pool", &self.0.config.pool]);
         let rename = match self.0.config.namespace.as_str() {
@@ -244,7 +229,7 @@ impl Rbd {
             self.delete_by_name(name).await?;
             return Ok(Removed::Deleted);
         }
-        match self.rename(name, &aside).await {
+        match self.rename_volume(name, &aside).await {
             Err(StorageError::NotFound { .. }) => return Ok(Removed::AlreadyGone),
             other => other?,
         }
@@ -254,7 +239,7 @@ impl Rbd {
         };
         if let Err(error) = deleted.await {
             // The first error is the one to tell.
-            let _ = self.rename(&aside, name).await;
+            let _ = self.rename_volume(&aside, name).await;
             return Err(error);
         }
         Ok(Removed::Deleted)
@@ -570,7 +555,6 @@ mod tests {
             assert!(matches!(error, StorageError::Identity { .. }), "{error}");
         };
         identity(rbd.delete_volume("fx", &other).await.map(drop));
-        identity(rbd.rename_volume("fx", &other, "to").await);
         identity(rbd.import("fx", &other).await.map(drop));
         let theirs = SnapshotIdentity { volume: other, ..own(&rbd).await };
         identity(rbd.delete_snapshot("fx", &theirs).await.map(drop));

@@ -68,7 +68,7 @@ pub(super) async fn import(rbd: &Rbd, volume: &str, expected: &VolumeIdentity) -
     let sink = sink.map_err(|error| Deed::new("import into", rbd, volume).failed(error))?;
     let transfer = Transfer { rbd: rbd.clone(), exit: sink.exit, object, direction: Direction::In };
     let exit = Finish(End::Rbd(Box::new(transfer)));
-    Ok(Import { writer: Box::new(sink.writer), exit })
+    Ok(Import { into: facts, writer: Box::new(sink.writer), exit })
 }
 
 impl Transfer {
