@@ -32,8 +32,9 @@ const LAYERS: [&[&str]; 5] = [
     &["cli", "main"],
 ];
 
-/// Within the layer of drivers: who must not know whom.
-const STRANGERS: [(&str, &[&str]); 7] = [
+/// Who must not know whom, although its layer lets it. What is random is drawn before a plan is made, and
+/// stands in it.
+const STRANGERS: [(&str, &[&str]); 9] = [
     ("hooks", &["storage", "repository", "pve", "plan"]),
     ("notify", &["storage", "repository", "pve", "plan"]),
     ("node", &["storage", "repository", "plan"]),
@@ -41,6 +42,8 @@ const STRANGERS: [(&str, &[&str]); 7] = [
     ("repository", &["storage", "pve", "plan", "transport"]),
     ("stream", &["plan", "select"]),
     ("transport", &["storage", "repository", "pve", "plan"]),
+    ("survey", &["entropy"]),
+    ("execute", &["entropy"]),
 ];
 
 /// What the first two layers and the plain drivers must not use.

@@ -8,7 +8,7 @@ use super::told::{Nature, Subject};
 use super::{agree, ask, blocking, context, output, signals};
 use crate::entropy::random_bytes;
 use crate::hooks::Hooks;
-use crate::model::{DiskKey, Moment, VmId};
+use crate::model::{DiskKey, Mark, Moment, VmId};
 use crate::operation::RestoreRequest;
 use crate::plan::restore::{Afterwards, Existing, RestorePolicy};
 use crate::repository::image::Compression;
@@ -166,6 +166,7 @@ pub fn policy(args: &Args) -> Result<RestorePolicy, CliError> {
     });
     let disks: Result<Vec<DiskKey>, _> = args.disk.iter().map(|text| text.parse()).collect();
     Ok(RestorePolicy {
+        mark: Mark::default(),
         random: random_bytes::<256>().context("read random bytes")?.to_vec(),
         target: vmid(&args.target_vmid)?,
         storage: args.storage.clone(),

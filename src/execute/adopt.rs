@@ -5,7 +5,7 @@ use super::moving::Direction;
 use super::transfer::{Written, outcome};
 use super::{Execution, OldFiles, Stopped};
 use crate::clock::Stopwatch;
-use crate::model::{DiskKey, SnapshotIdentity, VolumeRef};
+use crate::model::{DiskKey, ImageId, SnapshotIdentity, VolumeRef};
 use crate::repository::image::{ImageError, ImageOptions, ImageSink, ImportedImage, import_volume};
 use crate::repository::legacy::LegacyChain;
 use crate::repository::{ImageKind, PointDraft};
@@ -40,6 +40,7 @@ pub(super) struct Adopting {
     pub disk: DiskKey,
     pub volume: VolumeRef,
     pub snapshot: SnapshotIdentity,
+    pub image: ImageId,
     pub options: ImageOptions,
 }
 
@@ -58,9 +59,9 @@ impl Execution {
         let imported = Arc::new(self.import_files(work, adopting).await?);
         let export = self.until_stopped(storage.export(&volume.id.name, snapshot, None)).await?;
         self.compare(adopting, imported.clone(), export).await?;
-        let compression = adopting.options.compression;
-        let written = Written { disk, volume, source: snapshot, since: None, compression };
-        let entry = written.entry(&facts, &imported.summary)?;
+        let (image, compression) = (adopting.image, adopting.options.compression);
+        let written = Written { disk, volume, source: snapshot, since: None, image, compression };
+        let entry = written.entry(&facts, &imported.summary);
         let outcome = outcome(&entry, begun.elapsed().as_secs_f64());
         self.note(&format!("adopted {disk} of {volume}"));
         let mut state = self.state();
@@ -75,7 +76,7 @@ impl Execution {
         work: &OldFiles,
         adopting: &Adopting,
     ) -> Result<ImportedImage, Stopped> {
-        let Adopting { disk, volume, snapshot, options } = adopting.clone();
+        let Adopting { disk, volume, snapshot, options, .. } = adopting.clone();
         let links = work.chains.get(&disk).with_context(|| format!("no files for {disk}"))?.clone();
         let files = self.on_open(move |_, open| {
             let files =

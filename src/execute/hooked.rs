@@ -170,7 +170,7 @@ impl Execution {
             Action::Volume(VolumeAction::DeleteSnapshot { volume, snapshot }) => {
                 about_volume(About::SnapRemove, self.volume_facts(volume, &snapshot.name))
             }
-            Action::Transfer(TransferAction::Save { disk, volume, snapshot, since }) => {
+            Action::Transfer(TransferAction::Save { disk, volume, snapshot, since, .. }) => {
                 let kind = if since.is_some() { ImageKind::Increment } else { ImageKind::Base };
                 let file = image_file(disk, kind, self.ctx.limits.image.compression);
                 let mut facts = self.volume_facts(volume, &snapshot.to_string());

@@ -11,7 +11,7 @@ impl Execution {
     /// run is killed.
     pub(super) fn note_intent(&self, volume: &VolumeRef, made_as: &str) {
         let (vmid, now) = (self.plan.guest.vmid, self.ctx.clock.now());
-        match self.ctx.unfinished.note(vmid, (&volume.id, made_as), now) {
+        match self.ctx.unfinished.note(vmid, volume, made_as, now) {
             Ok(note) => _ = self.state().notes.insert(volume.clone(), note),
             Err(error) => self.warn(format!(
                 "{volume} could not be noted, and stays if this run is killed: {:#}",
@@ -73,7 +73,8 @@ impl Execution {
     ) -> Result<(), Stopped> {
         let mut left = self.ctx.unfinished.left(self.plan.guest.vmid).into_iter();
         let is_it = |made: &MadeVolume| {
-            made.first_id() == volume.id || made.identity.as_ref() == Some(identity)
+            (made.first_id() == volume.id && made.node == volume.node)
+                || made.identity.as_ref() == Some(identity)
         };
         let unfinished = &self.ctx.unfinished;
         let note = left.find(is_it).and_then(|made| unfinished.take(&made));

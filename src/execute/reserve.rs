@@ -4,21 +4,17 @@
 use super::undo::Undo;
 use super::{Execution, Restoring, Stopped};
 use crate::clock::host_name;
-use crate::model::{Guest, VmId};
+use crate::model::Guest;
 use crate::node::unfinished::Reservation;
+use crate::pve::FilesError;
 use crate::pve::files::ClusterFiles;
-use crate::pve::{FilesError, GuestConfig};
-use anyhow::Context as _;
 
 impl Execution {
     /// Reserves the vmid as `create_and_lock_config` of PVE does: with a configuration that holds
     /// nothing but the lock, or with the lock in the one that is replaced.
-    pub(super) fn reserve(&self, work: &Restoring) -> Result<(), Stopped> {
+    pub(super) fn reserve(&self, work: &Restoring, text: &str) -> Result<(), Stopped> {
         let Guest { vmid, kind, node, .. } = self.plan.guest.clone();
-        let (text, before) = match &work.present_config {
-            None => (reserving(vmid)?, None),
-            Some(present) => (locked(present), Some(present.clone())),
-        };
+        let (text, before) = (text.to_owned(), work.present_config.clone());
         let (at, host) = (self.ctx.clock.now(), host_name());
         let reservation = Reservation { vmid, kind, node, text, before, at, host };
         self.note_reservation(&reservation);
@@ -85,16 +81,4 @@ fn release(cluster: &ClusterFiles, left: &Reservation) -> Result<(), FilesError>
         None => cluster.remove_config_if_equal(node, *kind, *vmid, text),
         Some(before) => cluster.replace_config(node, *kind, *vmid, (text, before)),
     }
-}
-
-/// A configuration with nothing but the lock, and a number by which it is known.
-fn reserving(vmid: VmId) -> anyhow::Result<String> {
-    let mark = crate::entropy::random_u64().context("read random bytes")?;
-    Ok(format!("#pve-ferry restores guest {vmid} ({mark:016x})\nlock: create\n"))
-}
-
-fn locked(present: &str) -> String {
-    let mut config = GuestConfig::parse(present);
-    config.set("lock", "create");
-    config.to_string()
 }

@@ -23,6 +23,7 @@ pub(super) struct Saving<'a> {
     pub volume: &'a VolumeRef,
     pub snapshot: &'a SnapshotName,
     pub since: Option<&'a BaseImage>,
+    pub image: ImageId,
     pub compression: Compression,
     /// Whether the volume has striping of its own, where zeros must be written.
     pub striped: bool,
@@ -42,19 +43,17 @@ pub(super) struct Written<'a> {
     pub source: &'a SnapshotIdentity,
     /// What it is an increment of.
     pub since: Option<&'a BaseImage>,
+    /// The id that it gets.
+    pub image: ImageId,
     pub compression: Compression,
 }
 
 impl Written<'_> {
-    /// Its entry in the manifest, under an id of its own.
-    pub(super) fn entry(
-        &self,
-        facts: &VolumeFacts,
-        summary: &ImageSummary,
-    ) -> anyhow::Result<ImageEntry> {
+    /// Its entry in the manifest.
+    pub(super) fn entry(&self, facts: &VolumeFacts, summary: &ImageSummary) -> ImageEntry {
         let kind = if self.since.is_some() { ImageKind::Increment } else { ImageKind::Base };
-        Ok(ImageEntry {
-            id: ImageId(crate::entropy::random_u64()?),
+        ImageEntry {
+            id: self.image,
             parent: self.since.map(|base| base.image),
             disk: self.disk.clone(),
             device: device(self.disk),
@@ -74,7 +73,7 @@ impl Written<'_> {
             digest: summary.digest,
             merged: 0,
             other: serde_json::Map::new(),
-        })
+        }
     }
 }
 
@@ -106,9 +105,9 @@ impl Execution {
             size: own.size,
         };
         let summary = self.write_image(&saving, export, header).await?;
-        let Saving { disk, volume, since, compression, .. } = saving;
-        let written = Written { disk, volume, source: &own.identity, since, compression };
-        let entry = written.entry(&facts, &summary)?;
+        let Saving { disk, volume, since, image, compression, .. } = saving;
+        let written = Written { disk, volume, source: &own.identity, since, image, compression };
+        let entry = written.entry(&facts, &summary);
         let outcome = outcome(&entry, begun.elapsed().as_secs_f64());
         self.note(&format!("saved {disk} of {volume} ({})", outcome.kind));
         let mut state = self.state();

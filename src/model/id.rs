@@ -1,6 +1,6 @@
 //! Random ids that outlive names: chains, restore points, images. They carry no meaning and no order.
 
-use super::{Invalid, serde_as_text};
+use super::{Invalid, VmId, serde_as_text};
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,10 +8,19 @@ use std::str::FromStr;
 pub type InvalidId = Invalid;
 
 macro_rules! hex_id {
-    ($(#[$doc:meta])* $name:ident, $inner:ty, $digits:literal, $expected:literal) => {
+    ($(#[$doc:meta])* $name:ident, $inner:ty, $digits:literal, $stride:literal, $expected:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub $inner);
+
+        impl $name {
+            /// This one, which is random, and others to which it leads; none comes twice.
+            pub fn and_others(self) -> impl Iterator<Item = Self> {
+                // An odd number's multiples meet each of the ids once.
+                let numbers = std::iter::successors(Some(self.0), |n| Some(n.wrapping_add($stride)));
+                numbers.map(Self)
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,22 +47,26 @@ macro_rules! hex_id {
 hex_id!(
     /// Names one chain: the points of one guest, one label and one repository. It stands in the
     /// names of our snapshots, so that only a run of that chain deletes them.
-    ChainId, u32, 8, "a chain id (8 hexadecimal digits)"
+    ChainId, u32, 8, 0x9e37_79b9, "a chain id (8 hexadecimal digits)"
 );
 hex_id!(
     /// Names one restore point for ever.
-    PointId, u64, 16, "a restore point id (16 hexadecimal digits)"
+    PointId, u64, 16, 0x9e37_79b9_7f4a_7c15, "a restore point id (16 hexadecimal digits)"
 );
 hex_id!(
     /// Names one volume's content at one moment; it does not change when images merge.
-    ImageId, u64, 16, "an image id (16 hexadecimal digits)"
+    ImageId, u64, 16, 0x9e37_79b9_7f4a_7c15, "an image id (16 hexadecimal digits)"
+);
+hex_id!(
+    /// A number that nobody else can have thought of: what a restore has under way is known by it.
+    #[derive(Default)]
+    Mark, u64, 16, 0x9e37_79b9_7f4a_7c15, "a mark (16 hexadecimal digits)"
 );
 
-impl ChainId {
-    /// This one, which is random, and others to which it leads; none comes twice.
-    pub fn and_others(self) -> impl Iterator<Item = Self> {
-        // An odd number's multiples meet each of the ids once.
-        (0u32..).map(move |n| Self(self.0.wrapping_add(n.wrapping_mul(0x9e37_79b9))))
+impl Mark {
+    /// The name of a volume that a restore of this guest makes, until it is noted what it is.
+    pub fn first_name(self, vmid: VmId) -> String {
+        format!("ferry-new-{vmid}-{self}")
     }
 }
 
@@ -81,6 +94,8 @@ mod tests {
         let many: BTreeSet<ChainId> = ChainId(0xcafe).and_others().take(100_000).collect();
         assert_eq!(many.len(), 100_000);
         assert_eq!(ChainId(0xcafe).and_others().next(), Some(ChainId(0xcafe)));
+        let images: BTreeSet<ImageId> = ImageId(u64::MAX).and_others().take(1_000).collect();
+        assert_eq!(images.len(), 1_000);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use bytes_as_text::{bytes_of, shown, text_of};
 pub use count::counted;
 pub use guest::{ClusterId, ClusterName, Guest, GuestKind, Incarnation, VmId};
 pub use guest_snapshot::{GuestSnapshot, TimestampFormat};
-pub use id::{ChainId, ImageId, InvalidId, PointId, uuid_text};
+pub use id::{ChainId, ImageId, InvalidId, Mark, PointId, uuid_text};
 pub use label::Label;
 pub use moment::{MOVED_ON_AT_MOST, Moment};
 pub use operation::{Confirmation, Need, OperationKind, OperationRow};

@@ -8,7 +8,7 @@
 
 use super::NodeError;
 use crate::clock::host_name;
-use crate::model::{GuestKind, Moment, VmId, VolumeId, VolumeIdentity};
+use crate::model::{GuestKind, Moment, NodeName, VmId, VolumeId, VolumeIdentity, VolumeRef};
 use nix::fcntl::{Flock, FlockArg};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,9 @@ pub struct MadeVolume {
     pub vmid: VmId,
     /// Its id.
     pub volume: VolumeId,
+    /// The node that it is on; none where all nodes see it.
+    #[serde(default)]
+    pub node: Option<NodeName>,
     /// The name on the same storage under which it is made; it holds a random number.
     pub made_as: String,
     /// What it is, once that is known: another volume of its name is none of ours.
@@ -88,12 +91,20 @@ impl UnfinishedRestores {
     pub fn note(
         &self,
         vmid: VmId,
-        (volume, made_as): (&VolumeId, &str),
+        volume: &VolumeRef,
+        made_as: &str,
         at: Moment,
     ) -> Result<Note, NodeError> {
-        let (pid, host) = (std::process::id(), host_name());
-        let (volume, made_as) = (volume.clone(), made_as.to_owned());
-        let made = MadeVolume { vmid, volume, made_as, identity: None, at, pid, host };
+        let made = MadeVolume {
+            vmid,
+            volume: volume.id.clone(),
+            node: volume.node.clone(),
+            made_as: made_as.to_owned(),
+            identity: None,
+            at,
+            pid: std::process::id(),
+            host: host_name(),
+        };
         self.write(self.path(&made), &made)
     }
 
@@ -168,7 +179,7 @@ impl UnfinishedRestores {
         take(self.reservation_path(reservation))
     }
 
-    /// One file for each volume that ever was: its first name is never given twice.
+    /// One file for each volume that ever was: its first name is never given twice, on whichever node.
     fn path(&self, made: &MadeVolume) -> PathBuf {
         let volume = format!("{}:{}", made.volume.storage, made.made_as);
         self.directory.join(format!("{}-{}.json", made.vmid, short(&volume)))
@@ -225,26 +236,26 @@ mod tests {
 
     const FIRST: &str = "ferry-new-100-0123456789abcdef";
 
-    fn notes() -> (tempfile::TempDir, UnfinishedRestores, VmId, VolumeId) {
+    fn notes() -> (tempfile::TempDir, UnfinishedRestores, VmId, VolumeRef) {
         let dir = tempfile::tempdir().unwrap();
         let notes = UnfinishedRestores::new(dir.path());
-        (dir, notes, "100".parse().unwrap(), "ceph:vm-100-disk-0".parse().unwrap())
+        (dir, notes, "100".parse().unwrap(), "/pve2/local-zfs:vm-100-disk-0".parse().unwrap())
     }
 
     #[test]
     fn a_note_is_left_when_its_run_is_dead_and_gone_when_it_is_cleared() {
         let (dir, notes, vmid, volume) = notes();
         assert_eq!(notes.left(vmid), []);
-        let mut note = notes.note(vmid, (&volume, FIRST), Moment::from_unix(5)).unwrap();
+        let mut note = notes.note(vmid, &volume, FIRST, Moment::from_unix(5)).unwrap();
         assert_eq!(notes.left(vmid), [], "its run lives");
         notes.identify(&mut note, &VolumeIdentity::Memory { id: 7 }).unwrap();
         assert_eq!(notes.left(vmid), [], "it lives on");
         drop(note);
         let left = notes.left(vmid);
         assert_eq!(left.len(), 1);
-        assert_eq!(left[0].volume, volume);
+        assert_eq!((&left[0].volume, &left[0].node), (&volume.id, &volume.node));
         assert_eq!(left[0].identity, Some(VolumeIdentity::Memory { id: 7 }));
-        assert_eq!(left[0].first_id().to_string(), format!("ceph:{FIRST}"));
+        assert_eq!(left[0].first_id().to_string(), format!("local-zfs:{FIRST}"));
         assert_eq!((left[0].pid, left[0].at), (std::process::id(), Moment::from_unix(5)));
         assert_eq!(notes.left("101".parse().unwrap()), []);
         let taken = notes.take(&left[0]).unwrap();
@@ -256,7 +267,7 @@ mod tests {
     #[test]
     fn a_note_of_another_machine_or_without_its_end_tells_nothing() {
         let (_dir, notes, vmid, volume) = notes();
-        drop(notes.note(vmid, (&volume, FIRST), Moment::from_unix(5)).unwrap());
+        drop(notes.note(vmid, &volume, FIRST, Moment::from_unix(5)).unwrap());
         let path = notes.path(&notes.left(vmid)[0]);
         let text = fs::read_to_string(&path).unwrap();
         fs::write(&path, text.replace(&host_name(), "another-machine")).unwrap();
@@ -278,7 +289,7 @@ mod tests {
             host: host_name(),
         };
         let note = notes.reserve(&reservation).unwrap();
-        drop(notes.note(vmid, (&volume, FIRST), Moment::from_unix(5)).unwrap());
+        drop(notes.note(vmid, &volume, FIRST, Moment::from_unix(5)).unwrap());
         assert_eq!((notes.reserved(vmid).len(), notes.left(vmid).len()), (0, 1));
         drop(note);
         assert_eq!(notes.reserved(vmid), std::slice::from_ref(&reservation));

@@ -1,7 +1,7 @@
 //! An adoption's way from the selection to plan and work. Decisions, and why it is done so, stand in
 //! `plan::adopt`.
 
-use super::backup::{guest_key, new_chain_id, new_point_id, open_point};
+use super::backup::{guest_key, new_chain_id, new_image_id, new_point_id, open_point};
 use super::guests::{identified, selected, surveyed};
 use super::{Next, Operation, Refusal, Selected, Turn, prepare};
 use crate::context::Context;
@@ -74,7 +74,8 @@ impl Operation for AdoptRequest {
         let place = (&directory, key, self.repository.free_bytes()?);
         let chain = OldChain { path: &self.path, label: &self.old_label, home: &self.home };
         let read = survey::adopt(ctx, read, place, &self.label, &chain).await?;
-        let policy = AdoptPolicy { label: self.label.clone(), new_chain: new_chain_id()? };
+        let (new_chain, new_image) = (new_chain_id()?, new_image_id()?);
+        let policy = AdoptPolicy { label: self.label.clone(), new_chain, new_image };
         let plan = plan(&read.facts, &policy).map_err(refusal)?;
         let old = read.old.as_ref().context("the old tool's directory is gone")?;
         let point = adopted_point(&plan, old)?;

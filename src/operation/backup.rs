@@ -4,7 +4,7 @@ use super::guests::{self, identified, surveyed};
 use super::{Next, Operation, Refusal, Selected, Turn, prepare};
 use crate::context::Context;
 use crate::execute::OpenPoint;
-use crate::model::{ChainId, Guest, Label, OperationKind, PointId};
+use crate::model::{ChainId, Guest, ImageId, Label, OperationKind, PointId};
 use crate::plan::backup::{NoBackup, plan, recovery_alone};
 use crate::plan::facts::{BackupPolicy, SnapshotProtection};
 use crate::report::Failure;
@@ -102,6 +102,7 @@ impl BackupRequest {
             now: ctx.clock.now(),
             point: new_point_id()?,
             new_chain: new_chain_id()?,
+            new_image: new_image_id()?,
             snapshots: self.snapshots,
             renew: self.renew,
             audit: self.audit,
@@ -143,6 +144,11 @@ pub(super) fn new_point_id() -> anyhow::Result<PointId> {
 /// The id of a chain that is to be begun.
 pub(super) fn new_chain_id() -> anyhow::Result<ChainId> {
     Ok(ChainId(crate::entropy::random_u32().context("read random bytes")?))
+}
+
+/// The id of the first image that is to be made.
+pub(super) fn new_image_id() -> anyhow::Result<ImageId> {
+    Ok(ImageId(crate::entropy::random_u64().context("read random bytes")?))
 }
 
 /// The point that is to be made, as far as the survey tells, of a label that gets the new chain where it

@@ -4,13 +4,14 @@
 use super::{Next, Operation, Refusal, Selected, Turn};
 use crate::context::Context;
 use crate::execute::Restoring;
-use crate::model::{DiskKey, Guest, OperationKind, VolumeRef};
+use crate::model::{DiskKey, Guest, Mark, OperationKind, VolumeRef};
 use crate::plan::restore::{NoRestore, RestorePolicy, plan};
 use crate::plan::{Action, Plan, TransferAction};
 use crate::pve::GuestControl;
 use crate::report::Failure;
 use crate::repository::{LockMode, StoredChain};
 use crate::survey::{self, RestorePoint, Sought, SurveyedRestore};
+use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,7 +60,9 @@ impl Operation for RestoreRequest {
         let point = self.point.read_again()?;
         let SurveyedRestore { facts, settled } =
             survey::restore(ctx, &point, &self.sought, &self.policy).await?;
-        let plan = plan(&facts, &self.policy).map_err(refusal)?;
+        let mark = Mark(crate::entropy::random_u64().context("read random bytes")?);
+        let policy = RestorePolicy { mark, ..self.policy.clone() };
+        let plan = plan(&facts, &policy).map_err(refusal)?;
         let restoring = Restoring {
             lock,
             chains: chains(&point, &plan)?,

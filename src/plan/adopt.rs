@@ -21,7 +21,8 @@
 use super::facts::VolumeFact;
 use super::{Action, ConfigAction, Item, KeptPoint, Plan, PointAction, TransferAction};
 use crate::model::{
-    ChainId, DiskKey, Guest, Label, Moment, SkippedDisk, SnapshotIdentity, VolumeId, VolumeRef,
+    ChainId, DiskKey, Guest, ImageId, Label, Moment, SkippedDisk, SnapshotIdentity, VolumeId,
+    VolumeRef,
 };
 
 /// One disk of an old point.
@@ -89,6 +90,8 @@ pub struct AdoptPolicy {
     pub label: Label,
     /// The chain that the label gets where it has none, from the random source.
     pub new_chain: ChainId,
+    /// The id that the first new image gets, from the random source; it leads to those of the others.
+    pub new_image: ImageId,
 }
 
 /// Why nothing is adopted. Nothing was changed.
@@ -211,7 +214,7 @@ fn refuse_a_second_chain(
 }
 
 fn planned(facts: &AdoptFacts, policy: &AdoptPolicy, point: &OldPoint, disks: Vec<Judged>) -> Plan {
-    let AdoptPolicy { label, new_chain } = policy;
+    let AdoptPolicy { label, new_chain, new_image } = policy;
     let begin = Action::Point(PointAction::Begin { label: label.clone(), moment: point.time });
     let begin_chain =
         Action::Point(PointAction::BeginChain { label: label.clone(), chain: *new_chain });
@@ -228,7 +231,7 @@ fn planned(facts: &AdoptFacts, policy: &AdoptPolicy, point: &OldPoint, disks: Ve
                 .to_owned(),
         ),
     }
-    for Judged { disk, snapshot } in disks {
+    for (Judged { disk, snapshot }, image) in disks.into_iter().zip(new_image.and_others()) {
         match snapshot {
             Ok((volume, snapshot)) => {
                 kept.push(KeptPoint {
@@ -236,9 +239,8 @@ fn planned(facts: &AdoptFacts, policy: &AdoptPolicy, point: &OldPoint, disks: Ve
                     because: "it is eve4pve-barc's, and the next backup continues it".to_owned(),
                 });
                 let from = facts.directory.clone();
-                steps.push(
-                    Action::Transfer(TransferAction::Adopt { disk, volume, snapshot, from }).step(),
-                );
+                let adopt = TransferAction::Adopt { disk, volume, snapshot, from, image };
+                steps.push(Action::Transfer(adopt).step());
             }
             Err(reason) => skipped.push(SkippedDisk {
                 disk: disk.to_string(),

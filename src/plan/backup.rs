@@ -46,8 +46,12 @@ pub fn plan(facts: &BackupFacts, policy: &BackupPolicy) -> Result<Plan, NoBackup
     let moment = free_moment(facts, policy.now);
     let chain = facts.chain.unwrap_or(policy.new_chain);
     let name = SnapshotName { chain, label: policy.label.clone(), moment };
-    let transfers: Vec<Step> =
-        facts.volumes.iter().map(|v| transfer(facts, policy, v, &name)).collect();
+    let transfers: Vec<Step> = facts
+        .volumes
+        .iter()
+        .zip(policy.new_image.and_others())
+        .map(|(volume, image)| transfer(facts, policy, volume, &name, image))
+        .collect();
     check_space(facts, &transfers)?;
     let pruned = prune_afterwards(facts, policy, moment, &transfers);
 
@@ -225,20 +229,17 @@ fn not_pruned(facts: &BackupFacts, policy: &BackupPolicy) -> Option<String> {
     (!policy.retention.is_empty()).then_some(text)
 }
 
-/// The point that this run makes, as retention will find it. The ids of its images are drawn when
-/// they are written: nothing present needs them, so that any that nobody bears will do.
+/// The point that this run makes, as retention will find it.
 fn point_to_be(
     facts: &BackupFacts,
     policy: &BackupPolicy,
     moment: Moment,
     transfers: &[Step],
 ) -> StoredFact {
-    let images = || facts.stored.iter().flat_map(|point| &point.images);
-    let is_free = |id: &u64| images().all(|image| image.image.0 != *id);
-    let own = ImageId((0..).find(is_free).unwrap_or(u64::MAX));
-    let parents = transfers.iter().filter_map(|step| match &step.action {
-        Action::Transfer(TransferAction::Save { since, .. }) => {
-            Some(since.as_ref().map(|base| base.image))
+    let images = transfers.iter().filter_map(|step| match &step.action {
+        Action::Transfer(TransferAction::Save { since, image, .. }) => {
+            let parent = since.as_ref().map(|base| base.image);
+            Some(StoredImage { image: *image, parent, bytes: 0 })
         }
         _ => None,
     });
@@ -253,7 +254,7 @@ fn point_to_be(
         failed: false,
         // A run that lacks a disk prunes nothing.
         missing: Vec::new(),
-        images: parents.map(|parent| StoredImage { image: own, parent, bytes: 0 }).collect(),
+        images: images.collect(),
     }
 }
 
@@ -262,6 +263,7 @@ fn transfer(
     policy: &BackupPolicy,
     volume: &VolumeFact,
     name: &SnapshotName,
+    image: ImageId,
 ) -> Step {
     let action = |since| {
         Action::Transfer(TransferAction::Save {
@@ -269,6 +271,7 @@ fn transfer(
             volume: volume.volume.clone(),
             snapshot: name.clone(),
             since,
+            image,
         })
     };
     match base::of(facts, policy, volume) {

@@ -193,6 +193,7 @@ mod tests {
             volume: "ceph:vm-100-disk-0".parse().unwrap(),
             snapshot: snapshot("barcdaily20200102120000"),
             from: "barc/100/daily".into(),
+            image: crate::model::ImageId(7),
         })
     }
 
@@ -281,6 +282,7 @@ mod tests {
             Action::Volume(VolumeAction::Create {
                 disk: "scsi0".parse().unwrap(),
                 volume: volume.clone(),
+                made_as: "ferry-new-100-0000000000000007".into(),
                 shape: crate::model::VolumeShape::default(),
             })
         };

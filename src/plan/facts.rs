@@ -178,6 +178,8 @@ pub struct BackupPolicy {
     pub point: PointId,
     /// The chain that the label gets where it has none, from the random source.
     pub new_chain: ChainId,
+    /// The id that the first new image gets, from the random source; it leads to those of the others.
+    pub new_image: ImageId,
     /// What happens to the snapshot that stays on each volume.
     pub snapshots: SnapshotProtection,
     /// When an image is a base although an increment would be possible.

@@ -33,6 +33,7 @@ mod replaced;
 pub mod reset;
 pub mod restore;
 mod restore_policy;
+mod restore_refusal;
 mod rule;
 mod shape;
 pub mod snapshot;

@@ -4,8 +4,9 @@ pub use super::drives::{CloudInitDrive, NodeDisk, made_anew};
 pub use super::placing::{StorageRules, TargetStorage};
 pub use super::replaced::{MOST_UNUSED, PresentGuest};
 pub use super::restore_policy::{Afterwards, Existing, RestorePolicy, storage_for};
+pub use super::restore_refusal::NoRestore;
 
-use super::damage::{DamageFacts, IsDamaged, judge};
+use super::damage::{DamageFacts, judge};
 use super::guest_config::{self, Identity, Restoration, RestoredVolume, restored_config};
 use super::left::{LeftVolume, deletion, going, without_left};
 use super::placing::{Placed, place};
@@ -14,7 +15,7 @@ use super::{
     Action, ConfigAction, GuestAction, Item, OnFailure, Plan, Step, TransferAction, VolumeAction,
     drives, failure, replaced,
 };
-use crate::model::{Bytes, DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
+use crate::model::{DiskKey, Guest, GuestKind, SkippedDisk, VmId, VolumeId, VolumeShape};
 use crate::pve_config::{GuestConfig, MacPrefix};
 use std::collections::BTreeMap;
 
@@ -76,88 +77,6 @@ pub struct RestoreFacts {
     pub node: String,
 }
 
-/// Why a restore is refused; nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoRestore {
-    /// The vmid is taken.
-    #[error(
-        "guest {0} exists on node {1}: choose another --target-vmid, or --force for a stopped guest (its volumes are kept as unused disks); nothing was changed"
-    )]
-    GuestExists(VmId, String),
-    /// A guest of that vmid is just being made.
-    #[error(
-        "guest {0} is being made on node {1} (its lock is `create`), by another restore or by PVE: wait for its end, or choose another --target-vmid; if nothing makes it any more, `qm unlock {0}` on that node (`pct unlock {0}` for a container) and remove what is left of it; nothing was changed"
-    )]
-    BeingMade(VmId, String),
-    /// The guest that would be replaced is in use.
-    #[error("guest {0} {1}, it cannot be replaced; nothing was changed")]
-    GuestInUse(VmId, String),
-    /// The guest that should get the volumes is not there.
-    #[error(
-        "guest {0} does not exist, and cannot get the volumes: choose another --attach, or leave it out; nothing was changed"
-    )]
-    NoGuest(VmId),
-    /// A volume of that name is there.
-    #[error(
-        "volume {0} exists: choose another --target-vmid, --storage or --to; if an interrupted restore on another node left it (look at it first: no guest may need it), remove it with `pvesm free {0}`; nothing was changed"
-    )]
-    VolumeExists(VolumeId),
-    /// A guest has a volume of that name.
-    #[error(
-        "volume {0} belongs to guest {1}: choose another --target-vmid, --storage or --to; nothing was changed"
-    )]
-    VolumeOfGuest(VolumeId, VmId),
-    /// PVE would not use the storage for the volumes.
-    #[error(
-        "storage {storage} {why}: choose another with --storage or --map-storage {storage}:OTHER; nothing was changed"
-    )]
-    StorageUnfit {
-        /// The storage.
-        storage: String,
-        /// Why, with the option of storage.cfg that says so.
-        why: String,
-    },
-    /// The cluster's files are read-only.
-    #[error(
-        "node {0} has no quorum, and its /etc/pve cannot be written: bring the cluster's nodes back first (`pvecm status`); nothing was changed"
-    )]
-    NoQuorum(String),
-    /// The guest that would be replaced has more volumes than can be kept.
-    #[error(
-        "guest {0} has {1} volumes, of which 256 could be kept as unused disks: remove some, or choose another --target-vmid; nothing was changed"
-    )]
-    TooManyUnused(VmId, usize),
-    /// A storage is missing or of a kind that cannot hold the volumes.
-    #[error(
-        "storage {0} does not exist here or cannot hold this volume: choose one with --storage or --map-storage {0}:OTHER; nothing was changed"
-    )]
-    NoStorage(String),
-    /// The point has no such disk.
-    #[error("the restore point holds no disk {0} (it holds {1}); nothing was changed")]
-    NoDisk(DiskKey, String),
-    /// Checks found damage in the point, and it is not clear that just this one is meant.
-    #[error(transparent)]
-    Damaged(#[from] IsDamaged),
-    /// The configuration cannot be made.
-    #[error("{0}; nothing was changed")]
-    Config(String),
-    /// The options exclude each other.
-    #[error("{0}; nothing was changed")]
-    Usage(String),
-    /// The storage would be full.
-    #[error(
-        "not enough space on storage {storage}: {free} free, {needed} needed; nothing was changed"
-    )]
-    NoSpace {
-        /// The storage.
-        storage: String,
-        /// What is free.
-        free: Bytes,
-        /// What the point's data needs.
-        needed: Bytes,
-    },
-}
-
 /// Plans a restore.
 ///
 /// # Errors
@@ -182,11 +101,12 @@ pub fn plan(facts: &RestoreFacts, policy: &RestorePolicy) -> Result<Plan, NoRest
     let volumes = place(facts, policy, target)?;
     replaced::check(facts, &volumes)?;
 
-    let mut steps = if whole { reservation(facts, target) } else { Vec::new() };
+    let mut steps = if whole { reservation(facts, policy, target) } else { Vec::new() };
     steps.extend(going(facts).map(deletion));
-    steps.extend(volumes.iter().map(|(stored, volume)| {
+    steps.extend(volumes.iter().zip(policy.mark.and_others()).map(|((stored, volume), mark)| {
         let (disk, shape) = (stored.disk.clone(), shape_on(stored, volume));
-        Action::Volume(VolumeAction::Create { disk, volume: facts.place_of(volume), shape }).step()
+        let (volume, made_as) = (facts.place_of(volume), mark.first_name(target));
+        Action::Volume(VolumeAction::Create { disk, volume, made_as, shape }).step()
     }));
     steps.extend(volumes.iter().map(|(stored, volume)| {
         Action::Transfer(TransferAction::Restore {
@@ -302,14 +222,24 @@ pub(super) fn wanted<'a>(
 }
 
 /// The vmid is the guest's from the first step on.
-fn reservation(facts: &RestoreFacts, target: VmId) -> Vec<Step> {
+fn reservation(facts: &RestoreFacts, policy: &RestorePolicy, target: VmId) -> Vec<Step> {
     let left = facts.left_reserved.then(|| {
         Action::Guest(GuestAction::Release { vmid: target })
             .because("an interrupted restore had reserved it")
     });
-    let reserve =
-        Action::Guest(GuestAction::Reserve { vmid: target, node: facts.node.clone() }).step();
+    let text = match &facts.present {
+        None => format!("#pve-ferry restores guest {target} ({})\nlock: create\n", policy.mark),
+        Some(present) => locked(&present.config),
+    };
+    let node = facts.node.clone();
+    let reserve = Action::Guest(GuestAction::Reserve { vmid: target, node, text }).step();
     left.into_iter().chain([reserve]).collect()
+}
+
+fn locked(present: &str) -> String {
+    let mut config = GuestConfig::parse(present);
+    config.set("lock", "create");
+    config.to_string()
 }
 
 fn ending_of_guest(

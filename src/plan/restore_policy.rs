@@ -1,7 +1,7 @@
 //! What a user wants of a restore, and where that sends volumes. Pure. What comes of it with the facts
 //! of a point and a cluster is not here: that is `restore`.
 
-use crate::model::{DiskKey, VmId};
+use crate::model::{DiskKey, Mark, VmId};
 use std::collections::BTreeMap;
 
 /// What the user wants of a restore.
@@ -25,6 +25,8 @@ pub struct RestorePolicy {
     pub existing: Existing,
     /// Random bytes for new addresses and ids: 6 for each network card, 16 for each id.
     pub random: Vec<u8>,
+    /// What this restore has under way is known by it, from the random source.
+    pub mark: Mark,
     /// What happens after the restore.
     pub afterwards: Afterwards,
 }

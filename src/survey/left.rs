@@ -33,6 +33,9 @@ pub(super) async fn left(
     let mut found = Left::default();
     for made in ctx.unfinished.left(vmid) {
         let Some(looked_at) = storages.get(&made.volume.storage) else { continue };
+        if looked_at.node != made.node {
+            continue;
+        }
         let is_there = |id: &VolumeId| looked_at.volumes.contains(&id.name);
         let first = made.first_id();
         // Under its first name it is ours whatever it is; under its own, only what was noted; and a

@@ -110,6 +110,29 @@ fn a_restore_makes_the_volume_on_the_node_that_gets_the_guest() {
     assert_eq!(lab.local["pve2"].calls().len(), before, "the other node was not asked");
 }
 
+/// What a dead restore noted on one node's storage says nothing of a volume of that name on another's.
+#[test]
+fn what_an_interrupted_restore_left_is_sought_on_the_node_where_it_was_made() {
+    let lab = lab();
+    lab.good_backup(&backup());
+    let (first, mut wanted) = ("ferry-new-901-0000000000000007", Restore::to(901));
+    wanted.sought.vmid = 102.try_into().unwrap();
+    for (noted, stays) in [("pve2", true), ("pve1", false)] {
+        for node in ["pve1", "pve2"] {
+            let _ = lab.local[node].add_volume(first, SIZE);
+        }
+        let volume = format!("/{noted}/local-zfs:vm-901-disk-0").parse().unwrap();
+        let (vmid, at) = (901.try_into().unwrap(), lab.clock.now());
+        drop(lab.unfinished().note(vmid, &volume, first, at).unwrap());
+        let report = lab.restore(&wanted).unwrap();
+        assert_eq!(report.exit_code(), 0, "{report:#?}");
+        assert_eq!(lab.local["pve1"].read(first).is_ok(), stays, "noted on {noted}");
+        assert!(lab.local["pve2"].read(first).is_ok(), "the other node was asked");
+        std::fs::remove_file(lab.config_path("pve1", 901)).unwrap();
+        lab.local["pve1"].set_name("vm-901-disk-0", &format!("done-{noted}")).unwrap();
+    }
+}
+
 #[test]
 fn a_volume_that_only_another_node_has_does_not_exist_for_the_guest() {
     let lab = lab();

@@ -1,7 +1,7 @@
 //! Reads the facts of an adoption.
 
 use crate::notation::{after, has, identity, rest, snapshot};
-use pve_ferry::model::{Guest, GuestKind, SkippedDisk};
+use pve_ferry::model::{Guest, GuestKind, ImageId, SkippedDisk};
 use pve_ferry::plan::adopt::{AdoptFacts, AdoptPolicy, OldImage, OldPoint, OwnPoint};
 use pve_ferry::plan::facts::{SnapshotFact, VolumeFact};
 
@@ -73,7 +73,10 @@ pub fn read(lines: &[Vec<String>]) -> (AdoptFacts, AdoptPolicy) {
             other => panic!("unknown fact {other}"),
         }
     }
-    let policy =
-        AdoptPolicy { label: "daily".parse().unwrap(), new_chain: "0000cafe".parse().unwrap() };
+    let policy = AdoptPolicy {
+        label: "daily".parse().unwrap(),
+        new_chain: "0000cafe".parse().unwrap(),
+        new_image: ImageId(0xcafe),
+    };
     (facts, policy)
 }

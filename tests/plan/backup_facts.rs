@@ -17,6 +17,7 @@ pub fn read(lines: &[Vec<String>]) -> (BackupFacts, BackupPolicy) {
         now: "2026-01-02T00:00:00Z".parse().unwrap(),
         point: PointId(0xfeed),
         new_chain: "0000cafe".parse().unwrap(),
+        new_image: ImageId(0xbeef),
         snapshots: SnapshotProtection::Unprotected,
         renew: None,
         audit: None,

@@ -51,7 +51,13 @@ fn create() -> Action {
 
 fn save() -> Action {
     let disk = "scsi0".parse().unwrap();
-    Action::Transfer(TransferAction::Save { disk, volume: volume(), snapshot: name(), since: None })
+    Action::Transfer(TransferAction::Save {
+        disk,
+        volume: volume(),
+        snapshot: name(),
+        since: None,
+        image: ImageId(7),
+    })
 }
 
 fn check_config() -> Action {
@@ -76,7 +82,12 @@ fn release_base() -> Action {
 
 fn make_volume() -> Action {
     let (disk, shape) = ("scsi0".parse().unwrap(), VolumeShape::default());
-    Action::Volume(VolumeAction::Create { disk, volume: volume(), shape })
+    Action::Volume(VolumeAction::Create {
+        disk,
+        volume: volume(),
+        made_as: "ferry-new-100-7".into(),
+        shape,
+    })
 }
 
 fn fill_volume() -> Action {
@@ -96,7 +107,11 @@ fn write_config() -> Action {
 }
 
 fn reserve() -> Action {
-    Action::Guest(GuestAction::Reserve { vmid: vmid(), node: "pve1".into() })
+    Action::Guest(GuestAction::Reserve {
+        vmid: vmid(),
+        node: "pve1".into(),
+        text: "lock: create\n".into(),
+    })
 }
 
 fn delete_volume() -> Action {
@@ -113,6 +128,7 @@ fn adopt() -> Action {
         volume: volume(),
         snapshot: identity("barcdaily"),
         from,
+        image: ImageId(7),
     })
 }
 

@@ -11,7 +11,7 @@ impl Execution {
         match action {
             GuestAction::Thaw { after } => self.thaw_guest(*after).await,
             GuestAction::Release { .. } => self.release_left(),
-            GuestAction::Reserve { .. } => self.reserve(self.held.restoring()?),
+            GuestAction::Reserve { text, .. } => self.reserve(self.held.restoring()?, text),
             GuestAction::RescanVolumes { vmid } => {
                 self.clear_notes();
                 self.held.restoring()?.control.rescan().await?;

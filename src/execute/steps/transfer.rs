@@ -12,20 +12,23 @@ impl Execution {
         self: &Arc<Self>,
         action: &TransferAction,
     ) -> Result<(), Stopped> {
-        let image = self.ctx.limits.image;
+        let options = self.ctx.limits.image;
         match action {
-            TransferAction::Save { disk, volume, snapshot, since } => {
-                let (compression, since) = (image.compression, since.as_ref());
-                let saving = Saving { disk, volume, snapshot, since, compression, striped: false };
+            TransferAction::Save { disk, volume, snapshot, since, image } => {
+                let (compression, since) = (options.compression, since.as_ref());
+                let image = *image;
+                let saving =
+                    Saving { disk, volume, snapshot, since, image, compression, striped: false };
                 self.save_volume(saving).await
             }
-            TransferAction::Adopt { disk, volume, snapshot, .. } => {
+            TransferAction::Adopt { disk, volume, snapshot, image, .. } => {
                 let adopting = Adopting {
                     disk: disk.clone(),
                     volume: volume.clone(),
                     snapshot: snapshot.clone(),
+                    image: *image,
                     // A base has no records of zeros; what is aligned has no meaning.
-                    options: ImageOptions { zeros: ZeroRuns::Aligned, ..image },
+                    options: ImageOptions { zeros: ZeroRuns::Aligned, ..options },
                 };
                 self.adopt_volume(self.held.old()?, &adopting).await
             }

@@ -25,7 +25,9 @@ impl Execution {
             VolumeAction::DeleteSnapshot { volume, snapshot } => {
                 self.delete_snapshot(volume, snapshot, step).await
             }
-            VolumeAction::Create { volume, shape, .. } => self.create_volume(volume, shape).await,
+            VolumeAction::Create { volume, made_as, shape, .. } => {
+                self.create_volume(volume, made_as, shape).await
+            }
             VolumeAction::Delete { volume, identity } => self.delete_left(volume, identity).await,
         }
     }
@@ -72,18 +74,21 @@ impl Execution {
 
     /// Makes a volume under a name that nobody else can have thought of, and gives it its own when
     /// it is noted what it is: whatever becomes of this run, what it made is known to be its own.
-    async fn create_volume(&self, volume: &VolumeRef, shape: &VolumeShape) -> Result<(), Stopped> {
+    async fn create_volume(
+        &self,
+        volume: &VolumeRef,
+        made_as: &str,
+        shape: &VolumeShape,
+    ) -> Result<(), Stopped> {
         let storage = self.storage(volume)?;
-        let mark = crate::entropy::random_u64().context("read random bytes")?;
-        let made_as = format!("ferry-new-{}-{mark:016x}", self.plan.guest.vmid);
-        self.note_intent(volume, &made_as);
-        self.will_make(Undo::Volume(volume.clone(), made_as.clone()));
-        let identity = storage.create_volume(&made_as, shape).await?.identity;
+        self.note_intent(volume, made_as);
+        self.will_make(Undo::Volume(volume.clone(), made_as.to_owned()));
+        let identity = storage.create_volume(made_as, shape).await?.identity;
         self.note_identity(volume, &identity);
         self.state().volumes.insert(volume.clone(), identity.clone());
         // Whoever was faster with a volume of that name keeps it. What comes to bear it is known by its
         // identity to the import, which looks before it writes.
-        storage.rename_volume(&made_as, &volume.id.name).await?;
+        storage.rename_volume(made_as, &volume.id.name).await?;
         self.note(&format!("created volume {volume}"));
         Ok(())
     }

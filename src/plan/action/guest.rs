@@ -25,6 +25,9 @@ pub enum GuestAction {
         vmid: VmId,
         /// The node that gets it.
         node: String,
+        /// The configuration that reserves it: it holds nothing but the lock and a random number, or it is
+        /// the one that is replaced, with the lock.
+        text: String,
     },
     /// Lets PVE look for volumes that no configuration names.
     RescanVolumes {
@@ -57,7 +60,7 @@ impl GuestAction {
                 ("thaw guest", format!("after {after} s, if it is not by then"))
             }
             Self::Release { vmid } => ("release vmid", vmid.to_string()),
-            Self::Reserve { vmid, node } => ("reserve vmid", format!("{vmid} on {node}")),
+            Self::Reserve { vmid, node, .. } => ("reserve vmid", format!("{vmid} on {node}")),
             Self::RescanVolumes { vmid } => ("rescan volumes", format!("of {vmid}")),
             Self::CreateSnapshot { name, with_memory } => {
                 let memory = if *with_memory { "  with memory" } else { "" };

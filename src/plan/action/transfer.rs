@@ -1,6 +1,6 @@
 //! Data on its way between a volume and a repository, or compared between the two.
 
-use crate::model::{DiskKey, Moment, Share, SnapshotIdentity, SnapshotName, VolumeRef};
+use crate::model::{DiskKey, ImageId, Moment, Share, SnapshotIdentity, SnapshotName, VolumeRef};
 use crate::plan::BaseImage;
 use crate::plan::compare::Comparison;
 use crate::plan::rule::{Broken, Rule};
@@ -19,6 +19,8 @@ pub enum TransferAction {
         snapshot: SnapshotName,
         /// What the increment follows; `None` makes a base.
         since: Option<BaseImage>,
+        /// The id that the image gets.
+        image: ImageId,
     },
     /// Makes a base image of what eve4pve-barc saved of a volume, and compares it with the snapshot
     /// that the next increment is to begin at.
@@ -31,6 +33,8 @@ pub enum TransferAction {
         snapshot: SnapshotIdentity,
         /// The old tool's directory, as a person names it.
         from: String,
+        /// The id that the image gets.
+        image: ImageId,
     },
     /// Writes a restore point's volume into a volume that this plan made.
     Restore {

@@ -45,6 +45,9 @@ pub enum VolumeAction {
         disk: DiskKey,
         /// Its id; a volume of that name must not exist.
         volume: VolumeRef,
+        /// The name under which it is made, and bears until it is noted what it is: nobody else can have
+        /// thought of it.
+        made_as: String,
         /// What it is made like.
         shape: VolumeShape,
     },
@@ -72,7 +75,7 @@ impl VolumeAction {
             Self::DeleteSnapshot { volume, snapshot } => {
                 ("delete snapshot", format!("{volume}@{}", snapshot.name))
             }
-            Self::Create { disk, volume, shape } => {
+            Self::Create { disk, volume, shape, .. } => {
                 ("create volume", format!("{volume}  for {disk}, {}", Bytes(shape.size)))
             }
             Self::Delete { volume, .. } => ("delete volume", volume.to_string()),
