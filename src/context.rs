@@ -6,7 +6,7 @@ pub use crate::cluster::{Cluster, Hosts};
 use crate::cancel::Cancel;
 use crate::clock::Clock;
 use crate::hooks::Hooks;
-use crate::model::{ClusterRef, NodeName, VolumeId, VolumeRef};
+use crate::model::{ClusterRef, NodeName, RemoteName, VolumeId, VolumeRef};
 use crate::node::freezes::Freezes;
 use crate::node::unfinished::UnfinishedRestores;
 use crate::progress::Progress;
@@ -15,6 +15,7 @@ use crate::repository::image::{Compression, ImageOptions, ZeroRuns};
 use crate::stall::STALL_TIMEOUT;
 use crate::storage::{NoStorage, Storage};
 use crate::throttle::Throttle;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -24,6 +25,8 @@ use tokio::sync::Semaphore;
 pub struct Context {
     /// The cluster that this node belongs to.
     pub home: Option<Cluster>,
+    /// The other clusters that the run reaches, by the names that they have here.
+    pub remotes: BTreeMap<RemoteName, Cluster>,
     /// The API of the cluster that is worked on, where no more of it is needed; from any machine.
     pub api: Option<ClusterApi>,
     /// The wall clock, the monotonic clock.
@@ -48,7 +51,20 @@ impl Context {
     /// # Errors
     /// The run has none.
     pub fn home(&self) -> Result<&Cluster, NoCluster> {
-        self.home.as_ref().ok_or(NoCluster)
+        self.cluster(&ClusterRef::Home)
+    }
+
+    /// The cluster that is meant.
+    ///
+    /// # Errors
+    /// The run does not reach it.
+    pub fn cluster(&self, meant: &ClusterRef) -> Result<&Cluster, NoCluster> {
+        match meant {
+            ClusterRef::Home => self.home.as_ref().ok_or(NoCluster::NoNode),
+            ClusterRef::Remote(name) => {
+                self.remotes.get(name).ok_or_else(|| NoCluster::NoRemote(name.clone()))
+            }
+        }
     }
 
     /// The API of the cluster that is worked on.
@@ -73,14 +89,13 @@ impl Context {
     /// The storage that a volume is on.
     ///
     /// # Errors
-    /// As [`Context::storage`]; no storage of another cluster is reached from here.
+    /// As [`Context::storage`], or the volume's cluster is not reached.
     pub fn storage_of(&self, volume: &VolumeRef) -> Result<&Storage, NoStorage> {
-        match &volume.cluster {
-            ClusterRef::Home => {
-                let node = volume.node.as_ref().map_or("", NodeName::as_str);
-                self.storage(node, &volume.id.storage)
-            }
-            ClusterRef::Remote(_) => Err(NoStorage::NotDefined(volume.id.storage.clone())),
+        let node = volume.node.as_ref().map_or("", NodeName::as_str);
+        match self.cluster(&volume.cluster) {
+            Ok(cluster) => cluster.storages.find(node, &volume.id.storage),
+            Err(NoCluster::NoNode) => Err(NoStorage::NotDefined(volume.id.storage.clone())),
+            Err(NoCluster::NoRemote(name)) => Err(NoStorage::NoCluster(name)),
         }
     }
 
@@ -92,9 +107,15 @@ impl Context {
 }
 
 /// What was asked for needs a cluster, and this run has none.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("this needs a node of a Proxmox VE cluster; nothing was changed")]
-pub struct NoCluster;
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoCluster {
+    /// The machine is no node.
+    #[error("this needs a node of a Proxmox VE cluster; nothing was changed")]
+    NoNode,
+    /// No cluster bears the name here.
+    #[error("no cluster is known here as {0}; nothing was changed")]
+    NoRemote(RemoteName),
+}
 
 /// What was asked for needs the API of a cluster, and this run has none.
 #[derive(Debug, Clone, Copy, thiserror::Error)]

@@ -119,6 +119,7 @@ pub fn stored(directory: &Path, count: u64) {
 fn context(state: &Path) -> Context {
     Context {
         home: None,
+        remotes: BTreeMap::new(),
         api: None,
         clock: Clock::System,
         progress: Arc::new(Silent),

@@ -106,6 +106,7 @@ pub fn without_cluster(
     let progress = super::bars::progress(logging);
     Context {
         home: None,
+        remotes: BTreeMap::new(),
         api: None,
         clock: Clock::System,
         progress,

@@ -159,7 +159,7 @@ impl Execution {
 
     /// The storage that the volume is on.
     pub(super) fn storage(&self, volume: &VolumeRef) -> anyhow::Result<crate::storage::Storage> {
-        let storage = self.ctx.storage_of(volume).ok().cloned();
-        storage.with_context(|| format!("storage {} has no driver here", volume.id.storage))
+        let storage = self.ctx.storage_of(volume).cloned();
+        storage.with_context(|| format!("{volume} cannot be reached"))
     }
 }

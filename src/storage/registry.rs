@@ -1,7 +1,7 @@
 //! Which driver answers for a storage on a node. Reads no configuration: whoever makes the registry has.
 
 use super::Storage;
-use crate::model::{NodeName, StorageId};
+use crate::model::{NodeName, RemoteName, StorageId};
 use crate::transport::Host;
 use std::collections::BTreeMap;
 
@@ -23,6 +23,9 @@ pub enum NoStorage {
     /// storage.cfg has no such section.
     #[error("storage {0} does not exist in storage.cfg")]
     NotDefined(String),
+    /// No cluster is known under the name before the storage.
+    #[error("no cluster is known here as {0}")]
+    NoCluster(RemoteName),
     /// No driver serves storages of this kind.
     #[error("storage {id} is of the kind {kind}")]
     OtherKind {

@@ -17,6 +17,7 @@ use pve_ferry::storage::{Driver, Memory, Registry, Storage};
 use pve_ferry::survey::{self, RestorePoint, Sought};
 use pve_ferry::throttle::Throttle;
 use pve_ferry::transport::Host;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,7 @@ impl Lab {
                 storages: self.storages(),
                 guards: PathBuf::from("/run/pve-ferry"),
             }),
+            remotes: BTreeMap::new(),
             api: None,
             clock: self.clock.clone(),
             progress: Arc::new(Notes(self.events.clone())),

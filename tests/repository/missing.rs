@@ -15,6 +15,7 @@ use pve_ferry::repository::*;
 use pve_ferry::retention::{Rules, Span};
 use pve_ferry::run::{Mode, run};
 use pve_ferry::stream::{Header, StreamWriter};
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -114,6 +115,7 @@ fn prunes(path: &Path) -> Report {
 fn runs(operation: impl Operation) -> Report {
     let state = tempfile::tempdir().unwrap();
     let ctx = Context {
+        remotes: BTreeMap::new(),
         api: None,
         home: None,
         clock: Clock::System,

@@ -1,6 +1,7 @@
 //! Plans of snapshots on the memory driver, made by hand: groups, what a failure means, the user's wish to
 //! stop. No backup is around them.
 
+mod clusters;
 mod lab;
 mod scopes;
 

@@ -17,6 +17,7 @@ use crate::report::GuestOutcome;
 use crate::storage::memory::Memory;
 use crate::storage::{Driver, Registry, Storage};
 use crate::transport::{Answer, Script};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// What happened, in its order: the notes of steps, and the words that the guards were given.
@@ -49,9 +50,10 @@ impl Progress for Notes {
     }
 }
 
-/// A guest of four volumes, each with a snapshot `old`.
+/// A guest of four volumes, each with a snapshot `old`; another cluster has volumes of the same names.
 pub(super) struct Lab {
     pub(super) memory: Memory,
+    pub(super) far: Memory,
     pub(super) events: Events,
     pub(super) notes: Arc<Notes>,
     pub(super) cancel: Cancel,
@@ -98,27 +100,16 @@ pub(super) fn node(events: &Events) -> Arc<Script> {
 
 impl Lab {
     pub(super) async fn new() -> Self {
-        let (memory, events, cancel) = (Memory::new("ceph"), Events::default(), Cancel::default());
-        let storage = Storage::Memory(memory.clone());
-        let mut identities = Vec::new();
-        for n in 0..4 {
-            let name = format!("disk-{n}");
-            memory.add_volume(&name, 65_536).unwrap();
-            storage.create_snapshot(&name, OLD).await.unwrap();
-            identities.push(storage.volume(&name).await.unwrap().unwrap().identity);
-        }
-        let mut storages = Registry::default();
-        storages.serve("ceph".parse().unwrap(), Driver::Shared(storage), &[]);
+        let (memory, far) = (Memory::new("ceph"), Memory::of_place("ceph", "far"));
+        let (events, cancel) = (Events::default(), Cancel::default());
+        let identities = with_volumes(&memory).await;
+        with_volumes(&far).await;
         let notes = Arc::new(Notes { events: events.clone(), at: Mutex::default() });
         let (state, script) = (tempfile::tempdir().unwrap(), node(&events));
         let ctx = Arc::new(Context {
             api: None,
-            home: Some(Cluster {
-                files: ClusterFiles::new(state.path().to_owned()),
-                hosts: Hosts::Scripted(Arc::new(move |_| script.clone())),
-                storages,
-                guards: "/run/pve-ferry".into(),
-            }),
+            home: Some(cluster(&memory, state.path(), &script)),
+            remotes: [("far".parse().unwrap(), cluster(&far, state.path(), &script))].into(),
             clock: Clock::fixed(Moment::from_unix(0)),
             progress: notes.clone(),
             cancel: cancel.clone(),
@@ -127,7 +118,7 @@ impl Lab {
             unfinished: UnfinishedRestores::new(state.path()),
             freezes: Freezes::new(state.path()),
         });
-        Self { memory, events, notes, cancel, ctx, identities, _state: state }
+        Self { memory, far, events, notes, cancel, ctx, identities, _state: state }
     }
 
     pub(super) fn create(&self, n: usize) -> Step {
@@ -177,6 +168,30 @@ impl Lab {
             |n: &usize, name: &str| self.memory.read_snapshot(&format!("disk-{n}"), name).is_ok();
         let new = new_name().to_string();
         ((0..4).filter(|n| has(n, &new)).collect(), (0..4).filter(|n| !has(n, OLD)).collect())
+    }
+}
+
+/// Makes the volumes, and says what they are.
+async fn with_volumes(memory: &Memory) -> Vec<VolumeIdentity> {
+    let (storage, mut identities) = (Storage::Memory(memory.clone()), Vec::new());
+    for n in 0..4 {
+        let name = format!("disk-{n}");
+        memory.add_volume(&name, 65_536).unwrap();
+        storage.create_snapshot(&name, OLD).await.unwrap();
+        identities.push(storage.volume(&name).await.unwrap().unwrap().identity);
+    }
+    identities
+}
+
+fn cluster(memory: &Memory, files: &Path, script: &Arc<Script>) -> Cluster {
+    let (mut storages, script) = (Registry::default(), script.clone());
+    let shared = Driver::Shared(Storage::Memory(memory.clone()));
+    storages.serve("ceph".parse().unwrap(), shared, &[]);
+    Cluster {
+        files: ClusterFiles::new(files.to_owned()),
+        hosts: Hosts::Scripted(Arc::new(move |_| script.clone())),
+        storages,
+        guards: "/run/pve-ferry".into(),
     }
 }
 
