@@ -58,7 +58,8 @@ async fn saved(
     snapshot: &pve_ferry::model::SnapshotIdentity,
     path: &Path,
 ) -> ChainLink {
-    let mut export = storage.export(VOLUME, snapshot, None).await.expect("an export");
+    let facts = storage.volume(VOLUME).await.expect("it answers").expect("the volume");
+    let mut export = storage.export(&facts, snapshot, None).await.expect("an export");
     let header = Header { from: None, to: Some("s".to_owned()), size: SIZE };
     let mut data = File::create(path).expect("an image");
     let mut index = File::create(index_path(path)).expect("an index");

@@ -57,7 +57,7 @@ impl Execution {
         let facts = facts.with_context(|| format!("volume {volume} is gone"))?;
         facts.find(&format!("{volume}@{}", snapshot.name), snapshot)?;
         let imported = Arc::new(self.import_files(work, adopting).await?);
-        let export = self.until_stopped(storage.export(&volume.id.name, snapshot, None)).await?;
+        let export = self.until_stopped(storage.export(&facts, snapshot, None)).await?;
         self.compare(adopting, imported.clone(), export).await?;
         let (image, compression) = (adopting.image, adopting.options.compression);
         let written = Written { disk, volume, source: snapshot, since: None, image, compression };

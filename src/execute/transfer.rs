@@ -97,7 +97,7 @@ impl Execution {
         let own = snapshot_in(&facts, saving.volume, saving.snapshot)?.clone();
         let since = saving.since.map(|base| &base.snapshot);
         let storage = self.storage(saving.volume)?;
-        let export = storage.export(&saving.volume.id.name, &own.identity, since);
+        let export = storage.export(&facts, &own.identity, since);
         let export = self.until_stopped(export).await?;
         let header = Header {
             from: since.map(|identity| identity.name.clone()),

@@ -24,6 +24,7 @@ pub use registry::{Driver, NoStorage, OfNode, Registry};
 pub use transfer::{Export, Finish, Import};
 
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
+use facts::refuse_watchers;
 
 type Result<T> = std::result::Result<T, StorageError>;
 
@@ -92,6 +93,14 @@ impl Storage {
     /// As [`Storage::volume`].
     pub async fn volume_of(&self, identity: &VolumeIdentity) -> Result<Option<VolumeFacts>> {
         driver!(self, d => d.volume_of(identity).await)
+    }
+
+    /// How many clients have a volume open. Reads.
+    ///
+    /// # Errors
+    /// As [`Storage::volume`], or there is no such volume.
+    pub async fn watchers(&self, name: &str) -> Result<usize> {
+        driver!(self, d => d.watchers(name).await)
     }
 
     /// The names of all volumes, sorted. Reads.
@@ -185,14 +194,15 @@ impl Storage {
         driver!(self, d => d.delete_volume(name, expected).await)
     }
 
-    /// Reads a snapshot, or what changed in it since an older one, as a diff stream v1. It counts
-    /// only when [`Finish::wait`] said so after the last byte.
+    /// Reads a snapshot, or what changed in it since an older one, as a diff stream v1. The volume is
+    /// given as it was just looked at. It counts only when [`Finish::wait`] said so after the last byte,
+    /// which looks once more.
     ///
     /// # Errors
     /// A snapshot is not the surveyed one or is gone, or the storage failed.
     pub async fn export(
         &self,
-        volume: &str,
+        volume: &VolumeFacts,
         own: &SnapshotIdentity,
         since: Option<&SnapshotIdentity>,
     ) -> Result<Export> {

@@ -49,7 +49,8 @@ fn barc_run_with(lab: &Lab, stamp: &str, before: Option<&str>, config: &str) {
             None => ("img", lab.storage.read_snapshot(&volume, &own.name).unwrap()),
             Some(since) => {
                 let mut bytes = Vec::new();
-                let export = block_on(lab.driver().export(&volume, &own, Some(since))).unwrap();
+                let facts = block_on(lab.driver().volume(&volume)).unwrap().unwrap();
+                let export = block_on(lab.driver().export(&facts, &own, Some(since))).unwrap();
                 { export.reader }.read_to_end(&mut bytes).unwrap();
                 ("diff", bytes)
             }

@@ -131,7 +131,9 @@ fn send(
     let (link, mut near, mut far) = Link::with(faults);
     let identity = sites.far.identity("vm-100-disk-0");
     let ended = block_on(async {
-        let mut export = sites.home.driver().export("vm-100-disk-0", snapshot, None).await.unwrap();
+        let home = sites.home.driver();
+        let facts = home.volume("vm-100-disk-0").await.unwrap().unwrap();
+        let mut export = home.export(&facts, snapshot, None).await.unwrap();
         let import = sites.far.driver().import("vm-100-disk-0", &identity).await.unwrap();
         let (mut writer, exit) = (import.writer, import.exit);
         // The memory link holds all that was sent: nobody has to read meanwhile.

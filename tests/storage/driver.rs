@@ -23,7 +23,7 @@ async fn rbd_serves_namespaces_and_data_pools() {
     inner.create_snapshot("vm-1-disk-0", "s").await.unwrap();
     let facts = inner.volume("vm-1-disk-0").await.unwrap().unwrap();
     let own = facts.snapshots[0].identity.clone();
-    let mut export = inner.export("vm-1-disk-0", &own, None).await.unwrap();
+    let mut export = inner.export(&facts, &own, None).await.unwrap();
     let read = move || std::io::copy(&mut export.reader, &mut std::io::sink()).unwrap();
     assert_eq!(tokio::task::spawn_blocking(read).await.unwrap(), 12 + 6 + 9 + 1);
     export.exit.wait().await.unwrap();
@@ -60,7 +60,7 @@ async fn memory_fails_and_hangs_and_tears_as_told() {
     memory.inject(Operation::Export, 2, Fault::SilentCut(100));
     let own = &facts.snapshots[0].identity;
     for silent in [false, true] {
-        let mut export = storage.export("v", own, None).await.unwrap();
+        let mut export = storage.export(&facts, own, None).await.unwrap();
         let count = std::io::copy(&mut export.reader, &mut std::io::sink()).unwrap();
         assert_eq!((count, export.exit.wait().await.is_ok()), (100, silent));
     }

@@ -93,7 +93,7 @@ impl Site {
         own: &SnapshotIdentity,
         since: Option<&SnapshotIdentity>,
     ) -> Result<Vec<u8>, StorageError> {
-        let mut export = self.storage.export(name, own, since).await?;
+        let mut export = self.storage.export(&self.facts(name).await, own, since).await?;
         let read = move || {
             let mut bytes = Vec::new();
             export.reader.read_to_end(&mut bytes).map(|_| bytes)
@@ -152,7 +152,7 @@ impl Site {
                 let watch = self.rbd_command(&["watch", "--image", name]);
                 let process = Host::local().sink(&watch).unwrap();
                 for _ in 0..100 {
-                    if self.facts(name).await.watchers > 0 {
+                    if self.storage.watchers(name).await.unwrap() > 0 {
                         break;
                     }
                     tokio::time::sleep(Duration::from_millis(50)).await;

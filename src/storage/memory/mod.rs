@@ -20,7 +20,7 @@ pub(super) use import::Transfer;
 
 use super::blocks::{Blocks, Source};
 use super::transfer::{End, Export, Finish, Import};
-use super::{Location, Removed, Result, StorageError, VolumeFacts};
+use super::{Location, Removed, Result, StorageError, VolumeFacts, refuse_watchers};
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
 use fault::Due;
 use std::io::Read;
@@ -103,6 +103,10 @@ impl Memory {
         Ok(name.and_then(|name| world.facts(name)))
     }
 
+    pub(super) async fn watchers(&self, name: &str) -> Result<usize> {
+        Ok(self.shared().world.volume_mut(name)?.watchers)
+    }
+
     pub(super) async fn volumes(&self) -> Result<Vec<String>> {
         let names = |world: &mut World| Ok(world.volumes.keys().cloned().collect());
         self.perform(Operation::Volumes, "", names).await
@@ -181,10 +185,11 @@ impl Memory {
 
     pub(super) async fn export(
         &self,
-        volume: &str,
+        volume: &VolumeFacts,
         own: &SnapshotIdentity,
         since: Option<&SnapshotIdentity>,
     ) -> Result<Export> {
+        let volume = volume.name.as_str();
         let object = at(volume, &own.name);
         let fault = self.enter(Operation::Export, &object).await?;
         let omitted = usize::from(fault == Some(Fault::OmitsAChange));
@@ -224,7 +229,7 @@ impl Memory {
         let object = format!("{}:{volume}", self.id);
         let facts = self.shared().world.require(volume)?;
         facts.check(&object, expected)?;
-        facts.refuse_watchers(&object)?;
+        refuse_watchers(self.shared().world.volume_mut(volume)?.watchers, &object)?;
         let (sender, mut transfer) = Transfer::new(&object);
         let mut writer = import::Applier::new(self.clone(), (volume, expected), fault, sender);
         if matches!(fault, Some(Fault::Stalls(_))) {

@@ -4,7 +4,9 @@ use super::blocks::BLOCK_SIZE;
 use super::content::Content;
 use super::stream;
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
-use crate::storage::{ObjectMap, SnapshotFacts, StorageError, VolumeFacts, own_name};
+use crate::storage::{
+    ObjectMap, SnapshotFacts, StorageError, VolumeFacts, own_name, refuse_watchers,
+};
 use std::collections::BTreeMap;
 
 #[derive(Debug)]
@@ -62,7 +64,6 @@ impl World {
             identity: volume.identity.clone(),
             shape: VolumeShape { size: volume.content.size(), ..volume.shape.clone() },
             snapshots: volume.snapshots.iter().map(Snapshot::facts).collect(),
-            watchers: volume.watchers,
             object_map: volume.object_map,
             tells_used: true,
             parent: volume.parent.as_ref().map(|(name, _)| name.clone()),
@@ -177,7 +178,7 @@ impl World {
     pub(super) fn delete(&mut self, name: &str, expected: &VolumeIdentity) -> Result<()> {
         let (facts, object) = (self.require(name)?, self.object(name));
         facts.check(&object, expected)?;
-        facts.refuse_watchers(&object)?;
+        refuse_watchers(self.volume_mut(name)?.watchers, &object)?;
         if !facts.snapshots.is_empty() {
             return Err(StorageError::Busy { object, why: "it has snapshots".to_owned() });
         }
@@ -188,7 +189,7 @@ impl World {
     pub(super) fn rollback(&mut self, name: &str, to: &SnapshotIdentity) -> Result<()> {
         let object = self.object(name);
         let content = self.snapshot(name, to)?.content.clone();
-        self.require(name)?.refuse_watchers(&object)?;
+        refuse_watchers(self.volume_mut(name)?.watchers, &object)?;
         self.volume_mut(name)?.content = content;
         Ok(())
     }

@@ -198,7 +198,6 @@ impl Info {
         name: &str,
         identity: VolumeIdentity,
         snapshots: Vec<SnapshotFacts>,
-        watchers: usize,
     ) -> VolumeFacts {
         VolumeFacts {
             name: name.to_owned(),
@@ -207,7 +206,6 @@ impl Info {
             tells_used: self.has_fast_diff(),
             parent: self.parent.as_ref().map(Parent::spec),
             snapshots,
-            watchers,
             migrating: self.is_migrating(),
             mirror_target: self.is_mirror_target(),
             shape: VolumeShape {
@@ -305,7 +303,7 @@ mod tests {
     }
 
     fn facts(json: &[u8]) -> VolumeFacts {
-        info(json, "c:v").unwrap().facts("v", volume(), Vec::new(), 0)
+        info(json, "c:v").unwrap().facts("v", volume(), Vec::new())
     }
 
     #[test]

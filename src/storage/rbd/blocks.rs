@@ -49,7 +49,7 @@ const DEEPEST: usize = 16;
 
 pub(super) async fn blocks(rbd: &Rbd, volume: &str, own: &SnapshotIdentity) -> Result<Blocks> {
     let object = rbd.object(&at(volume, &own.name));
-    let facts = rbd.identities(volume).await?;
+    let facts = rbd.require(volume).await?;
     let size = facts.find(&object, own)?.size;
     let failed = |why: Box<dyn std::error::Error + Send + Sync>| StorageError::Read {
         object: object.clone(),
@@ -99,7 +99,7 @@ impl Objects {
 
     /// Numbers are never given again, so if the snapshot is still there, it was all the time.
     pub(in crate::storage) async fn finish(&self) -> Result<()> {
-        let facts = self.rbd.identities(&self.volume).await?;
+        let facts = self.rbd.require(&self.volume).await?;
         facts.find(&self.rbd.object(&at(&self.volume, &self.own.name)), &self.own).map(drop)
     }
 }
@@ -125,7 +125,7 @@ async fn stack(rbd: &Rbd, (image, snapshot): (&str, &str)) -> Result<Vec<Planned
         let deed = super::Deed::reading(&rbd, &at(&image, &snapshot));
         let info = rbd.read(rbd.on_snapshot(&["info"], &image, &snapshot).args(JSON), deed).await?;
         let info = answers::info(&info.stdout, &rbd.object(&image))?;
-        let facts = rbd.identities(&image).await?;
+        let facts = rbd.require(&image).await?;
         let found = facts.snapshot(&snapshot).and_then(|s| s.identity.snapshot.parse().ok());
         let config = &rbd.0.config;
         stack.push(plan(config, &info, found));

@@ -24,7 +24,8 @@ pub use librados::Failure;
 pub(super) use transfer::Transfer;
 
 use super::transfer::{Export, Import};
-use super::{Blocks, Removed, Result, StorageError, VolumeFacts, name_while_deleted, own_name};
+use super::{Blocks, Removed, Result, StorageError, VolumeFacts};
+use super::{name_while_deleted, own_name, refuse_watchers};
 use crate::clock::Stopwatch;
 use crate::model::{SnapshotIdentity, VolumeIdentity, VolumeShape};
 use crate::transport::{Command, Host, Output};
@@ -71,12 +72,23 @@ impl Rbd {
     }
 
     pub(super) async fn volume(&self, name: &str) -> Result<Option<VolumeFacts>> {
+        let (found, fsid) = tokio::join!(self.info_and_snapshots(name), self.fsid());
+        let Some((info, snapshots)) = found? else { return Ok(None) };
+        let identity = self.identity(fsid?, &info.id);
+        let snapshots = answers::snapshots(&snapshots, &self.object(name), &identity)?;
+        Ok(Some(info.facts(name, identity, snapshots)))
+    }
+
+    pub(super) async fn watchers(&self, name: &str) -> Result<usize> {
         let status = self.on_image("status", name).args(JSON);
-        let status = self.read(status, Deed::reading(self, name));
-        let (facts, status) = tokio::join!(self.unasked_for_watchers(name), status);
-        let Some(mut facts) = facts? else { return Ok(None) };
-        facts.watchers = answers::watchers(&status?.stdout, &self.object(name))?;
-        Ok(Some(facts))
+        let status = self.read(status, Deed::reading(self, name)).await?;
+        answers::watchers(&status.stdout, &self.object(name))
+    }
+
+    /// A volume that must be there, and how many have it open.
+    async fn with_watchers(&self, name: &str) -> Result<(VolumeFacts, usize)> {
+        let (facts, watchers) = tokio::join!(self.require(name), self.watchers(name));
+        Ok((facts?, watchers?))
     }
 
     /// By the image's id, which a rename leaves as it is. An image in the trash has no name.
@@ -93,18 +105,8 @@ impl Rbd {
         if info.name.is_empty() {
             return Ok(None);
         }
-        let facts = self.unasked_for_watchers(&info.name).await?;
+        let facts = self.volume(&info.name).await?;
         Ok(facts.filter(|facts| facts.identity == *identity))
-    }
-
-    /// The facts but for the watchers, whose count costs a command of its own: for whoever looks at
-    /// identities only.
-    async fn unasked_for_watchers(&self, name: &str) -> Result<Option<VolumeFacts>> {
-        let (found, fsid) = tokio::join!(self.info_and_snapshots(name), self.fsid());
-        let Some((info, snapshots)) = found? else { return Ok(None) };
-        let identity = self.identity(fsid?, &info.id);
-        let snapshots = answers::snapshots(&snapshots, &self.object(name), &identity)?;
-        Ok(Some(info.facts(name, identity, snapshots, 0)))
     }
 
     async fn info_and_snapshots(&self, name: &str) -> Result<Option<(answers::Info, Vec<u8>)>> {
@@ -116,12 +118,6 @@ impl Rbd {
         let snapshots = Command::reads("rbd").args(["snap", "ls", "--image-id", &info.id]);
         let output = self.read(snapshots.args(JSON), Deed::reading(self, name)).await?;
         Ok(Some((info, output.stdout)))
-    }
-
-    /// As [`Rbd::require`], for whoever looks at identities only.
-    pub(super) async fn identities(&self, name: &str) -> Result<VolumeFacts> {
-        let facts = self.unasked_for_watchers(name).await?;
-        facts.ok_or_else(|| StorageError::NotFound { object: self.object(name) })
     }
 
     pub(super) async fn volumes(&self) -> Result<Vec<String>> {
@@ -196,7 +192,7 @@ impl Rbd {
         let options = options.map_err(|why| StorageError::Unsupported { object, why })?;
         let create = self.on_image("create", name).args(options);
         self.write(create, Deed::new("create", self, name).on_the_pool()).await?;
-        self.identities(name).await
+        self.require(name).await
     }
 
     /// The image keeps its id and its objects.
@@ -220,7 +216,6 @@ impl Rbd {
         };
         let object = self.object(name);
         facts.check(&object, expected)?;
-        facts.refuse_watchers(&object)?;
         facts.refuse_snapshots(&object)?;
         // `rbd rm` knows names only. Under this one nothing but the very image is deleted, whatever came
         // to bear its name since the look at it.
@@ -234,7 +229,7 @@ impl Rbd {
             other => other?,
         }
         let deleted = async {
-            self.identities(&aside).await?.check(&object, expected)?;
+            self.require(&aside).await?.check(&object, expected)?;
             self.delete_by_name(&aside).await
         };
         if let Err(error) = deleted.await {
@@ -252,9 +247,9 @@ impl Rbd {
 
     pub(super) async fn rollback(&self, volume: &str, to: &SnapshotIdentity) -> Result<()> {
         let object = self.object(volume);
-        let facts = self.require(volume).await?;
+        let (facts, watchers) = self.with_watchers(volume).await?;
         facts.find(&self.object(&at(volume, &to.name)), to)?;
-        facts.refuse_watchers(&object)?;
+        refuse_watchers(watchers, &object)?;
         let rollback = self.on_snapshot(&["snap", "rollback"], volume, &to.name);
         let rollback = rollback.arg("--no-progress").deadline(BULK);
         self.write(rollback, Deed::new("roll back to", self, &at(volume, &to.name))).await
@@ -262,11 +257,11 @@ impl Rbd {
 
     pub(super) async fn export(
         &self,
-        volume: &str,
+        volume: &VolumeFacts,
         own: &SnapshotIdentity,
         since: Option<&SnapshotIdentity>,
     ) -> Result<Export> {
-        transfer::export(self, volume, own, since).await
+        transfer::export(self, volume, own, since)
     }
 
     pub(super) async fn blocks(&self, volume: &str, own: &SnapshotIdentity) -> Result<Blocks> {
@@ -286,16 +281,20 @@ impl Rbd {
     ) -> Result<Option<VolumeFacts>> {
         let watch = Stopwatch::start();
         loop {
-            let facts = self.volume(name).await?;
-            let wait = |facts: &VolumeFacts| facts.watchers > 0 && facts.identity == *expected;
-            if !facts.as_ref().is_some_and(wait) || watch.elapsed() > FORGOTTEN {
-                return Ok(facts);
+            let Some(facts) = self.volume(name).await? else { return Ok(None) };
+            let watchers = self.watchers(name).await?;
+            if watchers == 0 || facts.identity != *expected {
+                return Ok(Some(facts));
+            }
+            if watch.elapsed() > FORGOTTEN {
+                refuse_watchers(watchers, &self.object(name))?;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
-    async fn require(&self, name: &str) -> Result<VolumeFacts> {
+    /// A volume that must be there.
+    pub(super) async fn require(&self, name: &str) -> Result<VolumeFacts> {
         let facts = self.volume(name).await?;
         facts.ok_or_else(|| StorageError::NotFound { object: self.object(name) })
     }
@@ -306,7 +305,7 @@ impl Rbd {
         volume: &str,
         expected: &SnapshotIdentity,
     ) -> Result<(VolumeFacts, bool)> {
-        let facts = self.identities(volume).await?;
+        let facts = self.require(volume).await?;
         let object = self.object(&at(volume, &expected.name));
         let protected = facts.find(&object, expected)?.protected;
         Ok((facts, protected))
@@ -414,7 +413,7 @@ mod tests {
         let commands = script.commands();
         assert!(commands.iter().all(|c| c.effect == crate::transport::Effect::Reads));
         assert_eq!(commands.iter().filter(|c| c.program == "ceph").count(), 1);
-        assert_eq!(commands.len(), 7);
+        assert_eq!(commands.len(), 5);
     }
 
     #[tokio::test]
@@ -570,8 +569,8 @@ mod tests {
         let (script, rbd) = storage();
         let whole = "rbd diff v1\ne";
         script.on("rbd export-diff", Answer::fails(5, "I/O error").after_printing(whole));
-        let own = own(&rbd).await;
-        let mut export = rbd.export("fx", &own, None).await.unwrap();
+        let (facts, own) = (rbd.require("fx").await.unwrap(), own(&rbd).await);
+        let mut export = rbd.export(&facts, &own, None).await.unwrap();
         let mut text = String::new();
         export.reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, whole);
@@ -592,8 +591,8 @@ mod tests {
     async fn an_export_whose_snapshot_was_replaced_meanwhile_does_not_count() {
         let (script, rbd) = storage();
         script.on("rbd export-diff", Answer::prints("rbd diff v1\ne"));
-        let own = own(&rbd).await;
-        let export = rbd.export("fx", &own, None).await.unwrap();
+        let (facts, own) = (rbd.require("fx").await.unwrap(), own(&rbd).await);
+        let export = rbd.export(&facts, &own, None).await.unwrap();
         drop(export.reader);
         let replaced = SNAP_LS.replace("\"id\":12", "\"id\":14");
         script.on("rbd snap ls --image-id 10bfc3736178", Answer::prints(replaced));

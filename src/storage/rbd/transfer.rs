@@ -4,7 +4,7 @@ use super::failure::Deed;
 use super::{Rbd, at};
 use crate::model::{SnapshotIdentity, VolumeIdentity};
 use crate::storage::transfer::{End, Export, Finish, Import};
-use crate::storage::{Changed, Result, StorageError, own_name};
+use crate::storage::{Changed, Result, StorageError, VolumeFacts, own_name, refuse_watchers};
 use crate::transport::{ChildExit, Command, TransportError};
 use std::time::Duration;
 
@@ -30,14 +30,15 @@ enum Direction {
 /// From the last byte to the end of the process; an import still has writes to finish.
 const AFTERWARDS: Duration = Duration::from_secs(600);
 
-pub(super) async fn export(
+pub(super) fn export(
     rbd: &Rbd,
-    volume: &str,
+    facts: &VolumeFacts,
     own: &SnapshotIdentity,
     since: Option<&SnapshotIdentity>,
 ) -> Result<Export> {
     let snapshots: Vec<SnapshotIdentity> = std::iter::once(own).chain(since).cloned().collect();
-    check(rbd, volume, &snapshots).await?;
+    check(rbd, facts, &snapshots)?;
+    let volume = facts.name.as_str();
     let command = Command::reads("rbd").args(["export-diff", "--no-progress"]);
     let command = command.args(["--image", own_name(volume), "--snap", &own.name]);
     let command = match since {
@@ -56,9 +57,9 @@ pub(super) async fn export(
 }
 
 pub(super) async fn import(rbd: &Rbd, volume: &str, expected: &VolumeIdentity) -> Result<Import> {
-    let (facts, object) = (rbd.require(volume).await?, rbd.object(volume));
+    let ((facts, watchers), object) = (rbd.with_watchers(volume).await?, rbd.object(volume));
     facts.check(&object, expected)?;
-    facts.refuse_watchers(&object)?;
+    refuse_watchers(watchers, &object)?;
     // Given as `-`, rbd writes one extent at a time (`do_import_diff_fd`); given as a path it has as
     // many in flight as we say. sshd may give a socket, which cannot be opened as a path.
     let path = if rbd.0.host.is_remote() { "-" } else { "/dev/stdin" };
@@ -86,7 +87,7 @@ impl Transfer {
                 ended.map_err(|source| export_error(object, source))?;
                 // rbd goes by names. Numbers are never given again, so if these snapshots are still
                 // there, the names meant them all the time.
-                check(&rbd, &volume, &snapshots).await
+                check(&rbd, &rbd.require(&volume).await?, &snapshots)
             }
         }
     }
@@ -100,12 +101,9 @@ fn export_error(object: String, source: TransportError) -> StorageError {
     StorageError::Tool { action: "export", object, changed: Changed::Nothing, source }
 }
 
-async fn check(rbd: &Rbd, volume: &str, snapshots: &[SnapshotIdentity]) -> Result<()> {
-    let facts = rbd.identities(volume).await?;
-    for expected in snapshots {
-        facts.find(&rbd.object(&at(volume, &expected.name)), expected)?;
-    }
-    Ok(())
+fn check(rbd: &Rbd, facts: &VolumeFacts, snapshots: &[SnapshotIdentity]) -> Result<()> {
+    let object = |snapshot: &SnapshotIdentity| rbd.object(&at(&facts.name, &snapshot.name));
+    snapshots.iter().try_for_each(|expected| facts.find(&object(expected), expected).map(drop))
 }
 
 fn with_threads(rbd: &Rbd, command: Command) -> Command {

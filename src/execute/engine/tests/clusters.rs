@@ -22,7 +22,7 @@ async fn create_on(cluster: &str, lab: &Lab, n: usize) -> Step {
 
 /// What was made and deleted on it since it was set up.
 fn acts(memory: &Memory) -> Vec<String> {
-    let acts = |call: &String| call.starts_with("create-snap") || call.starts_with("delete-snap");
+    let acts = |call: &String| call.contains("e-snapshot ");
     memory.calls().into_iter().filter(acts).skip(4).collect()
 }
 
